@@ -1,0 +1,1 @@
+"""Stage models: the runtime half scores, the training half makes bundles."""

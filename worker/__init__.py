@@ -1,0 +1,1 @@
+"""The worker: clicks from Kafka, decisions to Redis."""
