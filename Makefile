@@ -1,0 +1,74 @@
+# Every target sets itself up in .venv from the lock files: nothing is needed beforehand but Python >= 3.11.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SECONDS ?= 30
+
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The locks hold for every supported Python and name no registry: pip uses the one that it is set up for.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench faults train report format lock clean
+
+help:  ## what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: $(RUNTIME)  ## a shop, a worker and a live view in this terminal; no server needed (DEMO_SECONDS=30)
+	@$(BIN)/clickstage demo --seconds $(DEMO_SECONDS) $(DEMO_ARGS)
+
+test: $(DEV)  ## the tests, on real Kafka, Redis and Valkey where they can be had
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV)  ## format, lint, types, layers, then the tests and the doctests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --doctest-modules -p no:randomly --suppress-no-test-exit-code featurestore models worker
+
+bench: $(DEV)  ## the benchmarks (BENCH_ARGS="--list")
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+faults: $(DEV)  ## every fault, the long schedules too
+	@$(BIN)/python -m pytest tests/faults -m "" --timeout 1800 $(PYTEST_ARGS)
+
+train: $(DEV)  ## simulate, train and write a bundle (TRAIN_ARGS="--seed 7")
+	@$(BIN)/clickstage train $(TRAIN_ARGS)
+
+report: $(DEV)  ## the evaluation report of the newest bundle, in out/report/
+	@$(BIN)/clickstage evaluate $(REPORT_ARGS)
+
+format: $(DEV)  ## lay out the code and apply the safe fixes
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+lock: $(DEV)  ## pin the newest versions that fit pyproject.toml, with their hashes
+	@$(PIP_INSTALL) uv
+	$(COMPILE) --extra dev --output-file requirements/dev.lock
+	$(COMPILE) --extra build --constraint requirements/dev.lock --output-file requirements/runtime.lock
+
+clean:  ## remove .venv, the caches and everything that is written by a command
+	rm -rf $(VENV) .cache build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "Clickstage needs Python 3.11 or newer; '$(PYTHON)' is not. Try: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV), once (a minute or so) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(RUNTIME): $(BIN)/python requirements/runtime.lock pyproject.toml
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/runtime.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.lock
+	@$(PIP_INSTALL) --require-hashes --requirement requirements/dev.lock
+	@touch $@
