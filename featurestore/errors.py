@@ -1,0 +1,60 @@
+"""The error tree, split by who must act.
+
+    ClickstageError
+    ├── InvalidEvent       the producer: the record goes to the dead letters, the worker goes on
+    ├── StoreUnavailable   nobody yet: pause, retry, do not commit
+    ├── Backpressure       nobody yet: pause, retry, do not commit
+    ├── Fenced             another owner writes: stop writing, wait for the rebalance
+    ├── Rewound            the store is not where this worker left it: re-read and seek
+    ├── SettingsError      the operator: stop with a documented exit code
+    │   └── PolicyError    marketing: the policy file is wrong
+    ├── BundleError        the data scientist: stop with a documented exit code
+    └── DeadLetterLimit    the operator: too many bad records, stop
+
+Messages say what happened and what to do; they never carry an event's content.
+"""
+
+
+class ClickstageError(Exception):
+    """Root of every error that Clickstage raises on purpose."""
+
+
+class InvalidEvent(ClickstageError):
+    """A record that is not an event of the contract; ``reason`` is one of the closed list in `events.REASONS`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class StoreUnavailable(ClickstageError):
+    """Redis did not answer, or refused to write for now (loading, read-only, out of memory)."""
+
+
+class Backpressure(ClickstageError):
+    """A bounded buffer is full; stop reading until it drains."""
+
+
+class Fenced(ClickstageError):
+    """Another owner holds the partition's epoch."""
+
+
+class Rewound(ClickstageError):
+    """The stored offset is not the one this worker last wrote."""
+
+
+class SettingsError(ClickstageError):
+    """A setting is missing or wrong; the message lists all of them."""
+
+
+class PolicyError(SettingsError):
+    """The policy file is wrong; the message names file, line and remedy."""
+
+
+class BundleError(ClickstageError):
+    """A model bundle was refused."""
+
+
+class DeadLetterLimit(ClickstageError):
+    """More bad records than the limit allows: stop before a wrong deployment empties a topic into the dead letters."""
