@@ -1,0 +1,76 @@
+"""Every Redis key, its type and its life.
+
+| key | type | holds | life |
+|---|---|---|---|
+| ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset, ``watermark`` | 14 days after the last write |
+| ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
+| ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
+| ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
+| ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
+| ``cs:<env>:erased:<hash>`` | string | tombstone of an erased session: blocks its resurrection by a replay | 14 days |
+| ``decision:<session id>`` | string | decision document, JSON | until the session ends |
+
+The namespace is ``env:group:schema:topic_id``: a re-created topic, another group or another state version never meets
+old offsets. One partition's keys share a hash tag, so that one script may touch them on Redis Cluster.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from featurestore.session import STATE_VERSION
+
+SHARD_TTL_S: Final = 14 * 86_400
+VISITOR_TTL_S: Final = 30 * 86_400
+DECISION_PREFIX: Final = "decision:"
+
+
+class Shard(NamedTuple):
+    """What one fenced script covers: a partition, or on Redis Cluster one bucket of it."""
+
+    partition: int
+    bucket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Whose keys these are."""
+
+    env: str
+    group: str
+    topic_id: str
+    schema: int = STATE_VERSION
+
+    def __str__(self) -> str:
+        return f"{self.env}:{self.group}:{self.schema}:{self.topic_id}"
+
+    def meta(self, shard: Shard) -> str:
+        """Hash with the fence of a shard."""
+        return self._key(shard, "meta")
+
+    def states(self, shard: Shard) -> str:
+        """Hash of the shard's sessions."""
+        return self._key(shard, "states")
+
+    def idle(self, shard: Shard) -> str:
+        """Sorted set of the shard's deadlines."""
+        return self._key(shard, "idle")
+
+    def visitor(self, visitor: int) -> str:
+        """A visitor's profile; the id is a 64-bit hash already."""
+        return f"cs:{self.env}:visitor:{visitor:016x}"
+
+    def partitions(self) -> str:
+        """The partition count on record."""
+        return f"cs:{self.env}:partitions:{self.group}:{self.topic_id}"
+
+    def erased(self, session: int) -> str:
+        """Tombstone of an erased session; the id is a 64-bit hash."""
+        return f"cs:{self.env}:erased:{session:016x}"
+
+    def _key(self, shard: Shard, part: str) -> str:
+        return f"cs:{{{self}:{shard.partition}:{shard.bucket}}}:{part}"
+
+
+def decision_key(session_id: str) -> str:
+    """Where the front end reads."""
+    return DECISION_PREFIX + session_id

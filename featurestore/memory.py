@@ -1,0 +1,76 @@
+"""The stores in memory: for tests, dry runs and `replay --verify`. Same rules, no server."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from featurestore.keys import Namespace, Shard
+from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult, epoch_number
+from featurestore.visitors import append_entry
+
+
+@dataclass(slots=True)
+class _ShardData:
+    epoch: str = ""
+    applied: int | None = None
+    states: dict[str, bytes] = field(default_factory=dict)
+    idle: dict[str, int] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Sessions, decisions and profiles in dictionaries; not for more than one thread."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        self.shards: dict[Shard, _ShardData] = {}
+        self.decisions: dict[str, bytes] = {}
+        self.visitors: dict[str, bytes] = {}
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        """See `SessionStore`."""
+        leases = []
+        for shard in shards:
+            data = self._shard(shard)
+            number = max(epoch_number(data.epoch) + 1, now_ms, own + 1)
+            data.epoch = f"{number}:{uuid.uuid4().hex}"
+            leases.append(Lease(data.epoch, data.applied))
+        return leases
+
+    def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
+        """See `SessionStore`."""
+        return [[self._shard(shard).states.get(session) for session in sessions] for shard, sessions in requests]
+
+    def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `SessionStore`."""
+        return [self.visitors.get(key) for key in keys]
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        """See `SessionStore`; decisions do not expire here."""
+        return [self._write(write) for write in writes]
+
+    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
+        """See `SessionStore`."""
+        due = [(session, at) for session, at in self._shard(shard).idle.items() if at <= now_ms]
+        return sorted(due, key=lambda pair: (pair[1], pair[0]))[:limit]
+
+    def _shard(self, shard: Shard) -> _ShardData:
+        return self.shards.setdefault(shard, _ShardData())
+
+    def _write(self, write: ShardWrite) -> WriteResult:
+        data = self._shard(write.shard)
+        if data.epoch != write.epoch:
+            return WriteResult(FENCED, data.epoch, None)
+        if data.applied != write.expected:
+            return WriteResult(MOVED, "", data.applied)
+        data.applied = write.applied
+        data.states.update(zip(write.sessions, write.blobs, strict=True))
+        data.idle.update(zip(write.sessions, write.deadlines, strict=True))
+        self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))
+        for session in write.removed:
+            data.states.pop(session, None)
+            data.idle.pop(session, None)
+        for key in write.dropped_decisions:
+            self.decisions.pop(key, None)
+        for key, entry in write.profiles:
+            self.visitors[key] = append_entry(self.visitors.get(key), entry)
+        return WriteResult(APPLIED, "", data.applied)

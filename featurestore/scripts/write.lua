@@ -1,0 +1,59 @@
+-- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
+-- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
+-- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
+-- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
+-- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
+-- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
+--      the deletions (key)*, the profiles (key, entry of 18 bytes)*
+-- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')
+if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
+local applied = meta[2] or ''
+if applied ~= ARGV[2] then return {-2, applied} end
+local puts, sets, removals, deletions, profiles, dues =
+  tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+-- A growing write comes first: under noeviction Redis refuses it before anything has changed.
+redis.call('HSET', KEYS[1], 'applied', ARGV[3])
+local at = 13
+local function bulk(command, key, count)
+  local last = at + count - 1
+  while at <= last do
+    local stop = math.min(at + 3999, last)
+    redis.call(command, key, unpack(ARGV, at, stop))
+    at = stop + 1
+  end
+end
+bulk('HSET', KEYS[2], 2 * puts)
+bulk('ZADD', KEYS[3], 2 * dues)
+for _ = 1, sets do
+  redis.call('SET', ARGV[at], ARGV[at + 1], 'PX', ARGV[4])
+  at = at + 2
+end
+local first = at
+bulk('HDEL', KEYS[2], removals)
+at = first
+bulk('ZREM', KEYS[3], removals)
+for _ = 1, deletions do
+  redis.call('DEL', ARGV[at])
+  at = at + 1
+end
+for _ = 1, profiles do
+  local stored = redis.call('GET', ARGV[at]) or '\0\0'
+  local entry = ARGV[at + 1]
+  local entries, known = string.sub(stored, 3), false
+  for i = 1, #entries, 18 do
+    if string.sub(entries, i, i + 7) == string.sub(entry, 1, 8) then known = true end
+  end
+  if not known then
+    local sessions = math.min(string.byte(stored, 1) + 256 * string.byte(stored, 2) + 1, 65535)
+    local head = string.char(sessions % 256, math.floor(sessions / 256))
+    redis.call('SET', ARGV[at], head .. string.sub(entries .. entry, -180), 'EX', ARGV[6])
+  end
+  at = at + 2
+end
+if puts > 0 then
+  redis.call('EXPIRE', KEYS[2], ARGV[5])
+  redis.call('EXPIRE', KEYS[3], ARGV[5])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return {1, ARGV[3]}

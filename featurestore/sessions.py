@@ -1,0 +1,268 @@
+"""Where sessions rest: the protocol of a session store and its Redis implementation.
+
+A worker takes a lease on each shard of a partition, loads sessions, and writes a batch with one fenced script: the
+script compares the owner epoch and the applied offset that the worker last saw, and only then writes, everything or
+nothing. `memory.MemoryStore` is the twin for tests and dry runs; one contract suite holds both to these rules.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final, NamedTuple, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from featurestore.errors import StoreUnavailable
+from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+
+APPLIED: Final = 1
+FENCED: Final = -1
+MOVED: Final = -2
+
+
+class Lease(NamedTuple):
+    """Ownership of a shard.
+
+    Attributes:
+        epoch: ``number:uuid``; every write names it.
+        applied: offset of the last applied event, None where the store knows none.
+    """
+
+    epoch: str
+    applied: int | None
+
+    @property
+    def number(self) -> int:
+        """The ordered part of the epoch."""
+        return epoch_number(self.epoch)
+
+
+class WriteResult(NamedTuple):
+    """The script's answer.
+
+    Attributes:
+        status: `APPLIED`; `FENCED`: another epoch is stored; `MOVED`: another applied offset is stored.
+        epoch: the stored epoch when fenced, else "".
+        applied: the stored offset, None for none.
+    """
+
+    status: int
+    epoch: str
+    applied: int | None
+
+
+@dataclass(slots=True)
+class ShardWrite:
+    """One batch for one shard. An empty one verifies the fence and moves the applied offset alone."""
+
+    shard: Shard
+    epoch: str
+    expected: int | None
+    applied: int | None
+    sessions: list[str] = field(default_factory=list)
+    blobs: list[bytes] = field(default_factory=list)
+    deadlines: list[int] = field(default_factory=list)  # one a session
+    decision_keys: list[str] = field(default_factory=list)
+    decisions: list[bytes] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    dropped_decisions: list[str] = field(default_factory=list)
+    profiles: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class SessionStore(Protocol):
+    """A store of sessions. Every method blocks at most the client's timeout and raises `StoreUnavailable`."""
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        """Take the shards; ``own`` is the number of the caller's last epoch, 0 for none."""
+        ...
+
+    def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
+        """The stored sessions, in the order asked, None where absent."""
+        ...
+
+    def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The stored visitor profiles."""
+        ...
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        """Apply each batch, fenced. Idempotent: after `StoreUnavailable`, call again with the same writes."""
+        ...
+
+    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
+        """Sessions whose deadline has passed, with it, earliest first."""
+        ...
+
+
+def epoch_number(epoch: str) -> int:
+    """The ordered part of an epoch, 0 for none."""
+    return int(epoch.partition(":")[0] or 0)
+
+
+def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis[Any]":
+    """A client that never re-sends on its own: a re-sent write is applied twice (redis-py retries ten times by default)."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        retry_on_timeout=False,
+        health_check_interval=0,
+        decode_responses=decode,
+    )
+
+
+def unavailable(error: redis.RedisError, doing: str) -> StoreUnavailable:
+    """Map a client error; its text may quote keys and values, so only its class is kept."""
+    name = type(error).__name__
+    return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
+
+
+class Script:
+    """A Lua script, loaded once and again whenever the server does not know it (restart, failover, SCRIPT FLUSH)."""
+
+    def __init__(self, name: str) -> None:
+        self.text: Final = files("featurestore").joinpath("scripts", f"{name}.lua").read_text()
+        self.sha = ""
+
+    def load(self, client: "redis.Redis[Any]") -> None:
+        """Put the script on the server."""
+        sha = client.script_load(self.text)
+        self.sha = sha.decode() if isinstance(sha, bytes) else str(sha)
+
+
+class RedisSessionStore:
+    """Sessions in one Redis or Valkey."""
+
+    def __init__(self, client: "redis.Redis[Any]", namespace: Namespace) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._acquire = Script("acquire")
+        self._write = Script("write")
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        """See `SessionStore`."""
+        calls = [(1, self._namespace.meta(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
+        replies = self._run(self._acquire, calls, "taking ownership")
+        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None) for reply in replies]
+
+    def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
+        """See `SessionStore`."""
+        states = self._namespace.states
+        commands = [("HMGET", states(shard), *sessions) for shard, sessions in requests]
+        replies: list[list[bytes | None]] = self._execute(commands, "loading sessions")
+        return replies
+
+    def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `SessionStore`."""
+        if not keys:
+            return []
+        reply: list[bytes | None] = self._execute([("MGET", *keys)], "loading profiles")[0]
+        return reply
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        """See `SessionStore`."""
+        calls = [self._arguments(write, decision_ttl_ms) for write in writes]
+        results = []
+        for reply in self._run(self._write, calls, "writing a batch"):
+            status, text = reply[0], reply[1].decode()
+            if status == FENCED:
+                results.append(WriteResult(status, text, None))
+            else:
+                results.append(WriteResult(status, "", int(text) if text else None))
+        return results
+
+    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
+        """See `SessionStore`."""
+        command = ("ZRANGEBYSCORE", self._namespace.idle(shard), "-inf", now_ms, "WITHSCORES", "LIMIT", 0, limit)
+        reply = self._execute([command], "reading deadlines")[0]
+        if reply and isinstance(reply[0], (list, tuple)):
+            return [(member.decode(), int(score)) for member, score in reply]
+        return [(m.decode(), int(float(score))) for m, score in zip(reply[::2], reply[1::2], strict=True)]
+
+    def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
+        namespace, shard = self._namespace, write.shard
+        head = (
+            3,
+            namespace.meta(shard),
+            namespace.states(shard),
+            namespace.idle(shard),
+            write.epoch,
+            "" if write.expected is None else write.expected,
+            "" if write.applied is None else write.applied,
+            decision_ttl_ms,
+            SHARD_TTL_S,
+            VISITOR_TTL_S,
+            len(write.sessions),
+            len(write.decisions),
+            len(write.removed),
+            len(write.dropped_decisions),
+            len(write.profiles),
+            len(write.deadlines),
+        )
+        n = len(write.sessions)
+        puts: list[Any] = [None] * (4 * n + 2 * len(write.decisions))
+        puts[0 : 2 * n : 2] = write.sessions
+        puts[1 : 2 * n : 2] = write.blobs
+        puts[2 * n : 4 * n : 2] = write.deadlines
+        puts[2 * n + 1 : 4 * n : 2] = write.sessions
+        puts[4 * n :: 2] = write.decision_keys
+        puts[4 * n + 1 :: 2] = write.decisions
+        tail = [part for pair in write.profiles for part in pair]
+        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail)
+
+    def _run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+        try:
+            if not script.sha:
+                script.load(self._client)
+            replies = self._send([("EVALSHA", script.sha, *call) for call in calls])
+            missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+            if missing:
+                script.load(self._client)
+                again = self._send([("EVALSHA", script.sha, *calls[i]) for i in missing])
+                for i, reply in zip(missing, again, strict=True):
+                    replies[i] = reply
+            return self._checked(replies)
+        except redis.RedisError as error:
+            raise self._mapped(error, doing) from None
+
+    def _execute(self, commands: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+        try:
+            return self._checked(self._send(commands))
+        except redis.RedisError as error:
+            raise self._mapped(error, doing) from None
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send all, then read all; an error reply stands in its place."""
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            replies = []
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response())
+                except redis.ResponseError as error:
+                    replies.append(error)
+            return replies
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+    @staticmethod
+    def _checked(replies: list[Any]) -> list[Any]:
+        for reply in replies:
+            if isinstance(reply, redis.RedisError):
+                raise reply
+        return replies
+
+    def _mapped(self, error: redis.RedisError, doing: str) -> StoreUnavailable:
+        if isinstance(error, redis.exceptions.ReadOnlyError):
+            # A demoted node behind a fixed address would keep this connection for ever.
+            self._client.connection_pool.disconnect()
+        return unavailable(error, doing)
