@@ -48,10 +48,13 @@ class MemoryStore:
         """See `SessionStore`; decisions do not expire here."""
         return [self._write(write) for write in writes]
 
-    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """See `SessionStore`."""
-        due = [(session, at) for session, at in self._shard(shard).idle.items() if at <= now_ms]
-        return sorted(due, key=lambda pair: (pair[1], pair[0]))[:limit]
+        found = []
+        for shard, now_ms in queries:
+            due = [(at, session) for session, at in self._shard(shard).idle.items() if at <= now_ms]
+            found.append([session for _, session in sorted(due)[:limit]])
+        return found
 
     def _shard(self, shard: Shard) -> _ShardData:
         return self.shards.setdefault(shard, _ShardData())

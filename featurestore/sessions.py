@@ -91,8 +91,8 @@ class SessionStore(Protocol):
         """Apply each batch, fenced. Idempotent: after `StoreUnavailable`, call again with the same writes."""
         ...
 
-    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
-        """Sessions whose deadline has passed, with it, earliest first."""
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
+        """For each (shard, epoch ms): sessions whose deadline has passed by then, earliest first, at most ``limit``."""
         ...
 
 
@@ -175,13 +175,11 @@ class RedisSessionStore:
                 results.append(WriteResult(status, "", int(text) if text else None))
         return results
 
-    def due(self, shard: Shard, now_ms: int, limit: int) -> list[tuple[str, int]]:
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """See `SessionStore`."""
-        command = ("ZRANGEBYSCORE", self._namespace.idle(shard), "-inf", now_ms, "WITHSCORES", "LIMIT", 0, limit)
-        reply = self._execute([command], "reading deadlines")[0]
-        if reply and isinstance(reply[0], (list, tuple)):
-            return [(member.decode(), int(score)) for member, score in reply]
-        return [(m.decode(), int(float(score))) for m, score in zip(reply[::2], reply[1::2], strict=True)]
+        idle = self._namespace.idle
+        commands = [("ZRANGEBYSCORE", idle(shard), "-inf", now_ms, "LIMIT", 0, limit) for shard, now_ms in queries]
+        return [[session.decode() for session in reply] for reply in self._execute(commands, "reading deadlines")]
 
     def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
         namespace, shard = self._namespace, write.shard
