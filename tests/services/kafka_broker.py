@@ -1,0 +1,117 @@
+"""A real Apache Kafka: one node, broker and controller in one process (KRaft).
+
+Where it comes from, in this order: the address in CLICKSTAGE_TEST_KAFKA, a Docker engine that answers,
+Kafka's own jars.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.services.kafka_docker import KafkaContainer
+from tests.services.kafka_jars import LOGGING, java, kafka_jars, kafka_version
+from tests.services.kafka_settings import settings
+from tests.services.process import ServerProcess, StartError, free_port
+
+
+class Kafka(Protocol):
+    """A broker that clients may use at `bootstrap`."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Name, version and origin, for people."""
+
+
+class ExternalKafka:
+    """A broker that somebody else runs; it can be used but not killed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.version = f"Apache Kafka at {bootstrap} (CLICKSTAGE_TEST_KAFKA)"
+
+
+class KafkaBroker(ServerProcess):
+    """A broker from the jars, on a port and a data folder that stay the same across restarts.
+
+    Args:
+        directory: holds the log segments, the settings and broker.log.
+        config: broker settings over those of `kafka_settings.settings`.
+        heap: of the JVM, as -Xmx takes it.
+        jit: whether to compile hot code fully: slower to start, needed where a figure depends on the broker.
+
+    Raises:
+        Unavailable: no Java 17, or the jars cannot be fetched.
+    """
+
+    def __init__(
+        self, directory: Path, config: Mapping[str, str] | None = None, *, heap: str = "512m", jit: bool = False
+    ) -> None:
+        self._jars = kafka_jars()
+        super().__init__("broker", directory)
+        self._properties = directory / "server.properties"
+        self._data = directory / "data"
+        self._jvm = [f"-Xmx{heap}", "-XX:+UseSerialGC", *([] if jit else ["-XX:TieredStopAtLevel=1"])]
+        self.port = free_port()
+        self._controller_port = free_port()
+        self._config = dict(config or {})
+        self.version = f"Apache Kafka {kafka_version()} (jars by Maven)"
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def command(self) -> list[str]:
+        own = settings(self.port, self._controller_port, self._data) | self._config
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in own.items()))
+        if not (self._data / "meta.properties").exists():
+            self._format()
+        return self._java("kafka.Kafka", str(self._properties))
+
+    def answers(self) -> bool:
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
+        try:
+            return bool(client.list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False
+
+    def _format(self) -> None:
+        # Any cluster id will do: a fixed one keeps a client's cached one valid across test runs.
+        command = self._java(
+            "kafka.tools.StorageTool", "format", "-t", "Q2xpY2tzdGFnZVRlc3RzMQ", "-c", str(self._properties)
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise StartError(f"formatting Kafka's storage failed:\n{done.stdout}{done.stderr}")
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={LOGGING}"
+        return [java(), *self._jvm, logging, "-cp", f"{self._jars}/*", main, *arguments]
+
+
+@cache
+def external_address() -> str | None:
+    return os.environ.get("CLICKSTAGE_TEST_KAFKA") or None
+
+
+def find_kafka(directory: Path) -> ExternalKafka | KafkaContainer | KafkaBroker:
+    """The first Kafka that can be had, started if it is ours; the caller stops what has a `stop`.
+
+    Raises:
+        Unavailable: neither an address, nor a Docker engine, nor Java with Maven.
+        StartError: it should have started but did not.
+    """
+    if address := external_address():
+        return ExternalKafka(address)
+    if KafkaContainer.engine_answers():
+        return KafkaContainer().start()
+    return KafkaBroker(directory).start()
