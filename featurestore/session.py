@@ -114,6 +114,23 @@ OBSERVATION = np.dtype(
 )
 """One row: a session as seen at time ``t`` after event ``event`` (or the silence before it)."""
 
+CONTEXT = np.dtype(
+    [
+        ("session", "<u8"),
+        ("visitor", "<u8"),
+        ("category", "<u4"),
+        ("cart_value", "<f4"),
+        ("cart_items", "<u2"),
+        ("visitor_sessions", "<u2"),
+        ("visitor_actions", "<u2"),
+        ("country", "<u2"),
+        ("device", "u1"),
+        ("source", "u1"),
+        ("purchases", "u1"),
+    ]
+)
+"""What the policy may ask beside the features, as it was at the observation (the state itself moves on in a batch)."""
+
 SEQ_STEP: Final = 256
 """``seq`` = offset of the last applied event * 256 + silence rows since; the END row of a session has 255."""
 
@@ -159,6 +176,7 @@ class Observations(NamedTuple):
     Attributes:
         rows: `OBSERVATION`, in log order; shape (n,).
         features: float64 of shape (n, 9).
+        context: `CONTEXT`, shape (n,).
         ended: `STATE` as it was at each END row, in the order of the END rows.
         duplicates: events skipped because the session had seen their id.
         late: events applied although a newer one came before.
@@ -166,6 +184,7 @@ class Observations(NamedTuple):
 
     rows: NDArray[np.void]
     features: NDArray[np.float64]
+    context: NDArray[np.void]
     ended: NDArray[np.void]
     duplicates: int
     late: int
@@ -190,6 +209,7 @@ def fold(
     n = events.size
     rows = np.empty(3 * n, OBSERVATION)
     features = np.empty((3 * n, N_FEATURES), np.float64)
+    context = np.empty(3 * n, CONTEXT)
     ended = np.empty(n, STATE)
     m, n_ended, duplicates, late = _fold(
         states,
@@ -197,6 +217,7 @@ def fold(
         events,
         rows,
         features,
+        context,
         ended,
         config.idle_after_ms,
         config.idle_mean_ms,
@@ -204,7 +225,7 @@ def fold(
         config.gap_cap_ms,
         config.bot_clicks,
     )
-    return Observations(rows[:m], features[:m], ended[:n_ended], duplicates, late)
+    return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], duplicates, late)
 
 
 def ticks(slots: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
@@ -237,6 +258,7 @@ def _fold(
     events: NDArray[np.void],
     rows: NDArray[np.void],
     features: NDArray[np.float64],
+    context: NDArray[np.void],
     ended: NDArray[np.void],
     idle_after_ms: int,
     idle_mean_ms: int,
@@ -256,6 +278,7 @@ def _fold(
         if e["kind"] == CLEAR_EVENT:
             _row(rows, m, i, slot, CLEAR, t, e["offset"] * SEQ_STEP)
             features[m, :] = 0.0
+            _context(s, context[m])
             m += 1
             _erase(states, slot)
             continue
@@ -267,10 +290,12 @@ def _fold(
                     s["silences"] += 1
                     _row(rows, m, i, slot, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
                     _features(s, min(idle_at - s["last_int"], gap_cap_ms), features, m)
+                    _context(s, context[m])
                     m += 1
             if s["t_max"] + session_gap_ms <= t:
                 _row(rows, m, i, slot, END, s["t_max"] + session_gap_ms, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
                 _features(s, -1, features, m)
+                _context(s, context[m])
                 m += 1
                 ended[n_ended] = states[slot]
                 n_ended += 1
@@ -297,6 +322,7 @@ def _fold(
         _row(rows, m, i, slot, BOT if s["flags"] & IS_BOT else EVENT_ROW, t, e["offset"] * SEQ_STEP)
         rows[m]["late"] = is_late
         _features(s, -1, features, m)
+        _context(s, context[m])
         m += 1
     return m, n_ended, duplicates, late
 
@@ -310,6 +336,21 @@ def _row(rows: NDArray[np.void], m: int, event: int, slot: int, kind: int, t: in
     row["event"] = event
     row["kind"] = kind
     row["late"] = 0
+
+
+@inlined
+def _context(s: np.void, c: np.void) -> None:
+    c["session"] = s["session"]
+    c["visitor"] = s["visitor"]
+    c["category"] = s["category"]
+    c["cart_value"] = s["cart_value"]
+    c["cart_items"] = s["cart_items"]
+    c["visitor_sessions"] = s["visitor_sessions"]
+    c["visitor_actions"] = s["visitor_actions"]
+    c["country"] = s["country"]
+    c["device"] = s["device"]
+    c["source"] = s["source"]
+    c["purchases"] = s["purchases"]
 
 
 @inlined
