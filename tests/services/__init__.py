@@ -10,7 +10,7 @@ Nothing here needs pytest; the fixtures around it are in `tests/conftest.py`. A 
 be had on this machine raises `Unavailable` with the reason, and what to install.
 """
 
-from tests.services.kafka_broker import KafkaBroker, find_kafka
+from tests.services.kafka_broker import KafkaBroker, find_kafka, find_own_kafka
 from tests.services.kafka_topics import create_topics, delete_topics, read_topic, topic_id
 from tests.services.process import Unavailable, free_port
 from tests.services.prometheus import PrometheusServer, promtool
@@ -25,6 +25,7 @@ __all__ = [
     "create_topics",
     "delete_topics",
     "find_kafka",
+    "find_own_kafka",
     "free_port",
     "promtool",
     "read_topic",

@@ -7,9 +7,8 @@ Kafka's own jars.
 import os
 import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -30,6 +29,21 @@ class Kafka(Protocol):
     def version(self) -> str:
         """Name, version and origin, for people."""
 
+    def stop(self) -> None:
+        """End it, if it is ours."""
+
+
+class OwnKafka(Kafka, Protocol):
+    """A broker of ours: it keeps its port and, except after the `stop` of a container, its data."""
+
+    def start(self) -> Self: ...
+
+    def kill9(self) -> None: ...
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
 
 class ExternalKafka:
     """A broker that somebody else runs; it can be used but not killed."""
@@ -37,6 +51,9 @@ class ExternalKafka:
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
         self.version = f"Apache Kafka at {bootstrap} (CLICKSTAGE_TEST_KAFKA)"
+
+    def stop(self) -> None:
+        """Nothing: it is not ours."""
 
 
 class KafkaBroker(ServerProcess):
@@ -98,20 +115,24 @@ class KafkaBroker(ServerProcess):
         return [java(), *self._jvm, logging, "-cp", f"{self._jars}/*", main, *arguments]
 
 
-@cache
-def external_address() -> str | None:
-    return os.environ.get("CLICKSTAGE_TEST_KAFKA") or None
-
-
-def find_kafka(directory: Path) -> ExternalKafka | KafkaContainer | KafkaBroker:
-    """The first Kafka that can be had, started if it is ours; the caller stops what has a `stop`.
+def find_kafka(directory: Path) -> Kafka:
+    """The first Kafka that can be had, started if it is ours; the caller stops it.
 
     Raises:
         Unavailable: neither an address, nor a Docker engine, nor Java with Maven.
         StartError: it should have started but did not.
     """
-    if address := external_address():
+    if address := os.environ.get("CLICKSTAGE_TEST_KAFKA"):
         return ExternalKafka(address)
-    if KafkaContainer.engine_answers():
-        return KafkaContainer().start()
-    return KafkaBroker(directory).start()
+    return find_own_kafka(directory)
+
+
+def find_own_kafka(directory: Path, config: Mapping[str, str] | None = None) -> OwnKafka:
+    """A new Kafka that may be killed, started; the caller stops it.
+
+    Raises:
+        Unavailable: neither a Docker engine nor Java with Maven.
+        StartError: it should have started but did not.
+    """
+    own = KafkaContainer(config) if KafkaContainer.engine_answers() else KafkaBroker(directory, config)
+    return own.start()

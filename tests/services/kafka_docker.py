@@ -1,5 +1,6 @@
 """Apache Kafka's own image, where a Docker engine answers."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ START_TIMEOUT_S = 120
 class KafkaContainer:
     """A broker in a container, on a host port that stays the same across restarts."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Mapping[str, str] | None = None) -> None:
+        self._config = dict(config or {})
         self.port = free_port()
         self.version = f"Apache Kafka {kafka_version()} (Docker)"
         self._container: Any = None
@@ -58,6 +60,14 @@ class KafkaContainer:
         """End it at once, as a crash does; `start` brings it back with its data."""
         self._container.get_wrapped_container().kill()
 
+    def freeze(self) -> None:
+        """Stop it from running: connections stay open, nothing is answered."""
+        self._container.get_wrapped_container().pause()
+
+    def thaw(self) -> None:
+        """Let it run on."""
+        self._container.get_wrapped_container().unpause()
+
     def stop(self) -> None:
         """End it and remove the container with its data."""
         if self._container is not None:
@@ -68,11 +78,15 @@ class KafkaContainer:
         from testcontainers.core.container import DockerContainer
 
         container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(9092, self.port)
-        own = COMMON | {
-            "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "controller.quorum.voters": "1@localhost:9093",
-        }
+        own = (
+            COMMON
+            | self._config
+            | {
+                "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
+                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+                "controller.quorum.voters": "1@localhost:9093",
+            }
+        )
         for name, value in own.items():
             container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
         return container

@@ -1,8 +1,12 @@
 """A real Prometheus on a random port, and promtool."""
 
 import json
+import re
+import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -18,6 +22,19 @@ def promtool() -> str:
         Unavailable: it is not installed.
     """
     return on_path("promtool", "prometheus")
+
+
+@cache
+def find_prometheus() -> tuple[str, str]:
+    """The server's path and its name with the version, such as "Prometheus 2.42.0".
+
+    Raises:
+        Unavailable: it is not installed.
+    """
+    binary = on_path("prometheus", "prometheus")
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
+    match = re.search(r"version ([0-9.]+)", said.stdout + said.stderr)
+    return binary, f"Prometheus {match[1] if match else 'of unknown version'}"
 
 
 class PrometheusServer(ServerProcess):
@@ -36,7 +53,7 @@ class PrometheusServer(ServerProcess):
     def __init__(
         self, directory: Path, targets: list[str], rule_files: list[Path] | None = None, interval: str = "1s"
     ) -> None:
-        self.binary = on_path("prometheus", "prometheus")
+        self.binary, self.version = find_prometheus()
         super().__init__("prometheus", directory)
         self.port = free_port()
         self.config = {
@@ -62,8 +79,12 @@ class PrometheusServer(ServerProcess):
         ]
 
     def answers(self) -> bool:
-        with urlopen(f"{self.url}/-/ready", timeout=2) as response:
-            return bool(response.status == 200)
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=2) as response:
+                return bool(response.status == 200)
+        except HTTPError as not_yet:
+            not_yet.close()
+            return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of a PromQL expression: a list of {"metric": labels, "value": [time, text]}."""

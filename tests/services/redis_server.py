@@ -59,7 +59,7 @@ class RedisServer(ServerProcess):
 
     Args:
         flavour: "redis" or "valkey".
-        directory: holds the data, the log and the socket; must be short enough for a unix socket (about 90 characters).
+        directory: holds the data and the log.
         config: directives over `DEFAULTS`, such as `{"appendonly": "no", "maxmemory": "8mb"}`.
         port: a free one by default.
 
