@@ -1,5 +1,7 @@
 """Apache Kafka's own image, where a Docker engine answers."""
 
+import os
+import socket
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self
@@ -27,12 +29,15 @@ class KafkaContainer:
     @cache
     def engine_answers() -> bool:
         """Whether a Docker engine is there; the client alone, without an engine, does not count."""
+        host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        if host.startswith("unix://") and not _listens(host.removeprefix("unix://")):
+            return False  # the library would leave an open socket behind
         import docker
 
         try:
-            with_engine = docker.from_env(timeout=5)
-            answered = bool(with_engine.ping())
-            with_engine.close()
+            client = docker.from_env(timeout=5)
+            answered = bool(client.ping())
+            client.close()
         except Exception:  # the library raises its own, urllib3's and OSError
             return False
         return answered
@@ -97,3 +102,8 @@ class KafkaContainer:
             return bool(client.list_topics(timeout=2).brokers)
         except KafkaException:
             return False
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
