@@ -14,6 +14,7 @@ from typing import Final
 from featurestore.events import REASONS
 from featurestore.features import FEATURES
 from featurestore.stages import STAGES
+from worker.policy.vocabulary import ROUTES
 
 OTHER: Final = "other"
 OPEN: Final[tuple[str, ...]] = ()
@@ -23,9 +24,6 @@ STEPS: Final = ("poll", "decode", "load", "fold", "score", "decide", "write", "f
 
 #: What became of a record read from Kafka. Exactly one per record.
 OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_letter", "already_applied", OTHER)
-
-#: How a decision came about; `worker.policy` writes these numbers into its decisions.
-ROUTES: Final = ("confident", "fallback", "neutral", "holdout", "killed", OTHER)
 
 #: Why a record went to the dead letters.
 DEAD_LETTER_REASONS: Final = REASONS

@@ -12,10 +12,12 @@ Nothing here blocks longer than a scrape takes to copy its arrays, and nothing r
 world: unknown label values count as ``other``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -118,6 +120,19 @@ class Metrics(Collector):
         """Name the policy in use and give the actions a policy may show, in the order of their numbers."""
         self.policy_info.replace({(name, digest): 1.0})
         self.actions_shown.use_axes({"action": actions})
+
+    def use_arms(self, arms: Iterable[Mapping[str, str]]) -> None:
+        """Give the experiments' arms: each mapping goes from experiment to arm, as a policy enrols shoppers."""
+        pairs = {pair for enrolled in arms for pair in enrolled.items()}
+        axes = {"experiment": sorted({e for e, _ in pairs}), "arm": sorted({a for _, a in pairs})}
+        for counter in (self.arm_sessions, self.arm_order_value):
+            counter.use_axes(axes, lambda labels: (labels[0], labels[1]) in pairs)
+
+    def count_decisions(self, stages: npt.NDArray[np.uint8], routes: npt.NDArray[np.uint8]) -> None:
+        """Count decisions by stage and route, codes of shape (n,)."""
+        width = self.decisions.values.shape[1]
+        flat = np.bincount(stages.astype(np.int64) * width + routes, minlength=self.decisions.values.size)
+        self.decisions.add(flat.reshape(-1, width))
 
     def set_lag(self, lag: dict[int, int]) -> None:
         """Lag per owned partition; partitions not named vanish."""

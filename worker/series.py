@@ -6,7 +6,7 @@ catalogue's series: the loop writes, the HTTP thread reads.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 import numpy as np
@@ -55,13 +55,19 @@ class Counter:
         with self._lock:
             self.values += np.asarray(counts, np.float64)
 
-    def use_axes(self, axes: Mapping[str, Sequence[str]]) -> None:
-        """Set the values of the open axes; series that exist before and after keep their counts."""
+    def use_axes(
+        self, axes: Mapping[str, Sequence[str]], exists: Callable[[tuple[str, ...]], bool] = lambda labels: True
+    ) -> None:
+        """Set the values of the open axes; series that exist before and after keep their counts.
+
+        Combinations of labels for which ``exists`` is false are no series: their cells hold NaN, whatever is added.
+        """
         with self._lock:
             before = {self._labels(place): self.values[place] for place in np.ndindex(self.values.shape)}
             self._reshape(axes)
             for place in np.ndindex(self.values.shape):
-                self.values[place] = before.get(self._labels(place), 0.0)
+                labels = self._labels(place)
+                self.values[place] = before.get(labels, 0.0) if exists(labels) else np.nan
 
     def family(self) -> Metric:
         """The exposition of the moment. The caller holds the lock."""
@@ -69,7 +75,8 @@ class Counter:
             self.spec.full_name.removesuffix("_total"), self.spec.help, labels=list(self.spec.labels)
         )
         for place in np.ndindex(self.values.shape):
-            family.add_metric(self._labels(place), float(self.values[place]))
+            if not np.isnan(self.values[place]):
+                family.add_metric(self._labels(place), float(self.values[place]))
         return family
 
     def _labels(self, place: tuple[int, ...]) -> tuple[str, ...]:
