@@ -1,0 +1,415 @@
+"""The pure core: records and stored sessions in, one result out. No client, no clock; what the benchmarks measure.
+
+`decode` and `plan` turn records into events and say which sessions to load; `Engine.run` folds, scores and decides.
+The loop does the input and output between them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.codec import pack, unpack
+from featurestore.decisions import DecisionEncoder, Vocabulary
+from featurestore.errors import InvalidEvent
+from featurestore.events import MAX_VALUE_BYTES, TICK, Event, columns, decode_unchecked
+from featurestore.events import decode as decode_checked
+from featurestore.hashing import hash64
+from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.session import CLEAR, END, LIVE, MEMORY, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
+from featurestore.sessions import ShardWrite
+from featurestore.visitors import ENTRY, session_key
+from featurestore.visitors import unpack as unpack_profiles
+from worker.policy import Policy
+from worker.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
+from worker.reasons import Explainer
+from worker.summaries import Summaries
+
+
+class Records(NamedTuple):
+    """The records of one partition, in log order."""
+
+    partition: int
+    values: list[bytes]
+    offsets: list[int]
+    record_ms: list[int]
+
+
+class Decoded(NamedTuple):
+    """The events of one partition.
+
+    Attributes:
+        bad: (index in the records, why), in log order.
+        last: offset of the last record read, bad ones included.
+    """
+
+    partition: int
+    events: list[Event]
+    offsets: list[int]
+    record_ms: list[int]
+    bad: list[tuple[int, InvalidEvent]]
+    last: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """Which sessions a batch touches.
+
+    Attributes:
+        sessions: id of each slot; the slots of a shard are contiguous.
+        spans: shard, first slot, end slot.
+        events: rows of `EVENT`, slots filled in.
+        record_ms: time of each event's record, for latency.
+    """
+
+    sessions: list[str]
+    hashes: NDArray[np.uint64]
+    spans: list[tuple[Shard, int, int]]
+    events: NDArray[np.void]
+    record_ms: NDArray[np.int64]
+
+    def requests(self) -> list[tuple[Shard, Sequence[str]]]:
+        """What to load."""
+        return [(shard, self.sessions[first:end]) for shard, first, end in self.spans]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a batch changed.
+
+    Attributes:
+        writes: one a shard; the loop fills in the fence.
+        log: (session id, decision document), every decision in order.
+        summaries: (session id, summary document) of the sessions that ended.
+        observations: rows, features and context as folded.
+        decisions: rows of `DECISION`.
+        scored: mask of the rows that the model scored.
+        ended: state and memory of the sessions that ended.
+    """
+
+    writes: list[ShardWrite]
+    log: list[tuple[str, bytes]]
+    summaries: list[tuple[str, bytes]]
+    observations: Observations
+    decisions: NDArray[np.void]
+    probabilities: NDArray[np.float64]
+    scored: NDArray[np.bool_]
+    ended: tuple[NDArray[np.void], NDArray[np.void]]
+
+
+class Scorer(Protocol):
+    """What the core needs of a bundle."""
+
+    def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of the four stages, shape (n, 4)."""
+        ...
+
+
+def decode(records: Records) -> Decoded:
+    """Decode one partition's records; what is no event is set aside with its reason."""
+    partition, values, offsets, record_ms = records
+    last = offsets[-1]
+    try:
+        if max(map(len, values)) <= MAX_VALUE_BYTES:
+            return Decoded(partition, [decode_unchecked(value) for value in values], offsets, record_ms, [], last)
+    except Exception:  # noqa: BLE001, S110 - one bad record: the slow path below says which and why
+        pass
+    events, kept, bad = [], [], []
+    for i, value in enumerate(values):
+        if value is None:  # a tombstone is no poison: compaction's business, not ours
+            continue
+        try:
+            events.append(decode_checked(value))
+            kept.append(i)
+        except InvalidEvent as error:
+            bad.append((i, error))
+    return Decoded(partition, events, [offsets[i] for i in kept], [record_ms[i] for i in kept], bad, last)
+
+
+def plan(parts: Sequence[Decoded], buckets: int, floor: Callable[[Shard], int]) -> Plan:
+    """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
+    sessions: list[str] = []
+    spans: list[tuple[Shard, int, int]] = []
+    hashes = []
+    rows = []
+    times = []
+    for part in parts:
+        index: dict[str, int] = {}
+        slots = [index.setdefault(event.session_id, len(index)) for event in part.events]
+        if not index:
+            continue
+        ids = list(index)
+        hashed = hash64(ids)
+        events = columns(part.events, slots, part.offsets, part.record_ms)
+        record_ms = np.array(part.record_ms, np.int64)
+        if buckets == 1:
+            shard_spans = [(Shard(part.partition), 0, len(ids))]
+        else:
+            ids, hashed, events, shard_spans = _by_bucket(part.partition, ids, hashed, events, buckets)
+        fresh = np.ones(events.size, np.bool_)
+        for shard, first, end in shard_spans:
+            applied = floor(shard)
+            if applied >= part.offsets[0]:
+                fresh &= (events["slot"] < first) | (events["slot"] >= end) | (events["offset"] > applied)
+        if not fresh.all():
+            events, record_ms = events[fresh], record_ms[fresh]
+        base = len(sessions)
+        events["slot"] += base
+        spans += [(shard, base + first, base + end) for shard, first, end in shard_spans]
+        sessions += ids
+        hashes.append(hashed)
+        rows.append(events)
+        times.append(record_ms)
+    if not rows:
+        return Plan([], np.zeros(0, np.uint64), [], columns([], [], [], []), np.zeros(0, np.int64))
+    if len(rows) == 1:
+        return Plan(sessions, hashes[0], spans, rows[0], times[0])
+    return Plan(sessions, np.concatenate(hashes), spans, np.concatenate(rows), np.concatenate(times))
+
+
+def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
+    """A plan in which only time passes: (shard, sessions whose deadline has passed, epoch ms)."""
+    sessions: list[str] = []
+    spans = []
+    rows = []
+    for shard, ids, t in due:
+        first = len(sessions)
+        sessions += ids
+        spans.append((shard, first, len(sessions)))
+        rows.append(ticks(list(range(first, len(sessions))), t))
+    events = np.concatenate(rows)
+    return Plan(sessions, hash64(sessions), spans, events, np.full(events.size, -1, np.int64))
+
+
+def _by_bucket(
+    partition: int, ids: list[str], hashed: NDArray[np.uint64], events: NDArray[np.void], buckets: int
+) -> tuple[list[str], NDArray[np.uint64], NDArray[np.void], list[tuple[Shard, int, int]]]:
+    bucket = (hashed % np.uint64(buckets)).astype(np.int64)
+    order = np.argsort(bucket, kind="stable")
+    place = np.empty(order.size, np.int32)
+    place[order] = np.arange(order.size, dtype=np.int32)
+    events["slot"] = place[events["slot"]]
+    ends = np.cumsum(np.bincount(bucket, minlength=buckets))
+    spans = [
+        (Shard(partition, b), int(end - n), int(end))
+        for b, (end, n) in enumerate(zip(ends, np.diff(ends, prepend=0), strict=True))
+        if n
+    ]
+    return [ids[i] for i in order.tolist()], hashed[order], events, spans
+
+
+class Engine:
+    """Folds, scores and decides; one bundle, one policy, one topic.
+
+    Args:
+        bundle: scores feature rows.
+        policy: decides.
+        config: constants of the fold.
+        namespace: whose keys are written.
+        model: the bundle's id, for the documents.
+        explainer: words for a stage change.
+        decision_ttl_ms: life of a decision.
+        log_decisions: whether every decision is wanted, or only the last of each session.
+    """
+
+    def __init__(
+        self,
+        bundle: Scorer,
+        policy: Policy,
+        config: FoldConfig,
+        namespace: Namespace,
+        model: str,
+        explainer: Explainer,
+        *,
+        log_decisions: bool = True,
+    ) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.namespace = namespace
+        self._model = model
+        self._explainer = explainer
+        self._log_decisions = log_decisions
+        self.use_policy(policy)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Decide by another policy from the next batch on."""
+        self.policy = policy
+        words = Vocabulary(
+            actions=policy.action_names,
+            routes=ROUTES,
+            guards=GUARDS,
+            arms_of=policy.arms_of,
+            model=self._model,
+            policy=policy.hash,
+            source=self.namespace.topic_id,
+        )
+        self._encoder = DecisionEncoder(words)
+        self._summaries = Summaries(words, policy.actions_shown)
+
+    @property
+    def decision_ttl_ms(self) -> int:
+        """A decision lives as long as a session may be silent."""
+        return self.config.session_gap_ms
+
+    def visitors_wanted(self, batch: Plan, states: NDArray[np.void]) -> NDArray[np.int64]:
+        """Slots whose visitor's profile the fold needs, and which the event names: shape (k,) of event rows."""
+        events = batch.events
+        named = np.flatnonzero(events["visitor"])
+        if named.size == 0:
+            return named
+        slots = events["slot"][named]
+        s = states[slots]
+        begins = (s["flags"] & LIVE == 0) | (s["visitor"] == 0)
+        restarts = events["t"][named] >= s["t_max"] + self.config.session_gap_ms
+        wanted = named[begins | restarts]
+        _, first = np.unique(events["slot"][wanted], return_index=True)
+        return wanted[first]
+
+    def open(self, blobs: Sequence[bytes | None], batch: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """States and memories of the batch's slots."""
+        states, memory = unpack(blobs)
+        states["session"] = batch.hashes
+        return states, memory
+
+    def profile_keys(self, batch: Plan, wanted: NDArray[np.int64]) -> list[str]:
+        """The keys to load for `visitors_wanted`."""
+        return [self.namespace.visitor(visitor) for visitor in batch.events["visitor"][wanted].tolist()]
+
+    def run(
+        self,
+        batch: Plan,
+        states: NDArray[np.void],
+        memory: NDArray[np.void],
+        wanted: NDArray[np.int64],
+        profile_blobs: Sequence[bytes | None],
+        decided_at: int,
+    ) -> Result:
+        """Fold, score, decide; states and memories are changed in place."""
+        profiles = unpack_profiles([None] * len(batch.sessions))
+        if wanted.size:
+            profiles[batch.events["slot"][wanted]] = unpack_profiles(profile_blobs)
+        seen = fold(states, profiles, batch.events, self.config)
+        scored = seen.rows["kind"] <= SILENCE
+        probabilities = np.zeros((scored.size, 4))
+        if scored.any():
+            probabilities[scored] = self.bundle.score(seen.features[scored])
+        ended = np.zeros(seen.ended.size, MEMORY)
+        decisions = self.policy.decide(seen.rows, seen.features, probabilities, seen.context, memory, ended)
+        result = Result([], [], [], seen, decisions, probabilities, scored, (seen.ended, ended))
+        documents = self._documents(batch, result, decided_at)
+        self._writes(batch, states, memory, result, documents)
+        self._ends(batch, result, decided_at)
+        return result
+
+    def _documents(self, batch: Plan, result: Result, decided_at: int) -> dict[int, tuple[str, bytes]]:
+        """The last document of each slot; fills ``result.log``."""
+        rows = result.observations.rows
+        at = np.flatnonzero(result.scored)
+        slots = rows["slot"][at]
+        if not self._log_decisions and at.size:
+            latest = np.zeros(len(batch.sessions), np.int64) - 1
+            latest[slots] = at
+            at = latest[latest >= 0]
+            at.sort()
+            slots = rows["slot"][at]
+        names = batch.sessions
+        ids = [names[slot] for slot in slots.tolist()]
+        decisions = result.decisions[at]
+        reasons = self._reasons(result, at, decisions)
+        documents = self._encoder.encode(
+            ids,
+            decisions,
+            result.probabilities[at],
+            rows["t"][at],
+            rows["seq"][at],
+            reasons,
+            decided_at,
+            self.decision_ttl_ms,
+        )
+        log = list(zip(ids, documents, strict=True))
+        if self._log_decisions:
+            result.log = log
+        return dict(zip(slots.tolist(), log, strict=True))
+
+    def _reasons(
+        self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]
+    ) -> dict[int, list[str]]:
+        told = np.flatnonzero(decisions["changed"] & STAGE_CHANGED)
+        reasons: dict[int, list[str]] = {}
+        if told.size:
+            features = result.observations.features[at[told]]
+            words = self._explainer.words(features, decisions["stage"][told])
+            for i, texts, guards in zip(told.tolist(), words, decisions["guards"][told].tolist(), strict=True):
+                reasons[i] = [*texts, *guard_words(guards)]
+        return reasons
+
+    def _writes(
+        self,
+        batch: Plan,
+        states: NDArray[np.void],
+        memory: NDArray[np.void],
+        result: Result,
+        documents: dict[int, tuple[str, bytes]],
+    ) -> None:
+        rows = result.observations.rows
+        n = len(batch.sessions)
+        touched = np.zeros(n, np.bool_)
+        touched[rows["slot"]] = True
+        touched[batch.events["slot"][batch.events["kind"] == TICK]] = True
+        live = states["flags"] & LIVE != 0
+        # A slot's last document counts only if its session was not closed after it.
+        closed = np.full(n, -1, np.int64)
+        closing = np.flatnonzero((rows["kind"] == END) | (rows["kind"] == CLEAR))
+        closed[rows["slot"][closing]] = closing
+        latest = np.full(n, -1, np.int64)
+        at = np.flatnonzero(result.scored)
+        latest[rows["slot"][at]] = at
+        put = np.flatnonzero(touched & live)
+        gone = np.flatnonzero(touched & ~live)
+        shown = np.flatnonzero((latest > closed) & live)
+        dropped = np.flatnonzero((closed >= 0) & ~((latest > closed) & live))
+        blobs = pack(states[put], memory[put])
+        due = deadlines(states[put], self.config).tolist()
+        names = batch.sessions
+        for shard, first, end in batch.spans:
+            a, b = np.searchsorted(put, (first, end)).tolist()
+            mine = [names[slot] for slot in put[a:b].tolist()]
+            seen = _within(shown, first, end)
+            write = ShardWrite(shard, "", None, None)
+            write.sessions, write.blobs, write.deadlines = mine, blobs[a:b], due[a:b]
+            write.decision_keys = [decision_key(names[slot]) for slot in seen]
+            write.decisions = [documents[slot][1] for slot in seen]
+            write.removed = [names[slot] for slot in _within(gone, first, end)]
+            write.dropped_decisions = [decision_key(names[slot]) for slot in _within(dropped, first, end)]
+            result.writes.append(write)
+
+    def _ends(self, batch: Plan, result: Result, decided_at: int) -> None:
+        states, memories = result.ended
+        if states.size == 0:
+            return
+        rows = result.observations.rows
+        at = np.flatnonzero(rows["kind"] == END)
+        names = [batch.sessions[slot] for slot in rows["slot"][at].tolist()]
+        features = result.observations.features[at]
+        documents = self._summaries.encode(names, states, memories, features, rows["seq"][at], result.decisions["arms"][at], decided_at)
+        result.summaries = list(zip(names, documents, strict=True))
+        known = np.flatnonzero(states["visitor"])
+        entries = np.zeros(known.size, ENTRY)
+        s = states[known]
+        entries["key"] = [session_key(a, b) for a, b in zip(s["session"].tolist(), s["t_min"].tolist(), strict=True)]
+        entries["ended"] = s["t_max"]
+        entries["shown"] = memories[known]["persuasive"]
+        entries["bounced"] = s["pages"] <= 1
+        shards = np.array([first for _, first, _ in batch.spans])
+        span = np.searchsorted(shards, rows["slot"][at][known], side="right") - 1
+        for k, where, visitor in zip(range(known.size), span.tolist(), s["visitor"].tolist(), strict=True):
+            result.writes[where].profiles.append((self.namespace.visitor(visitor), entries[k].tobytes()))
+
+
+def _within(slots: NDArray[np.int64], first: int, end: int) -> list[int]:
+    """The slots of one span, out of a sorted array."""
+    a, b = np.searchsorted(slots, (first, end)).tolist()
+    part: list[int] = slots[a:b].tolist()
+    return part

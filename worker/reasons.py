@@ -1,0 +1,54 @@
+"""Reasons in words that marketing understands: the features that spoke most for the stage, with their values."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.features import FEATURES
+
+
+class Contributor(Protocol):
+    """What explains a score: contributions of each feature to the probability of a stage."""
+
+    def contributions(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Shape (n, 9); positive speaks for the stage."""
+        ...
+
+
+def _count(one: str, many: str) -> Callable[[float], str]:
+    return lambda value: f"{value:.0f} {one if round(value) == 1 else many}"
+
+
+def _seconds(text: str) -> Callable[[float], str]:
+    return lambda value: text.format(f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min")
+
+
+_WORDS: Final[dict[str, Callable[[float], str]]] = {
+    "session_duration": _seconds("{} in the shop so far"),
+    "num_clicks": _count("click", "clicks"),
+    "pages_viewed": _count("page viewed", "different pages viewed"),
+    "cart_additions": lambda v: "nothing added to the cart" if v < 1 else _count("item added", "items added")(v) + " to the cart",
+    "time_between_clicks": _seconds("{} between clicks on average"),
+    "bounce_rate": lambda v: "no earlier visits known" if v != v else f"{v:.0%} of earlier visits left after one page",
+    "engagement_score": lambda v: f"{v * 60:.1f} clicks a minute",
+    "cart_ratio": lambda v: f"{v:.2f} cart additions a page",
+    "idle_time": _seconds("{} between the latest clicks, pause included"),
+}
+
+
+class Explainer:
+    """Top three reasons for a stage."""
+
+    def __init__(self, contributor: Contributor) -> None:
+        self._contributor = contributor
+
+    def words(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> list[list[str]]:
+        """For each row, at most three reasons, the strongest first; features that spoke against are left out."""
+        contributions = self._contributor.contributions(X, stages)
+        order = np.argsort(-contributions, axis=1, kind="stable")[:, :3]
+        rows = []
+        for x, c, top in zip(X.tolist(), contributions, order.tolist(), strict=True):
+            rows.append([_WORDS[FEATURES[j]](x[j]) for j in top if c[j] > 0])
+        return rows

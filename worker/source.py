@@ -1,0 +1,253 @@
+"""The Kafka side: assignment, polling, positions, commits. The only place that holds a consumer.
+
+librdkafka calls back inside ``poll``/``consume``; an exception there destroys the messages just fetched while the
+position has moved on, so the callbacks below only take notes, and the loop acts on them afterwards. A partition starts
+paused: it is read once the loop has taken its lease in Redis and sought to the applied offset.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from featurestore.errors import SettingsError
+from worker.batch import Records
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LATEST: Final = -1
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened to the assignment since the loop last looked."""
+
+    assigned: list[int] = field(default_factory=list)
+    revoked: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+
+class Bounds(NamedTuple):
+    """Offsets of a partition: the first still kept, and the one after the last."""
+
+    low: int
+    high: int
+
+
+class Polled(NamedTuple):
+    """One poll.
+
+    Attributes:
+        records: by partition, in log order.
+        messages: the same as the client gave them, for dead letters.
+        at_end: partitions whose end was reached.
+        out_of_range: partitions whose wanted offset Kafka does not have.
+    """
+
+    records: list[Records]
+    messages: dict[int, list[Any]]
+    at_end: set[int]
+    out_of_range: set[int]
+
+
+class KafkaSource:
+    """A consumer of one topic.
+
+    Args:
+        settings: brokers, group, topic and timeouts.
+        on_revoke: called inside the rebalance with the partitions that are leaving; must not raise.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.topic
+        self._changes = Changes()
+        self._failed: BaseException | None = None
+        self._consumer = Consumer(consumer_config(settings), logger=logging.getLogger("worker.kafka"))
+        self._owned: set[int] = set()
+        self._to_commit: dict[int, int] = {}
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    # -- the loop's side -------------------------------------------------------------------------
+
+    def poll(self, most: int, wait_s: float) -> Polled:
+        """Wait up to ``wait_s`` for a record, then take what is there, at most ``most``.
+
+        Raises:
+            KafkaException: the consumer is no longer usable.
+        """
+        consumer = self._consumer
+        first = consumer.poll(wait_s)
+        if first is None:
+            return _NOTHING
+        messages = [first]
+        if most > 1:
+            messages += consumer.consume(most - 1, 0.0)
+        return self._sorted(messages)
+
+    def changes(self) -> Changes:
+        """What happened to the assignment since the last call."""
+        if self._failed is not None:
+            raise self._failed
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def owns(self, partition: int) -> bool:
+        """Whether the group still gives us this partition."""
+        return partition in self._owned
+
+    def start_at(self, partition: int, offset: int) -> None:
+        """Read on from ``offset``."""
+        self._consumer.seek(TopicPartition(self._topic, partition, offset))
+        self._consumer.resume([TopicPartition(self._topic, partition)])
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Stop fetching; polling goes on and keeps the membership."""
+        owned = [TopicPartition(self._topic, p) for p in partitions if p in self._owned]
+        if owned:
+            self._consumer.pause(owned)
+
+    def bounds(self, partition: int, *, fresh: bool = False) -> Bounds | None:
+        """Kept offsets; from the last fetch unless ``fresh`` (which blocks up to 5 s). None while unknown."""
+        tp = TopicPartition(self._topic, partition)
+        low, high = self._consumer.get_watermark_offsets(tp, timeout=5.0, cached=not fresh)
+        return Bounds(low, high) if high >= 0 else None
+
+    def committed(self, partition: int) -> int | None:
+        """The group's committed offset: a hint, never the truth. None where there is none."""
+        [tp] = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=10.0)
+        if tp.error is not None:
+            raise KafkaException(tp.error)
+        return tp.offset if tp.offset >= 0 else None
+
+    def offset_at(self, partition: int, epoch_ms: int) -> int | None:
+        """The first offset whose record is not older; None if all are."""
+        [tp] = self._consumer.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=10.0)
+        return tp.offset if tp.offset >= 0 else None
+
+    def will_commit(self, partition: int, offset: int) -> None:
+        """``offset`` is the next to read, once everything before it is applied."""
+        self._to_commit[partition] = offset
+
+    def commit(self, *, wait: bool = False) -> bool:
+        """Commit what `will_commit` named for owned partitions; False if Kafka refused (the next one covers it)."""
+        offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in self._owned]
+        self._to_commit.clear()
+        if not offsets:
+            return True
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+        except KafkaException:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave the group; may block for the broker, so a watchdog must stand behind."""
+        self._consumer.close()
+
+    # -- librdkafka's side: take notes, never raise ----------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            # Offsets are resolved by the loop; a valid one here keeps librdkafka from resetting before the seek.
+            fresh = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
+            consumer.incremental_assign(fresh)
+            consumer.pause(fresh)
+            for tp in partitions:
+                self._owned.add(tp.partition)
+                self._changes.assigned.append(tp.partition)
+        except BaseException as error:
+            self._failed = error
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            leaving = {tp.partition for tp in partitions}
+            offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in leaving]
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except BaseException:
+            log.debug("the commit while giving partitions back was refused; the next owner does not need it")
+        self._forget(partitions, self._changes.revoked)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions, self._changes.lost)
+
+    def _forget(self, partitions: list[TopicPartition], note: list[int]) -> None:
+        for tp in partitions:
+            self._owned.discard(tp.partition)
+            self._to_commit.pop(tp.partition, None)
+            note.append(tp.partition)
+
+    def _sorted(self, messages: list[Any]) -> Polled:
+        by_partition: dict[int, list[Any]] = {}
+        at_end: set[int] = set()
+        out_of_range: set[int] = set()
+        for message in messages:
+            if message.error() is None:
+                by_partition.setdefault(message.partition(), []).append(message)
+                continue
+            code = message.error().code()
+            if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
+                at_end.add(message.partition())
+            elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+                out_of_range.add(message.partition())
+            elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
+                log.warning("Kafka took the partitions away: a batch took longer than max_poll_interval_s")
+            elif message.error().fatal():
+                raise KafkaException(message.error())
+            else:
+                log.warning("Kafka: %s", message.error().name())
+        records = []
+        for partition, part in by_partition.items():
+            if partition in self._owned:
+                records.append(
+                    Records(
+                        partition,
+                        [m.value() for m in part],
+                        [m.offset() for m in part],
+                        [m.timestamp()[1] if m.timestamp()[0] else -1 for m in part],
+                    )
+                )
+        return Polled(records, by_partition, at_end, out_of_range)
+
+
+_NOTHING: Final = Polled([], {}, set(), set())
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """The consumer's settings; each one that matters for the promise is said in docs/guarantees.md."""
+    config: dict[str, Any] = {
+        "group.id": settings.group,
+        "group.protocol": settings.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # a gap is counted and logged, never skipped in silence
+        "enable.partition.eof": True,  # tells the timers that a partition has been read to its end
+        "max.poll.interval.ms": settings.max_poll_interval_s * 1000,
+        "queued.max.messages.kbytes": 16_384,
+        "queued.min.messages": 20_000,
+        "fetch.queue.backoff.ms": 5,
+        "fetch.error.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2_000,
+        "allow.auto.create.topics": False,
+    }
+    if settings.group_protocol == "classic":
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["session.timeout.ms"] = settings.session_timeout_s * 1000
+        config["heartbeat.interval.ms"] = max(settings.session_timeout_s * 1000 // 10, 100)
+    extra = settings.kafka_client()
+    clash = sorted(config.keys() & extra.keys())
+    if clash:
+        raise SettingsError(f"kafka_config must not set {', '.join(clash)}: Clickstage depends on its own values")
+    return {**config, **extra}
