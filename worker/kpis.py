@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 from featurestore.session import IS_BOT
 from featurestore.stages import DROP_OFF_RISK
 from worker.catalogue import RECOVERY_OUTCOMES, SESSION_OUTCOMES, STAGES_OR_NONE
+from worker.experiments import BITS_PER_EXPERIMENT
 from worker.metrics import Metrics
 from worker.policy.engine import MAX_GAP_MS
+
+MAX_ARMS: Final = 2**BITS_PER_EXPERIMENT - 1
+MAX_EXPERIMENTS: Final = 32 // BITS_PER_EXPERIMENT
 
 _NO_STAGE: Final = STAGES_OR_NONE.index("none")
 
@@ -38,7 +42,7 @@ class Names(Protocol):
 
     @property
     def arms(self) -> Mapping[int, Mapping[str, str]]:
-        """Experiment to arm, by the code of the arms."""
+        """Experiment to arm, by the packed arms; may hold only those that were asked for."""
         ...
 
 
@@ -53,7 +57,8 @@ class Kpis:
         """Name actions and arms by another policy from now on; what both know keeps its counts."""
         self._policy = policy
         self._metrics.actions_shown.use_axes({"action": sorted(set(policy.action_of.values()))})
-        self._metrics.use_arms(policy.arms.values())
+        single = (arm << BITS_PER_EXPERIMENT * e for e in range(MAX_EXPERIMENTS) for arm in range(1, MAX_ARMS + 1))
+        self._metrics.use_arms(policy.arms.get(code, {}) for code in single)
 
     def observe(self, states: NDArray[np.void], memory: NDArray[np.void], arms: NDArray[np.uint32]) -> None:
         """Count sessions that ended: rows of `STATE` and `MEMORY` as at their END rows, and their arms; shape (n,)."""

@@ -19,7 +19,12 @@ from worker.policy.engine import MAX_GAP_MS
 class Names:
     action_of: Mapping[int, str] = field(default_factory=lambda: {7: "banner", 9: "coupon"})
     arms: Mapping[int, Mapping[str, str]] = field(
-        default_factory=lambda: {1: {"price": "control"}, 2: {"price": "treated"}, 18: {"price": "treated", "ui": "b"}}
+        default_factory=lambda: {
+            1: {"price": "control"},
+            2: {"price": "treated"},
+            16: {"ui": "b"},
+            18: {"price": "treated", "ui": "b"},
+        }
     )
 
 
@@ -104,6 +109,13 @@ def test_arms_count_sessions_outcomes_and_value() -> None:
     assert shop.read("arm_sessions_total", experiment="price", arm="treated", outcome="browsed") == 1
     assert shop.read("arm_sessions_total", experiment="ui", arm="b", outcome="bought") == 1
     assert shop.read("arm_order_value_total", experiment="price", arm="treated") == 30.0
+
+
+def test_arms_of_an_unknown_code_are_left_out() -> None:
+    shop = Shop()
+    states, memory = sessions(1)
+    shop.finish(states, memory, [99])
+    assert not np.nansum(shop.metrics.arm_sessions.values)
 
 
 def test_only_arms_that_exist_are_series() -> None:
