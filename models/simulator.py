@@ -147,7 +147,7 @@ def block_of(config: SimConfig, number: int) -> Block:
         config.sessions_per_s,
         config.mix,
         config.drift,
-        max(64, int(config.sessions * 0.45)),
+        max(64, config.sessions // 4),
         config.anonymous,
         config.bots,
         config.duplicates,

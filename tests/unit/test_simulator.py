@@ -47,7 +47,7 @@ def test_all_sessions_and_all_event_types_occur(stream: list[tuple[SimEvent, Eve
 
 
 def test_context_occurs_and_is_constant_in_a_session(stream: list[tuple[SimEvent, Event]]) -> None:
-    context: dict[str, set[object]] = {}
+    context: dict[str, set[tuple[str | None, ...]]] = {}
     for _, event in stream:
         context.setdefault(event.session_id, set()).add((event.visitor_id, event.device, event.source, event.country))
     assert max(map(len, context.values())) == 1
