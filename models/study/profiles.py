@@ -48,12 +48,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Habit:
-    """One way to behave, as distributions. Times in seconds.
+    """One way to behave, as distributions. Times in seconds; ``what`` describes it in the report.
 
     ``pause_s`` is the length of ``pauses`` (fewest, most) early gaps; ``drag`` gives the pace of the last five gaps;
     ``buys`` draws two and more cart additions, otherwise one with probability ``one_in_cart``.
     """
 
+    what: str
     weight: float
     clicks: Spread
     pages_per_click: tuple[float, float]
@@ -72,38 +73,37 @@ _SLOW: Final = Spread(90, 0.4)
 _DRAG: Final = Spread(50, 0.6, low=37, high=400)
 _STEADY: Final = Spread(9, 0.35, high=17)
 
-PROFILES: Final[dict[str, tuple[Habit, ...]]] = {
-    "explorer": (
-        Habit(0.12, Spread(6, 0.5, 2, 18), (0.4, 0.9), Spread(10, 0.3, high=19), 0.6),  # a glance
-        Habit(0.20, Spread(70, 0.5, 24, 250), (0.03, 0.1), _STEADY, 0.45),  # turns one product round and round
-        Habit(0.22, Spread(62, 0.15, 30, 80), (0.6, 0.95), Spread(2.2, 0.11), 0.45, passive_share=0.02),  # skims lists
-        Habit(0.11, Spread(28, 0.4, 17, 100), (0.1, 0.35), _SLOW, 0.45, unevenness=1.0),  # reads for hours
-        Habit(0.20, Spread(18, 0.2, 8, 40), (0.1, 0.35), Spread(10, 0.25), 0.45, pauses=(2, 6)),  # leaves and returns
-        Habit(0.15, Spread(15, 0.08, 12, 16), (0.75, 0.95), Spread(15, 0.15), 0.45),  # a page a click, then gone
-    ),
-    "evaluator": (
-        Habit(0.69, Spread(36, 0.17, 24, 80), (0.42, 0.60), Spread(12, 0.15, high=17), 0.35),  # compares at length
-        Habit(0.17, Spread(12, 0.2, 4, 17), (0.3, 0.6), Spread(12, 0.12), 0.35),  # leaves early
-        Habit(0.14, Spread(60, 0.4, 22, 250), (0.03, 0.1), Spread(12, 0.12), 0.35),  # studies one product
-    ),
-    "buyer": (
-        Habit(0.36, Spread(36, 0.4, 12, 200), (0.35, 0.6), _STEADY, 0.25, buys=True),
-        Habit(0.14, Spread(12, 0.4, 3, 60), (0.4, 0.9), _STEADY, 0.25, buys=True),
-        Habit(0.11, Spread(28, 0.4, 17, 100), (0.1, 0.6), _SLOW, 0.25, unevenness=1.0, buys=True),
-        Habit(0.20, Spread(60, 0.4, 22, 250), (0.05, 0.12), _STEADY, 0.25, buys=True),
-        Habit(0.19, Spread(8, 0.4, 2, 18), (0.4, 0.9), _STEADY, 0.25),  # came to buy, added nothing or one thing
-    ),
-    "dropoff": (
-        Habit(0.35, Spread(8, 0.3, 3, 20), (0.5, 0.9), Spread(10, 0.3), 0.5, drag=_DRAG),
-        Habit(0.25, Spread(34, 0.2, 15, 50), (0.3, 0.6), Spread(7, 0.2), 0.5, drag=_DRAG),
-        Habit(0.21, Spread(16, 0.3, 5, 40), (0.3, 0.7), Spread(9, 0.2), 0.5, drag=_DRAG, buys=True),  # leaves a full cart
-        Habit(0.16, Spread(8, 0.3, 2, 18), (0.4, 0.9), Spread(11, 0.25, high=19), 0.5),  # was expected to leave, did not
-    ),
-}
+_EXPLORER: Final = (
+    Habit("a glance", 0.12, Spread(6, 0.5, 2, 18), (0.4, 0.9), Spread(10, 0.3, high=19), 0.6),
+    Habit("many clicks on few products", 0.20, Spread(70, 0.5, 24, 250), (0.03, 0.1), _STEADY, 0.45),
+    Habit("skims lists", 0.22, Spread(62, 0.15, 30, 80), (0.6, 0.95), Spread(2.2, 0.11), 0.45, passive_share=0.02),
+    Habit("reads slowly for long", 0.11, Spread(28, 0.4, 17, 100), (0.1, 0.35), _SLOW, 0.45, unevenness=1.0),
+    Habit("leaves and returns", 0.20, Spread(18, 0.2, 8, 40), (0.1, 0.35), Spread(10, 0.25), 0.45, pauses=(2, 6)),
+    Habit("a page a click, then gone", 0.15, Spread(15, 0.08, 12, 16), (0.75, 0.95), Spread(15, 0.15), 0.45),
+)
+_EVALUATOR: Final = (
+    Habit("compares at length", 0.69, Spread(36, 0.17, 24, 80), (0.42, 0.60), Spread(12, 0.15, high=17), 0.35),
+    Habit("gives up early", 0.17, Spread(12, 0.2, 4, 17), (0.3, 0.6), Spread(12, 0.12), 0.35),
+    Habit("studies one product", 0.14, Spread(60, 0.4, 22, 250), (0.03, 0.1), Spread(12, 0.12), 0.35),
+)
+_BUYER: Final = (
+    Habit("compares, then fills the cart", 0.36, Spread(36, 0.4, 12, 200), (0.35, 0.6), _STEADY, 0.25, buys=True),
+    Habit("buys quickly", 0.14, Spread(12, 0.4, 3, 60), (0.4, 0.9), _STEADY, 0.25, buys=True),
+    Habit("buys slowly", 0.11, Spread(28, 0.4, 17, 100), (0.1, 0.6), _SLOW, 0.25, unevenness=1.0, buys=True),
+    Habit("buys after many clicks", 0.20, Spread(60, 0.4, 22, 250), (0.05, 0.12), _STEADY, 0.25, buys=True),
+    Habit("came to buy, adds one thing or none", 0.19, Spread(8, 0.4, 2, 18), (0.4, 0.9), _STEADY, 0.25),
+)
+_DROPOFF: Final = (
+    Habit("slows down early", 0.35, Spread(8, 0.3, 3, 20), (0.5, 0.9), Spread(10, 0.3), 0.5, drag=_DRAG),
+    Habit("looks around, then slows down", 0.25, Spread(34, 0.2, 15, 50), (0.3, 0.6), Spread(7, 0.2), 0.5, drag=_DRAG),
+    Habit("leaves a full cart", 0.24, Spread(16, 0.3, 5, 40), (0.3, 0.7), Spread(9, 0.2), 0.5, drag=_DRAG, buys=True),
+    Habit("seemed about to leave, did not", 0.16, Spread(8, 0.3, 2, 18), (0.4, 0.9), Spread(11, 0.25, high=19), 0.5),
+)
+PROFILES: Final = {"explorer": _EXPLORER, "evaluator": _EVALUATOR, "buyer": _BUYER, "dropoff": _DROPOFF}
 
 
 def draw_sessions(seed: int, per_profile: int = SESSIONS_PER_PROFILE) -> tuple[Floats, NDArray[np.uint8]]:
-    """Feature matrix (n, 9) with missing bounce rates as NaN, and the profile number of each row, profile by profile."""
+    """Feature matrix (n, 9), unknown bounce rates NaN, and each row's profile number; profile by profile."""
     rng = np.random.default_rng([seed, 1])
     blocks, profiles = [], []
     for number, habits in enumerate(PROFILES.values()):
@@ -130,17 +130,9 @@ def _draw(habit: Habit, count: int, rng: np.random.Generator) -> Floats:
     pages = np.clip(np.rint(clicks * rng.uniform(*habit.pages_per_click, count)), 1, MAX_PAGES)
     cart = _draw_cart(habit, count, rng)
     bounce = np.rint(10 * rng.beta(8 * habit.bounce, 8 * (1 - habit.bounce), count)) / 10
-    return np.column_stack((
-        duration,
-        clicks,
-        pages,
-        cart,
-        gaps.sum(axis=1) / n_gaps,
-        bounce,
-        clicks / np.maximum(duration, 1.0),
-        cart / pages,
-        last / np.minimum(n_gaps, IDLE_GAPS),
-    ))
+    engagement = clicks / np.maximum(duration, 1.0)
+    mean_gap, idle = gaps.sum(axis=1) / n_gaps, last / np.minimum(n_gaps, IDLE_GAPS)
+    return np.column_stack((duration, clicks, pages, cart, mean_gap, bounce, engagement, cart / pages, idle))
 
 
 def _draw_gaps(habit: Habit, clicks: NDArray[np.int64], rng: np.random.Generator) -> Floats:

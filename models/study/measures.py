@@ -1,0 +1,177 @@
+"""What P reports about its classifiers, as plain values that serialise to JSON; shares and accuracies are fractions."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from featurestore.features import FEATURES
+from featurestore.stages import STAGES
+from models.study.protocol import (
+    CLASSIFIERS,
+    FOLDS,
+    Floats,
+    Stages,
+    Study,
+    build_study,
+    new_pipeline,
+    noise_ceiling,
+)
+from models.study.scores import aligned, by_stage, confusion, overall, roc
+
+NOISE_PERCENT: Final = (0, 5, 10, 15, 20, 25)
+LEARNING_SIZES: Final = (240, 480, 720, 960, 1152, 1440, 1680, 1920)
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The four classifiers: fitted on the training rows, their probabilities on the test rows and out of fold."""
+
+    fitted: dict[str, Pipeline]
+    test: dict[str, Floats]
+    held: dict[str, Floats]
+    record: Record
+
+
+def shares(stages: Stages) -> dict[str, float]:
+    """Share of each stage."""
+    counts = np.bincount(stages, minlength=len(STAGES))
+    return {stage: float(counts[code] / counts.sum()) for code, stage in enumerate(STAGES)}
+
+
+def folds_of(study: Study) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Five stratified folds over all rows: 1,920 to learn from, 480 held out."""
+    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=study.seed)
+    return list(splitter.split(study.X, study.labels))
+
+
+def compare_classifiers(study: Study, jobs: int) -> Compared:
+    """Fit each classifier on the training rows, score it on the test rows, and cross-validate it over all rows."""
+    folds = folds_of(study)
+    splits = [(study.train, study.test), *folds]
+    tasks = [(name, fit, held) for name in CLASSIFIERS for fit, held in splits]
+    results = Parallel(n_jobs=jobs)(delayed(_fit_predict)(study, name, fit, held) for name, fit, held in tasks)
+    fitted, test, out_of_fold, record = {}, {}, {}, {}
+    y = study.labels[study.test]
+    for number, name in enumerate(CLASSIFIERS):
+        first, *rest = results[number * len(splits) : (number + 1) * len(splits)]
+        fitted[name], test[name] = first
+        proba = np.zeros((len(study.X), len(STAGES)))
+        for (_, held), (_, part) in zip(folds, rest, strict=True):
+            proba[held] = part
+        out_of_fold[name] = proba
+        hits = proba.argmax(axis=1) == study.labels
+        accuracies = [float(hits[held].mean()) for _, held in folds]
+        record[name] = overall(y, test[name].argmax(axis=1)) | {
+            "clean_accuracy": float(np.mean(test[name].argmax(axis=1) == study.clean[study.test])),
+            "cv_mean": float(np.mean(accuracies)),
+            "cv_sd": float(np.std(accuracies)),
+            "by_stage": by_stage(y, test[name]),
+            "confusion": confusion(y, test[name]),
+            "roc": roc(y, test[name]),
+        }
+    return Compared(fitted, test, out_of_fold, record)
+
+
+def majority(study: Study) -> Record:
+    """The baseline that always names the most frequent stage of the training rows."""
+    most = int(np.bincount(study.labels[study.train]).argmax())
+    return {"stage": STAGES[most]} | overall(study.labels[study.test], np.full(len(study.test), most))
+
+
+def learning_curve(study: Study, held: Floats, jobs: int, sizes: tuple[int, ...] = LEARNING_SIZES) -> list[Record]:
+    """Cross-validated accuracy of the forest by number of training sessions; ``held`` is its full-size prediction."""
+    folds = folds_of(study)
+    full = len(folds[0][0])
+    rng = np.random.default_rng([study.seed, 3])
+    orders = [rng.permutation(fit) for fit, _ in folds]
+    tasks = [
+        (size, order[:size], rest)
+        for size in sizes
+        if size < full
+        for order, (_, rest) in zip(orders, folds, strict=True)
+    ]
+    probas = Parallel(n_jobs=jobs)(delayed(_predict)(study, "random_forest", fit, rest) for _, fit, rest in tasks)
+    hits: dict[int, list[float]] = {size: [] for size in sizes}
+    for (size, _, rest), proba in zip(tasks, probas, strict=True):
+        hits[size].append(float(np.mean(proba.argmax(axis=1) == study.labels[rest])))
+    for size in sizes:
+        if size >= full:
+            hits[size] = [float(np.mean(held[rest].argmax(axis=1) == study.labels[rest])) for _, rest in folds]
+    return [
+        {"sessions": size, "share": size / full, "cv_mean": float(np.mean(values)), "cv_sd": float(np.std(values))}
+        for size, values in hits.items()
+    ]
+
+
+def noise_sweep(study: Study, jobs: int, percents: tuple[int, ...] = NOISE_PERCENT) -> dict[str, Record]:
+    """Forest accuracy at each noise rate: on P's one test set and cross-validated, on noisy and on clean labels."""
+    noisy = [build_study(study.seed, percent / 100, study.rules) for percent in percents]
+    tasks = [(s, fit, held) for s in noisy for fit, held in [(s.train, s.test), *folds_of(s)]]
+    probas = Parallel(n_jobs=jobs)(delayed(_predict)(s, "random_forest", fit, held) for s, fit, held in tasks)
+    rows = [
+        (np.mean(proba.argmax(axis=1) == s.labels[held]), np.mean(proba.argmax(axis=1) == s.clean[held]))
+        for (s, _, held), proba in zip(tasks, probas, strict=True)
+    ]
+    sweep = {}
+    for number, percent in enumerate(percents):
+        first, *rest = rows[number * (FOLDS + 1) : (number + 1) * (FOLDS + 1)]
+        s = noisy[number]
+        sweep[str(percent)] = {
+            "accuracy": float(first[0]),
+            "clean_accuracy": float(first[1]),
+            "cv_mean": float(np.mean([row[0] for row in rest])),
+            "cv_sd": float(np.std([row[0] for row in rest])),
+            "wrong_labels_in_test": float(np.mean(s.labels[s.test] != s.clean[s.test])),
+            "ceiling": noise_ceiling(percent / 100),
+        }
+    return sweep
+
+
+def importances(study: Study, forest: Pipeline, repeats: int = 10) -> dict[str, Record]:
+    """Gini importance, and the test accuracy lost when a feature's values are shuffled (mean and deviation)."""
+    lost = permutation_importance(
+        forest, study.X[study.test], study.labels[study.test], n_repeats=repeats, random_state=study.seed
+    )
+    gini = forest.named_steps["model"].feature_importances_
+    return {
+        name: {
+            "gini": float(gini[column]),
+            "permutation": float(lost.importances_mean[column]),
+            "permutation_sd": float(lost.importances_std[column]),
+        }
+        for column, name in enumerate(FEATURES)
+    }
+
+
+def correlations(X: Floats) -> list[list[float]]:
+    """Pearson correlation of each pair of features (9, 9), over the rows where both are known."""
+    return [[_correlation(a, b) for b in X.T] for a in X.T]
+
+
+def strongest_pair(table: list[list[float]]) -> tuple[str, str, float]:
+    """The two features that correlate most, and how much."""
+    size = np.abs(np.array(table)) - np.eye(len(FEATURES))
+    a, b = np.unravel_index(int(size.argmax()), size.shape)
+    return FEATURES[int(a)], FEATURES[int(b)], float(table[int(a)][int(b)])
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    known = ~(np.isnan(a) | np.isnan(b))
+    return round(float(np.corrcoef(a[known], b[known])[0, 1]), 4)
+
+
+def _fit_predict(study: Study, name: str, fit: NDArray[np.int64], held: NDArray[np.int64]) -> tuple[Pipeline, Floats]:
+    model = new_pipeline(name, study.seed).fit(study.X[fit], study.labels[fit])
+    return model, aligned(model, study.X[held])
+
+
+def _predict(study: Study, name: str, fit: NDArray[np.int64], held: NDArray[np.int64]) -> Floats:
+    return _fit_predict(study, name, fit, held)[1]
