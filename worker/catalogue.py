@@ -295,3 +295,8 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
     Spec("truth_decisions", _G, "decisions", "Decisions behind those figures.", source="evaluate"),
     Spec("truth_run_timestamp_seconds", _G, "seconds", "When the figures were computed, Unix time.", source="evaluate"),
 )
+
+
+def help_of(name: str) -> str:
+    """The words for a metric, for dashboards and documents."""
+    return next(spec.help for spec in CATALOGUE if spec.name == name)
