@@ -40,9 +40,8 @@ class Names(Protocol):
         """Action by its id."""
         ...
 
-    @property
-    def arms(self) -> Mapping[int, Mapping[str, str]]:
-        """Experiment to arm, by the packed arms; may hold only those that were asked for."""
+    def arms_of(self, bits: int) -> Mapping[str, str]:
+        """Experiment to arm, of packed arms; KeyError for a combination that the policy cannot have drawn."""
         ...
 
 
@@ -58,7 +57,7 @@ class Kpis:
         self._policy = policy
         self._metrics.actions_shown.use_axes({"action": sorted(set(policy.action_of.values()))})
         single = (arm << BITS_PER_EXPERIMENT * e for e in range(MAX_EXPERIMENTS) for arm in range(1, MAX_ARMS + 1))
-        self._metrics.use_arms(policy.arms.get(code, {}) for code in single)
+        self._metrics.use_arms(self._arms_of(code) for code in single)
 
     def observe(self, states: NDArray[np.void], memory: NDArray[np.void], arms: NDArray[np.uint32]) -> None:
         """Count sessions that ended: rows of `STATE` and `MEMORY` as at their END rows, and their arms; shape (n,)."""
@@ -90,10 +89,16 @@ class Kpis:
         for code in np.unique(arms).tolist():
             mine = arms == code
             counts = np.bincount(outcome[mine], minlength=len(SESSION_OUTCOMES)).tolist()
-            for experiment, arm in self._policy.arms.get(code, {}).items():
+            for experiment, arm in self._arms_of(code).items():
                 for name, n in zip(SESSION_OUTCOMES, counts, strict=True):
                     self._metrics.arm_sessions.inc(experiment, arm, name, by=n)
                 self._metrics.arm_order_value.inc(experiment, arm, by=float(value[mine].sum()))
+
+    def _arms_of(self, code: int) -> Mapping[str, str]:
+        try:
+            return self._policy.arms_of(code)
+        except KeyError:  # drawn by a policy before this one
+            return {}
 
 
 def _recovery(states: NDArray[np.void], memory: NDArray[np.void]) -> NDArray[np.int64]:

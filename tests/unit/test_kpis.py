@@ -18,7 +18,7 @@ from worker.policy.engine import MAX_GAP_MS
 @dataclass
 class Names:
     action_of: Mapping[int, str] = field(default_factory=lambda: {7: "banner", 9: "coupon"})
-    arms: Mapping[int, Mapping[str, str]] = field(
+    known: Mapping[int, Mapping[str, str]] = field(
         default_factory=lambda: {
             1: {"price": "control"},
             2: {"price": "treated"},
@@ -26,6 +26,9 @@ class Names:
             18: {"price": "treated", "ui": "b"},
         }
     )
+
+    def arms_of(self, bits: int) -> Mapping[str, str]:
+        return self.known[bits]
 
 
 class Shop:

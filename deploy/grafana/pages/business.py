@@ -8,8 +8,8 @@ from worker.catalogue import help_of
 BUSINESS: Final = Dashboard(
     uid="clickstage-business",
     title="Clickstage / Decisions and KPIs",
-    description="What is decided and why, and what the shop gains: conversion, order value, recovered drop-offs, by stage "
-    "and arm.",
+    description="What is decided and why, and what the shop gains: conversion, order value, recovered drop-offs, by "
+    "stage and arm.",
     span="now-24h",
     sections=[
         Section(
