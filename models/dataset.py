@@ -156,20 +156,13 @@ class Split(NamedTuple):
 
 
 def split_by_time(rows: Rows, started: NDArray[np.int64], share: float) -> Split:
-    """Sessions that began in the first ``share`` of all, and those that began after the last of these had its last row.
+    """Sessions that were over before the moment by which ``share`` of all had begun, and those that began after it.
 
-    Sessions in between belong to neither: at their time the model would still have been learning.
+    Sessions that were going on at that moment belong to neither.
     """
-    border = np.sort(started)[max(0, min(started.size - 1, int(share * started.size)))]
-    early = started[rows.session] < border
-    last = rows.t[early].max() if early.any() else border
-    return Split(rows.take(early), rows.take(started[rows.session] > last))
-
-
-def flip_labels(stages: NDArray[np.uint8], share: float, seed: int, n_stages: int = 4) -> NDArray[np.uint8]:
-    """``share`` of the labels drawn anew, uniformly: the published study's label noise (some stay right by luck)."""
-    rng = np.random.default_rng([seed, 5])
-    noisy = stages.copy()
-    chosen = rng.choice(stages.size, round(share * stages.size), replace=False)
-    noisy[chosen] = rng.integers(0, n_stages, chosen.size)
-    return noisy
+    if started.size == 0:
+        return Split(rows, rows)
+    border = np.sort(started)[min(started.size - 1, int(share * started.size))]
+    last = np.zeros(started.size, np.int64)
+    np.maximum.at(last, rows.session, rows.t)
+    return Split(rows.take(last[rows.session] < border), rows.take(started[rows.session] >= border))

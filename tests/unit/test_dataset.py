@@ -4,13 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from featurestore.features import FEATURES, N_FEATURES
 from featurestore.session import EVENT_ROW, SILENCE
 from featurestore.stages import DROP_OFF_RISK
-from models.dataset import Recording, flip_labels, record, split_by_time
+from models.dataset import Recording, record, split_by_time
 from models.rules import StageRules
 from models.simulator import SimConfig, SimEvent, simulate
 
@@ -106,15 +104,3 @@ def test_one_event_gives_one_row_its_silence_and_its_end() -> None:
     r = record([[event("s", 0)]], RULES)
     assert r.live.kind.tolist() == [EVENT_ROW, SILENCE]
     assert r.finished.t.tolist() == [1_800_000_000_000 + 1_800_000]
-
-
-@given(st.floats(0, 1), st.integers(0, 100))
-def test_noise_flips_at_most_its_share(share: float, seed: int) -> None:
-    stages = np.zeros(400, np.uint8)
-    flipped = flip_labels(stages, share, seed)
-    assert (flipped != stages).mean() <= share + 1 / 400
-    np.testing.assert_array_equal(flipped, flip_labels(stages, share, seed))
-
-
-def test_uniform_noise_leaves_a_quarter_right() -> None:
-    assert (flip_labels(np.zeros(40_000, np.uint8), 0.2, 1) != 0).mean() == pytest.approx(0.15, abs=0.01)
