@@ -7,7 +7,7 @@ A decision's identity is ``(source, session_id, seq)``: derived, so that a decis
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol
 
 import msgspec
@@ -100,7 +100,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
     actions: tuple[str, ...]
     routes: tuple[str, ...]
     guards: tuple[str, ...]
-    arms_of: Callable[[int], dict[str, str]]
+    arms: Mapping[int, dict[str, str]]
     model: str
     policy: str
     source: str
@@ -191,7 +191,7 @@ class DecisionEncoder:
             names = [name for bit, name in enumerate(self._words.guards) if guards >> bit & 1]
             parts.append(f',"guards":{_text(names)}')
         if arms:
-            parts.append(f',"arm":{_text(self._words.arms_of(arms))}')
+            parts.append(f',"arm":{_text(self._words.arms[arms])}')
         tail = "".join(parts) + "}"
         if not reasons:
             self._tails[guards, arms] = tail

@@ -18,7 +18,7 @@ from featurestore.events import MAX_VALUE_BYTES, TICK, Event, columns, decode_un
 from featurestore.events import decode as decode_checked
 from featurestore.hashing import hash64
 from featurestore.keys import Namespace, Shard, decision_key
-from featurestore.session import CLEAR, END, LIVE, MEMORY, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
+from featurestore.session import CLEAR, END, LIVE, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
 from featurestore.sessions import ShardWrite
 from featurestore.visitors import ENTRY, session_key
 from featurestore.visitors import unpack as unpack_profiles
@@ -240,13 +240,26 @@ class Engine:
             actions=policy.action_names,
             routes=ROUTES,
             guards=GUARDS,
-            arms_of=policy.arms_of,
+            arms=policy.arms,
             model=self._model,
             policy=policy.hash,
             source=self.namespace.topic_id,
         )
         self._encoder = DecisionEncoder(words)
-        self._summaries = Summaries(words, policy.actions_shown)
+        self._summaries = Summaries(words, policy.action_of)
+
+    def warm_up(self) -> None:
+        """Compile and touch everything now, so that no event waits for it: a whole batch, thrown away."""
+        values = [
+            b'{"session_id":"w","type":"add_to_cart","ts":%d,"event_id":"e","visitor_id":"v","page":"p","price":1.5}' % t
+            for t in (0, 60_000, 4_000_000)
+        ]
+        decoded = decode(Records(0, values, [0, 1, 2], [-1, -1, -1]))
+        for batch in (plan([decoded], 1, lambda _: -1), plan_ticks([(Shard(0), ["w"], 9_000_000)])):
+            states, memory = self.open([None] * len(batch.sessions), batch)
+            wanted = self.visitors_wanted(batch, states)
+            self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
+            self.open([*pack(states, memory)], batch)
 
     @property
     def decision_ttl_ms(self) -> int:
@@ -295,8 +308,7 @@ class Engine:
         probabilities = np.zeros((scored.size, 4))
         if scored.any():
             probabilities[scored] = self.bundle.score(seen.features[scored])
-        ended = np.zeros(seen.ended.size, MEMORY)
-        decisions = self.policy.decide(seen.rows, seen.features, probabilities, seen.context, memory, ended)
+        decisions, ended = self.policy.decide(seen, probabilities, memory)
         result = Result([], [], [], seen, decisions, probabilities, scored, (seen.ended, ended))
         documents = self._documents(batch, result, decided_at)
         self._writes(batch, states, memory, result, documents)

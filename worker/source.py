@@ -49,13 +49,13 @@ class Polled(NamedTuple):
     Attributes:
         records: by partition, in log order.
         messages: the same as the client gave them, for dead letters.
-        at_end: partitions whose end was reached.
+        at_end: partitions whose end was reached, with the offset there (control records may lie before it).
         out_of_range: partitions whose wanted offset Kafka does not have.
     """
 
     records: list[Records]
     messages: dict[int, list[Any]]
-    at_end: set[int]
+    at_end: dict[int, int]
     out_of_range: set[int]
 
 
@@ -73,6 +73,11 @@ class KafkaSource:
         self._changes = Changes()
         self._failed: BaseException | None = None
         self._consumer = Consumer(consumer_config(settings), logger=logging.getLogger("worker.kafka"))
+        # Questions about offsets would wait behind the long poll of a fetch: they have a client of their own.
+        self._asker = Consumer(
+            {**settings.kafka_client(), "group.id": settings.group, "enable.auto.commit": False},
+            logger=logging.getLogger("worker.kafka"),
+        )
         self._owned: set[int] = set()
         self._to_commit: dict[int, int] = {}
         self._consumer.subscribe(
@@ -121,19 +126,20 @@ class KafkaSource:
     def bounds(self, partition: int, *, fresh: bool = False) -> Bounds | None:
         """Kept offsets; from the last fetch unless ``fresh`` (which blocks up to 5 s). None while unknown."""
         tp = TopicPartition(self._topic, partition)
-        low, high = self._consumer.get_watermark_offsets(tp, timeout=5.0, cached=not fresh)
+        asked = self._asker if fresh else self._consumer
+        low, high = asked.get_watermark_offsets(tp, timeout=5.0, cached=not fresh)
         return Bounds(low, high) if high >= 0 else None
 
     def committed(self, partition: int) -> int | None:
         """The group's committed offset: a hint, never the truth. None where there is none."""
-        [tp] = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=10.0)
+        [tp] = self._asker.committed([TopicPartition(self._topic, partition)], timeout=10.0)
         if tp.error is not None:
             raise KafkaException(tp.error)
         return tp.offset if tp.offset >= 0 else None
 
     def offset_at(self, partition: int, epoch_ms: int) -> int | None:
         """The first offset whose record is not older; None if all are."""
-        [tp] = self._consumer.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=10.0)
+        [tp] = self._asker.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=10.0)
         return tp.offset if tp.offset >= 0 else None
 
     def will_commit(self, partition: int, offset: int) -> None:
@@ -155,6 +161,7 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group; may block for the broker, so a watchdog must stand behind."""
         self._consumer.close()
+        self._asker.close()
 
     # -- librdkafka's side: take notes, never raise ----------------------------------------------
 
@@ -191,7 +198,7 @@ class KafkaSource:
 
     def _sorted(self, messages: list[Any]) -> Polled:
         by_partition: dict[int, list[Any]] = {}
-        at_end: set[int] = set()
+        at_end: dict[int, int] = {}
         out_of_range: set[int] = set()
         for message in messages:
             if message.error() is None:
@@ -199,7 +206,7 @@ class KafkaSource:
                 continue
             code = message.error().code()
             if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
-                at_end.add(message.partition())
+                at_end[message.partition()] = message.offset()
             elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
                 out_of_range.add(message.partition())
             elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
@@ -222,7 +229,7 @@ class KafkaSource:
         return Polled(records, by_partition, at_end, out_of_range)
 
 
-_NOTHING: Final = Polled([], {}, set(), set())
+_NOTHING: Final = Polled([], {}, {}, set())
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Its identity is ``(source, session_id, seq)``, as a decision's; a summary that is produced twice is the same one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -71,9 +71,9 @@ def outcome(purchases: int, cart_items: int) -> str:
 class Summaries:
     """Writes summaries in the words of one policy."""
 
-    def __init__(self, words: Vocabulary, actions_shown: Callable[[np.void], Mapping[str, int]]) -> None:
+    def __init__(self, words: Vocabulary, action_of: Mapping[int, str]) -> None:
         self._words = words
-        self._actions_shown = actions_shown
+        self._action_of = action_of
 
     def encode(
         self,
@@ -113,8 +113,8 @@ class Summaries:
             flips=int(m["flips"]),
             outcome=outcome(int(s["purchases"]), int(s["cart_items"])),
             value=round(float(s["purchase_value"]), 2),
-            actions=dict(self._actions_shown(m)),
-            arm=self._words.arms_of(arm),
+            actions=self._actions(m),
+            arm=self._words.arms.get(arm, {}),
             bot=bool(s["flags"] & IS_BOT),
             device=DEVICES[s["device"]],
             traffic_source=SOURCES[s["source"]],
@@ -123,3 +123,8 @@ class Summaries:
             policy=self._words.policy,
             decided_at=decided_at,
         )
+
+    def _actions(self, m: np.void) -> dict[str, int]:
+        n = int(m["n_actions"])
+        pairs = zip(m["action_id"][:n].tolist(), m["action_count"][:n].tolist(), strict=True)
+        return {self._action_of.get(i, f"retired-{i}"): count for i, count in pairs if count}

@@ -1,0 +1,56 @@
+"""The command line: ``clickstage COMMAND``; ``clickstage COMMAND --help`` says what it takes."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError
+from worker.errors import ExitCode
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
+    "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
+    "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
+    "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print("usage: clickstage COMMAND [OPTIONS]\n")
+        for name, (_, text) in COMMANDS.items():
+            print(f"  {name:<11} {text}")
+        print("\nclickstage COMMAND --help says what a command takes.")
+        return ExitCode.OK if arguments else ExitCode.USAGE
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"clickstage: there is no command {name!r}; `clickstage --help` lists them", file=sys.stderr)
+        return ExitCode.USAGE
+    try:
+        code: int = importlib.import_module(COMMANDS[name][0]).main(rest)
+    except ClickstageError as error:
+        print(f"clickstage {name}: {error}", file=sys.stderr)
+        return exit_code(error)
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    return code
+
+
+def exit_code(error: ClickstageError) -> ExitCode:
+    """The documented exit code of an error that stops a command."""
+    if isinstance(error, PolicyError):
+        return ExitCode.POLICY
+    if isinstance(error, SettingsError):
+        return ExitCode.USAGE
+    if isinstance(error, BundleError):
+        return ExitCode.BUNDLE
+    if isinstance(error, DeadLetterLimit):
+        return ExitCode.DEAD_LETTERS
+    return ExitCode.UNSAFE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

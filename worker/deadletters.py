@@ -1,0 +1,84 @@
+"""Dead letters: records that are no events, kept as they came, with the reason in headers of Kafka Connect's names.
+
+The value is the original bytes, so a repaired decoder can drive them again; the reason never quotes them.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+from featurestore.errors import DeadLetterLimit, InvalidEvent
+
+WINDOW: Final = 1_000
+STAGE: Final = "VALUE_CONVERTER"
+
+
+def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str, bytes]]:
+    """The original headers, then where the record stood and why it was refused.
+
+    ``(topic id, partition, offset)`` tells a record that a replay sends here again from a second one.
+    """
+    own = [
+        ("topic", message.topic()),
+        ("topic.id", topic_id),
+        ("partition", str(message.partition())),
+        ("offset", str(message.offset())),
+        ("connector.name", "clickstage"),
+        ("task.id", "0"),
+        ("stage", STAGE),
+        ("class.name", "featurestore.events.decode"),
+        ("exception.class.name", type(error).__name__),
+        ("exception.message", error.detail),
+        ("reason", error.reason),
+    ]
+    return [*(message.headers() or []), *((f"__connect.errors.{name}", text.encode()) for name, text in own)]
+
+
+class Limit:
+    """Stops a worker that would empty its topic into the dead letters.
+
+    Args:
+        share: largest share of bad records among the last 1,000 (checked once there are 1,000).
+        consecutive: most bad records in a row.
+    """
+
+    def __init__(self, share: float, consecutive: int) -> None:
+        self._share = share
+        self._consecutive = consecutive
+        self._in_a_row = 0
+        self._recent: deque[tuple[int, int]] = deque()  # (records, bad) a batch
+        self._records = 0
+        self._bad = 0
+
+    def check(self, records: int, bad_at: Sequence[int]) -> None:
+        """Count one partition's batch; ``bad_at`` are the places of its bad records, ascending.
+
+        Raises:
+            DeadLetterLimit: a limit is passed.
+        """
+        if not bad_at:
+            self._in_a_row = 0
+        else:
+            previous = -1
+            for place in bad_at:
+                self._in_a_row = self._in_a_row + 1 if place == previous + 1 else 1
+                previous = place
+                if self._in_a_row >= self._consecutive:
+                    raise DeadLetterLimit(
+                        f"{self._in_a_row} records in a row are no events; look at the dead letters "
+                        "(`clickstage dlq list`) and at the producer, or raise CLICKSTAGE_DLQ_MAX_CONSECUTIVE"
+                    )
+            if previous != records - 1:
+                self._in_a_row = 0
+        self._recent.append((records, len(bad_at)))
+        self._records += records
+        self._bad += len(bad_at)
+        while self._recent and self._records - self._recent[0][0] >= WINDOW:
+            old = self._recent.popleft()
+            self._records -= old[0]
+            self._bad -= old[1]
+        if self._records >= WINDOW and self._bad > self._share * self._records:
+            raise DeadLetterLimit(
+                f"{self._bad} of the last {self._records} records are no events; look at the dead letters "
+                "(`clickstage dlq list`) and at the producer, or raise CLICKSTAGE_DLQ_MAX_SHARE"
+            )

@@ -1,0 +1,434 @@
+"""The worker's loop: nine steps, in this order, for every batch.
+
+1. poll      records of the partitions this worker owns
+2. decode    events out of records; what is none becomes a dead letter
+3. load      the sessions of the batch, and the profiles of visitors new to them
+4. fold      events into states and features
+5. score     features into probabilities of the four stages
+6. decide    stage and action by the policy
+7. flush     dead letters, decisions and summaries: produced and acknowledged
+8. write     states, decisions, deadlines and the applied offset: one fenced script
+9. commit    the offset to Kafka, for lag tools
+
+Nothing passes step 8 whose output is not safe (step 7); nothing passes step 9 that is not applied (step 8). A crash
+anywhere repeats work, never loses it, and what is repeated is the same to the byte (times apart).
+"""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from confluent_kafka import KafkaException
+
+from featurestore.errors import Backpressure, StoreUnavailable
+from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
+from worker import batch as core
+from worker.batch import Decoded, Engine, Plan, Result
+from worker.clock import Clock
+from worker.deadletters import Limit, headers
+from worker.observe import Observer, Watch
+from worker.outputs import Outputs
+from worker.ownership import Ownership
+from worker.partition import Partition
+from worker.settings import Settings
+from worker.source import KafkaSource, Polled
+from worker.timers import DUE_LIMIT, timer_now
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+IDLE_WAIT_S: Final = 0.05
+TIMER_EVERY_S: Final = 0.1
+BACKOFF_FIRST_S: Final = 0.05
+BACKOFF_MOST_S: Final = 2.0
+SETTLE_SLICE_S: Final = 0.25
+
+
+class Stopping(Exception):  # noqa: N818 - not an error
+    """The worker is asked to stop while a step waits; nothing of the batch in hand was applied."""
+
+
+class Loop:
+    """Runs until `stop`.
+
+    Args:
+        settings: sizes and intervals.
+        engine: the pure core.
+        source: Kafka, in.
+        outputs: Kafka, out.
+        store: Redis.
+        ownership: the partitions.
+        observer: metrics, drift, KPIs.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        source: KafkaSource,
+        outputs: Outputs,
+        store: SessionStore,
+        ownership: Ownership,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._source = source
+        self._outputs = outputs
+        self._store = store
+        self._own = ownership
+        self._observer = observer
+        self._clock = clock
+        self._limits: dict[int, Limit] = {}
+        self._size = settings.batch_max
+        self._stop = False
+        self._next_timer = 0.0
+        self._next_commit = 0.0
+        self.before_poll: list[Callable[[], None]] = []
+        self.trouble: str | None = "no partition yet"
+        self.beat = clock.monotonic()
+        self.progress = clock.monotonic()
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then return from `run`; safe in a signal handler."""
+        self._stop = True
+
+    def run(self) -> None:
+        """Block until stopped.
+
+        Raises:
+            DeadLetterLimit: too many bad records.
+            KafkaException: the consumer is unusable.
+        """
+        try:
+            while not self._stop:
+                self.step()
+        except Stopping:
+            log.info("stopped while waiting; what was in hand will be read again")
+
+    def step(self) -> None:
+        """One turn: assignment, one batch, timers, fences, commit."""
+        self._beat()
+        for hook in self.before_poll:
+            hook()
+        polled = self._source.poll(self._size, IDLE_WAIT_S)  # 1
+        self._own.follow()
+        for number in polled.out_of_range:
+            self._own.out_of_range(number)
+        self._take_waiting()
+        if polled.records:
+            self._batch(polled)
+        self._note_ends(polled)
+        now = self._clock.monotonic()
+        if now >= self._next_timer:
+            self._next_timer = now + TIMER_EVERY_S
+            self._timers()
+            self._verify()
+        if now >= self._next_commit:
+            self._next_commit = now + self._settings.commit_every_s
+            self._commit()
+        self._outputs.poll()
+
+    def close(self) -> None:
+        """Deliver, commit, leave the group."""
+        self._outputs.close(self._settings.shutdown_s / 3)
+        if not self._source.commit(wait=True):
+            self._observer.metrics.commit_failures.inc()
+        self._source.close()
+
+    # -- a batch ---------------------------------------------------------------------------------
+
+    def _batch(self, polled: Polled) -> None:
+        watch = self._observer.watch(self._clock)
+        parts = []
+        for records in polled.records:
+            partition = self._own.partitions.get(records.partition)
+            if partition is not None and self._own.current(partition):
+                decoded = core.decode(records)  # 2
+                self._dead_letters(decoded, polled, len(records.offsets))
+                parts.append((partition, decoded))
+        if not parts:
+            return
+        watch.lap("decode")
+        by_number = {partition.number: partition for partition, _ in parts}
+        plan = core.plan(
+            [decoded for _, decoded in parts],
+            self._settings.buckets,
+            lambda shard: by_number[shard.partition].floor(shard),
+        )
+        for partition, decoded in parts:
+            partition.next_offset = decoded.last + 1
+        result = self._process(plan, watch, [partition for partition, _ in parts])
+        done = {partition.number: decoded.last for partition, decoded in parts}
+        self._write(result.writes if result else [], by_number, done)  # 8
+        watch.lap("write")
+        for partition, decoded in parts:
+            if self._own.current(partition):
+                self._source.will_commit(partition.number, decoded.last + 1)  # 9
+        self._advance(plan, by_number)
+        self.progress = self._clock.monotonic()
+        self._observer.batch(plan, result, parts, self._clock.now_ms())
+        self._resize(watch.total())
+
+    def _process(self, plan: Plan, watch: Watch, partitions: Sequence[Partition]) -> Result | None:
+        result = None
+        if plan.events.size:
+            blobs = [blob for part in self._call("load", lambda: self._store.load(plan.requests())) for blob in part]  # 3
+            states, memory = self._engine.open(blobs, plan)
+            wanted = self._engine.visitors_wanted(plan, states)
+            keys = self._engine.profile_keys(plan, wanted)
+            profiles = self._call("visitors", lambda: self._store.profiles(keys)) if keys else []
+            watch.lap("load")
+            result = self._engine.run(plan, states, memory, wanted, profiles, self._clock.now_ms())  # 4, 5, 6
+            watch.lap("score")
+            if self._settings.decisions_topic:
+                self._outputs.send(self._settings.decisions_topic, result.log)
+            if self._settings.sessions_topic:
+                self._outputs.send(self._settings.sessions_topic, result.summaries)
+        self._flush()  # 7
+        watch.lap("flush")
+        return result
+
+    def _dead_letters(self, decoded: Decoded, polled: Polled, n: int) -> None:
+        topic_id = self._engine.namespace.topic_id
+        messages = polled.messages[decoded.partition]
+        for place, error in decoded.bad:
+            message = messages[place]
+            self._outputs.send_one(
+                self._settings.dlq_topic,
+                message.key(),
+                message.value(),
+                headers(message, error, topic_id),
+                message.timestamp()[1],
+            )
+            self._observer.metrics.dead_letters.inc(error.reason)
+        limit = self._limits.setdefault(
+            decoded.partition, Limit(self._settings.dlq_max_share, self._settings.dlq_max_consecutive)
+        )
+        limit.check(n, [place for place, _ in decoded.bad])
+
+    def _flush(self) -> None:
+        waited = False
+        while not self._settled():
+            if not waited:
+                waited = True
+                self._pause("Kafka does not acknowledge what is produced")
+            self._keep_alive()
+        if waited:
+            self._resume()
+
+    def _settled(self) -> bool:
+        try:
+            return self._outputs.settled(SETTLE_SLICE_S)
+        except KafkaException as error:
+            raise Backpressure(
+                f"Kafka refused an output record for good ({error.args[0].name()}); check that the topics exist, that "
+                "this worker may write to them, and message.max.bytes"
+            ) from None
+
+    def _write(self, writes: Sequence[ShardWrite], partitions: dict[int, Partition], done: dict[int, int]) -> None:
+        """Apply the batch, and move the applied offset of partitions whose records brought no event."""
+        touched = {write.shard.partition for write in writes}
+        empty = [
+            ShardWrite(p.shards[0], "", None, None) for n, p in partitions.items() if n not in touched and n in done
+        ]
+        mine = []
+        for write in [*writes, *empty]:
+            partition = partitions[write.shard.partition]
+            if self._own.current(partition):
+                self._fence(write, partition, done.get(partition.number))
+                mine.append(write)
+        if mine:
+            self._finish(mine, self._send(mine), partitions)
+        for number, offset in done.items():
+            if self._own.current(partitions[number]):
+                partitions[number].done = offset
+
+    def _fence(self, write: ShardWrite, partition: Partition, applied: int | None) -> None:
+        lease = partition.lease(write.shard)
+        write.epoch = lease.epoch
+        write.expected = lease.applied
+        write.applied = lease.applied if applied is None else applied
+
+    def _send(self, writes: Sequence[ShardWrite]) -> list[WriteResult]:
+        """The script's answers; after an unknown outcome the same call again, and both answers mean applied once."""
+        repeated = False
+
+        def call() -> list[WriteResult]:
+            nonlocal repeated
+            try:
+                return self._store.write(writes, self._engine.decision_ttl_ms)
+            except StoreUnavailable:
+                repeated = True
+                raise
+
+        results = self._call("write", call)
+        if not repeated:
+            return results
+        return [
+            WriteResult(APPLIED, "", w.applied)
+            if r.status == MOVED and r.applied == w.applied and w.applied != w.expected
+            else r
+            for w, r in zip(writes, results, strict=True)
+        ]
+
+    def _finish(
+        self, writes: Sequence[ShardWrite], results: Sequence[WriteResult], partitions: dict[int, Partition]
+    ) -> None:
+        now = self._clock.monotonic()
+        for write, result in zip(writes, results, strict=True):
+            partition = partitions[write.shard.partition]
+            if result.status == APPLIED:
+                partition.moved(write.shard, write.applied)
+                partition.checked_at = now
+            elif partition.running:
+                self._own.refused(partition, write.shard, result)
+
+    def _advance(self, plan: Plan, partitions: dict[int, Partition]) -> None:
+        if not plan.events.size:
+            return
+        for shard, first, end in plan.spans:
+            partition = partitions[shard.partition]
+            slots = plan.events["slot"]
+            mine = plan.events["t"][(slots >= first) & (slots < end)]
+            if mine.size:
+                newest = int(mine.max())
+                partition.watermark = newest if partition.watermark is None else max(partition.watermark, newest)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _timers(self) -> None:
+        """Let silence speak: re-score sessions whose deadline has passed, at its nominal time."""
+        wall = self._clock.now_ms()
+        times = {p: timer_now(p, wall, self._settings.timers) for p in self._own.running()}
+        queries = [(shard, now) for p, now in times.items() if now is not None for shard in p.shards]
+        if not queries:
+            return
+        found = self._call("timers", lambda: self._store.due(queries, DUE_LIMIT))
+        due = [(shard, ids, now) for (shard, now), ids in zip(queries, found, strict=True) if ids]
+        if not due:
+            return
+        if any(len(ids) == DUE_LIMIT for _, ids, _ in due):
+            self._next_timer = 0.0
+        partitions = {p.number: p for p in times if self._own.current(p)}
+        due = [entry for entry in due if entry[0].partition in partitions]
+        if not due:
+            return
+        watch = self._observer.watch(self._clock)
+        plan = core.plan_ticks(due)
+        result = self._process(plan, watch, list(partitions.values()))
+        if result is not None:
+            self._write(result.writes, partitions, {})
+            self._observer.timers(result)
+
+    def _verify(self) -> None:
+        """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
+        now = self._clock.monotonic()
+        idle = [p for p in self._own.running() if now - p.checked_at >= self._settings.verify_every_s]
+        if not idle:
+            return
+        writes = []
+        for partition in idle:
+            for shard in partition.shards:
+                write = ShardWrite(shard, "", None, None)
+                applied = partition.lease(shard).applied
+                self._fence(write, partition, partition.done if applied is None or partition.done > applied else None)
+                writes.append(write)
+        self._finish(writes, self._send(writes), {p.number: p for p in idle})
+
+    def _note_ends(self, polled: Polled) -> None:
+        for partition in self._own.running():
+            if partition.number in polled.at_end:
+                partition.at_end = True
+                partition.next_offset = max(partition.next_offset, polled.at_end[partition.number])
+            bounds = self._source.bounds(partition.number)
+            if bounds is not None:
+                partition.high = max(bounds.high, partition.next_offset if partition.at_end else 0)
+        if all(partition.high <= partition.next_offset for partition in self._own.running()):
+            self.progress = self._clock.monotonic()
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    def _take_waiting(self) -> None:
+        for partition in self._own.waiting():
+            try:
+                self._own.take(partition)
+                self.trouble = None
+            except (StoreUnavailable, KafkaException) as error:
+                self.trouble = f"partition {partition.number} cannot be taken"
+                partition.retry_at = self._clock.monotonic() + BACKOFF_MOST_S * (0.5 + random.random() / 2)
+                reason = str(error) if isinstance(error, StoreUnavailable) else error.args[0].name()
+                log.warning("partition %d cannot be taken yet: %s", partition.number, reason)
+
+    def _call(self, op: str, call: Callable[[], T]) -> T:
+        """Call the store until it answers: pause, keep polling, back off with jitter."""
+        wait = BACKOFF_FIRST_S
+        paused_at = None
+        while True:
+            try:
+                answer = call()
+            except StoreUnavailable as error:
+                self._observer.metrics.store_retries.inc(op)
+                if paused_at is None:
+                    paused_at = self._clock.monotonic()
+                    self._pause(str(error))
+                    log.warning("%s", error)
+                until = self._clock.monotonic() + wait * (0.5 + random.random() / 2)
+                while self._clock.monotonic() < until:
+                    self._keep_alive()
+                wait = min(wait * 2, BACKOFF_MOST_S)
+            else:
+                if paused_at is not None:
+                    seconds = self._clock.monotonic() - paused_at
+                    self._observer.metrics.store_paused_seconds.inc(by=seconds)
+                    log.info("Redis answers again after %.1f s", seconds)
+                    self._resume()
+                return answer
+
+    def _pause(self, why: str) -> None:
+        self.trouble = why
+        self._source.pause([p.number for p in self._own.running()])
+
+    def _keep_alive(self) -> None:
+        """Poll while paused: the membership lives on, and a rebalance is noticed."""
+        if self._stop:
+            raise Stopping
+        self._beat()
+        self.progress = self._clock.monotonic()
+        polled = self._source.poll(1, 0.02)
+        self._own.follow()
+        for records in polled.records:
+            # Fetched before the pause took effect: read it again later.
+            partition = self._own.partitions.get(records.partition)
+            if partition is not None:
+                self._own.rewind(partition, "fenced")
+
+    def _resume(self) -> None:
+        self.trouble = None
+        for partition in self._own.running():
+            self._source.start_at(partition.number, partition.next_offset)
+            partition.at_end = False
+
+    # -- the rest --------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        if not self._source.commit():
+            self._observer.metrics.commit_failures.inc()
+        self._observer.lag({p.number: max(p.high - p.next_offset, 0) for p in self._own.running()})
+        self._observer.tick(ready=self.trouble is None)
+
+    def _resize(self, seconds: float) -> None:
+        """Smaller batches while one takes longer than the target, larger ones while it does not."""
+        target = self._settings.latency_target_ms / 1000
+        if seconds > target:
+            self._size = max(int(self._size * max(target / seconds, 0.5)), 64)
+        else:
+            self._size = min(self._size + self._size // 4 + 16, self._settings.batch_max)
+
+    def _beat(self) -> None:
+        self.beat = self._clock.monotonic()
+

@@ -1,0 +1,125 @@
+"""What a batch tells the metrics: counted once a batch from arrays, never per event."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.stages import STAGES
+from models.bundle import Bundle
+from worker.batch import Decoded, Plan, Result
+from worker.clock import Clock
+from worker.drift import DriftMonitor
+from worker.kpis import Kpis
+from worker.metrics import Metrics
+from worker.partition import Partition
+from worker.policy import ROUTES, Policy
+
+_N_ROUTES: Final = len(ROUTES)
+
+
+class Watch:
+    """Splits the time of a batch over the steps of the loop."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._start = self._last = clock.monotonic()
+
+    def lap(self, step: str) -> None:
+        """The time since the last lap belongs to ``step``."""
+        now = self._clock.monotonic()
+        self._metrics.batch_seconds.observe(now - self._last, step)
+        self._last = now
+
+    def total(self) -> float:
+        """Seconds since the batch began."""
+        return self._clock.monotonic() - self._start
+
+
+class Observer:
+    """Feeds metrics, drift and KPIs.
+
+    Args:
+        metrics: the catalogue's series.
+        bundle: its rules label rows for the drift monitor.
+        drift: the sliding window.
+        kpis: figures of finished sessions.
+    """
+
+    def __init__(self, metrics: Metrics, bundle: Bundle, drift: DriftMonitor, kpis: Kpis) -> None:
+        self.metrics = metrics
+        self._bundle = bundle
+        self._drift = drift
+        self._kpis = kpis
+
+    def watch(self, clock: Clock) -> Watch:
+        """A stopwatch for one batch."""
+        return Watch(clock, self.metrics)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Name the policy in use."""
+        self.metrics.use_policy(policy.version, policy.hash, policy.action_names)
+        self._kpis.use_policy(policy)
+
+    def batch(
+        self, plan: Plan, result: Result | None, parts: Sequence[tuple[Partition, Decoded]], now_ms: int
+    ) -> None:
+        """Count a batch that has been written."""
+        metrics = self.metrics
+        bad = sum(len(decoded.bad) for _, decoded in parts)
+        read = sum(len(decoded.events) for _, decoded in parts)
+        if bad:
+            metrics.events.inc("dead_letter", by=bad)
+        if read > plan.events.size:
+            metrics.events.inc("already_applied", by=read - plan.events.size)
+        if result is None:
+            return
+        metrics.batch_events.observe(float(plan.events.size))
+        kinds = np.bincount(result.observations.rows["kind"], minlength=5)
+        for kind, outcome in ((EVENT_ROW, "applied"), (BOT, "bot"), (CLEAR, "consent_withdrawn")):
+            if kinds[kind]:
+                metrics.events.inc(outcome, by=float(kinds[kind]))
+        if result.observations.duplicates:
+            metrics.events.inc("duplicate", by=result.observations.duplicates)
+            metrics.duplicates_skipped.inc(by=result.observations.duplicates)
+        if result.observations.late:
+            metrics.late_events.inc(by=result.observations.late)
+        if unknown := int(plan.events["unknown_type"].sum()):
+            metrics.unknown_types.inc(by=unknown)
+        known = plan.record_ms >= 0
+        metrics.event_to_decision_seconds.observe_many((now_ms - plan.record_ms[known]) / 1000.0)
+        self._rows(result)
+
+    def timers(self, result: Result) -> None:
+        """Count what silence brought."""
+        self._rows(result)
+
+    def lag(self, behind: dict[int, int]) -> None:
+        """Events not yet applied, per owned partition."""
+        self.metrics.set_lag(behind)
+
+    def tick(self, *, ready: bool) -> None:
+        """Once a second or so: gauges."""
+        self.metrics.ready.set(1.0 if ready else 0.0)
+
+    def _rows(self, result: Result) -> None:
+        metrics = self.metrics
+        rows = result.observations.rows
+        for kind, name in ((SILENCE, "silence"), (END, "end")):
+            if n := int((rows["kind"] == kind).sum()):
+                metrics.timers_fired.inc(name, by=n)
+        if result.scored.any():
+            decisions = result.decisions[result.scored]
+            counts = np.bincount(
+                decisions["stage"].astype(np.int64) * _N_ROUTES + decisions["route"],
+                minlength=len(STAGES) * _N_ROUTES,
+            )
+            metrics.decisions.add(counts.reshape(len(STAGES), _N_ROUTES))
+            features = result.observations.features[result.scored]
+            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+        states, memory = result.ended
+        if states.size:
+            arms = result.decisions["arms"][rows["kind"] == END]
+            self._kpis.observe(states, memory, arms)

@@ -1,0 +1,101 @@
+"""What the worker produces: decisions, session summaries, dead letters. The only place that holds a producer.
+
+Everything is produced and acknowledged before the script of the same batch moves the applied offset, so nothing that
+was applied is missing from the topics. What a replay produces again has the same identity and the same content.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARTITIONER: Final = "murmur2_random"
+"""The Java client's choice of partition; librdkafka's own would put a session elsewhere."""
+
+
+class Outputs:
+    """A producer that says when everything it was given is safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = Producer(producer_config(settings), logger=logging.getLogger("worker.kafka"))
+        self._failure: KafkaError | None = None
+
+    def send(self, topic: str, pairs: Sequence[tuple[str, bytes]]) -> None:
+        """Queue (key, value) records."""
+        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in pairs]
+        while messages:
+            try:
+                self._producer.produce_batch(topic, messages, on_delivery=self._delivered)
+                messages = [
+                    {"key": m["key"], "value": m["value"]} for m in messages if m.get("_error") is not None
+                ]
+            except BufferError:
+                messages = [m for m in messages if "_error" in m] or messages
+            if messages:
+                self._producer.poll(0.01)
+
+    def send_one(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int
+    ) -> None:
+        """Queue one record with headers, as it is."""
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    headers=headers,
+                    timestamp=max(timestamp_ms, 0),
+                    on_delivery=self._delivered,
+                )
+            except BufferError:
+                self._producer.poll(0.01)
+            else:
+                return
+
+    def settled(self, wait_s: float) -> bool:
+        """Wait up to ``wait_s`` until everything queued is acknowledged; whether it is.
+
+        Raises:
+            KafkaException: Kafka refused a record for good (too large, not authorised, no such topic).
+        """
+        left = self._producer.flush(wait_s)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise KafkaException(failure)
+        return left == 0
+
+    def poll(self) -> None:
+        """Serve delivery reports."""
+        self._producer.poll(0)
+
+    def close(self, wait_s: float) -> None:
+        """Deliver what can be delivered in time."""
+        self._producer.flush(wait_s)
+
+    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            self._failure = error
+
+
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """The producer's settings."""
+    return {
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": PARTITIONER,
+        "linger.ms": 0,
+        "batch.num.messages": 20_000,
+        "queue.buffering.max.messages": 400_000,
+        "queue.buffering.max.kbytes": 262_144,
+        "message.timeout.ms": 0,  # Kafka away is no reason to lose a record: wait, the loop pauses meanwhile
+        "delivery.report.only.error": True,
+        "reconnect.backoff.max.ms": 2_000,
+        "compression.type": "lz4",
+        **settings.kafka_client(),
+    }

@@ -1,0 +1,67 @@
+"""What a worker knows of one partition while it owns it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from featurestore.keys import Shard
+from featurestore.sessions import Lease
+
+
+class Status(Enum):
+    """Where a partition stands."""
+
+    WAITING = "waiting"  # assigned; its lease is to be taken at `retry_at`
+    RUNNING = "running"
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """One assignment of one partition; a second assignment is a second object.
+
+    Attributes:
+        number: Kafka's.
+        shards: one, or on Redis Cluster one a bucket.
+        leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
+        next_offset: offset of the next record to read.
+        done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
+        watermark: newest event time seen in this assignment, epoch ms; None before the first event.
+        at_end: the partition's end was reached since reading last started.
+        high: one past the last offset that Kafka was known to hold.
+        retry_at: monotonic time of the next attempt to take the lease.
+        cause: why, for the metric.
+        checked_at: monotonic time of the last successful fenced call.
+        verified_truncation: offsets up to this one are filtered no more (the log was truncated).
+    """
+
+    number: int
+    shards: list[Shard]
+    status: Status = Status.WAITING
+    leases: list[Lease] = field(default_factory=list)
+    next_offset: int = 0
+    done: int = -1
+    watermark: int | None = None
+    at_end: bool = False
+    high: int = 0
+    retry_at: float = 0.0
+    cause: str = "assigned"
+    checked_at: float = 0.0
+    own_epoch: int = 0
+    ignore_applied: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether its events may be applied."""
+        return self.status is Status.RUNNING
+
+    def lease(self, shard: Shard) -> Lease:
+        """The lease of one of its shards."""
+        return self.leases[shard.bucket]
+
+    def moved(self, shard: Shard, applied: int | None) -> None:
+        """The stored offset of a shard is now ``applied``."""
+        self.leases[shard.bucket] = Lease(self.leases[shard.bucket].epoch, applied)
+
+    def floor(self, shard: Shard) -> int:
+        """Events of the shard at or below this offset are applied already."""
+        applied = self.leases[shard.bucket].applied
+        return -1 if applied is None or self.ignore_applied else applied

@@ -1,0 +1,77 @@
+"""Notices a worker that is alive but gets nowhere.
+
+librdkafka's heartbeats run in its own thread, so Kafka takes a stuck worker for a healthy one. The watchdog looks at
+two clocks of the loop: its beat (it turns at all) and its progress (it applies events, or has none to apply, or waits
+for Redis or Kafka on purpose). When either stands still it dumps all stacks and ends the process: a supervisor's
+restart reads on from what is applied.
+"""
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from worker.clock import Clock
+from worker.errors import ExitCode
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY_S: Final = 1.0
+
+
+class Turning(Protocol):
+    """What is watched; both are monotonic seconds."""
+
+    beat: float
+    progress: float
+
+
+def leave(code: int) -> None:
+    """End the process at once, stacks on standard error."""
+    faulthandler.dump_traceback(sys.stderr)
+    os._exit(code)
+
+
+class Watchdog:
+    """Watches from its own thread.
+
+    Args:
+        loop: whose clocks.
+        clock: time.
+        stuck_after_s: how long standing still is too long.
+        on_stuck: what to do then.
+    """
+
+    def __init__(
+        self, loop: Turning, clock: Clock, stuck_after_s: float, on_stuck: Callable[[int], None] = leave
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._stuck_after_s = stuck_after_s
+        self._on_stuck = on_stuck
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the loop has turned lately."""
+        return self._clock.monotonic() - self._loop.beat < self._stuck_after_s
+
+    def stuck(self) -> str | None:
+        """Why the worker is taken to be stuck, None if it is not."""
+        now = self._clock.monotonic()
+        if now - self._loop.beat >= self._stuck_after_s:
+            return "the loop stands still"
+        if now - self._loop.progress >= self._stuck_after_s:
+            return "the log grows and nothing is applied"
+        return None
+
+    def _watch(self) -> None:
+        while True:
+            self._clock.sleep(CHECK_EVERY_S)
+            if (why := self.stuck()) is not None:
+                log.critical("stuck: %s; leaving so that a supervisor starts afresh", why)
+                self._on_stuck(ExitCode.STUCK)
+                return

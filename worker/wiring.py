@@ -1,0 +1,212 @@
+"""Builds a worker out of its settings: the only place that makes real clients."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import redis
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
+
+import models
+from featurestore.errors import BundleError, SettingsError
+from featurestore.keys import Namespace
+from featurestore.session import FoldConfig
+from featurestore.sessions import RedisSessionStore, connect
+from models.bundle import Bundle
+from worker.batch import Engine
+from worker.clock import Clock, SystemClock
+from worker.drift import DriftMonitor
+from worker.kpis import Kpis
+from worker.loop import Loop
+from worker.metrics import Metrics, new_registry
+from worker.observe import Observer
+from worker.outputs import Outputs
+from worker.ownership import Ownership
+from worker.policy import Policy, PolicyWatcher
+from worker.reasons import Explainer
+from worker.settings import Settings
+from worker.source import KafkaSource
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BUNDLES: Final = Path(models.__file__).parent / "bundles"
+_SHIPPED: Final = Path(__file__).parent / "policies"
+POLICIES: Final = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parent.parent / "deploy" / "policies"
+"""In an installed package beside this file; in a checkout where marketing edits them."""
+DEFAULT_POLICY: Final = POLICIES / "default.yaml"
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker, ready to run."""
+
+    loop: Loop
+    registry: CollectorRegistry
+    metrics: Metrics
+    engine: Engine
+    source: KafkaSource
+
+
+def load_bundle(path: Path | None) -> Bundle:
+    """The bundle at ``path``, or the newest that ships.
+
+    Raises:
+        BundleError: it is missing or was refused.
+    """
+    return Bundle.load(path if path is not None else Bundle.find(BUNDLES))
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy at ``path``, or the one that ships.
+
+    Raises:
+        PolicyError: it is wrong.
+    """
+    return Policy.from_file(path if path is not None else DEFAULT_POLICY)
+
+
+def fold_config(bundle: Bundle) -> FoldConfig:
+    """The fold's constants as the bundle's rules set them."""
+    rules = bundle.rules
+    return FoldConfig(idle_after_ms=round(rules.idle_after_s * 1000), idle_mean_ms=round(rules.idle_mean_s * 1000))
+
+
+def kafka_topic(settings: Settings) -> tuple[str, int]:
+    """Id and partition count of the clicks topic.
+
+    Raises:
+        SettingsError: Kafka cannot be reached, or there is no such topic.
+    """
+    admin = AdminClient({**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka"))
+    where = f"Kafka at {settings.kafka}"
+    try:
+        topics = admin.list_topics(timeout=8.0).topics
+    except KafkaException as error:
+        raise SettingsError(
+            f"{where} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA to its address"
+        ) from None
+    wanted = [settings.topic, *filter(None, (settings.decisions_topic, settings.sessions_topic, settings.dlq_topic))]
+    missing = [name for name in wanted if name not in topics]
+    if missing:
+        raise SettingsError(
+            f"{where} has no topic {', '.join(missing)}: create it (README, 'Topics'), or name others with "
+            "CLICKSTAGE_TOPIC, CLICKSTAGE_DECISIONS_TOPIC, CLICKSTAGE_SESSIONS_TOPIC, CLICKSTAGE_DLQ_TOPIC"
+        )
+    partitions = len(topics[settings.topic].partitions)
+    if settings.topic_id:
+        return settings.topic_id, partitions
+    try:
+        described = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=8.0)
+        return str(described[settings.topic].result().topic_id), partitions
+    except KafkaException as error:
+        raise SettingsError(
+            f"{where} does not tell the id of topic {settings.topic} ({error.args[0].name()}): brokers from 2.8 do; "
+            "for older ones set CLICKSTAGE_TOPIC_ID and change it whenever the topic is created anew"
+        ) from None
+
+
+def redis_client(settings: Settings) -> "redis.Redis[Any]":
+    """A client that has answered once.
+
+    Raises:
+        SettingsError: Redis cannot be reached.
+    """
+    client = connect(settings.redis.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise SettingsError(
+            f"Redis does not answer ({type(error).__name__}): start it, or set CLICKSTAGE_REDIS to its URL"
+        ) from None
+    return client
+
+
+def record_partitions(client: "redis.Redis[Any]", namespace: Namespace, partitions: int, buckets: int) -> None:
+    """Refuse a partition count other than the one that the keys were made under.
+
+    Raises:
+        SettingsError: with the documented way to drain.
+    """
+    key = namespace.partitions()
+    shape = json.dumps({"partitions": partitions, "buckets": buckets})
+    client.set(key, shape, nx=True)
+    stored = client.get(key)
+    if stored is not None and stored.decode() != shape:
+        raise SettingsError(
+            f"the keys of this group were made for {stored.decode()}, now it is {shape}: a session would change its "
+            "partition. Put the old count back, or drain as docs/guarantees.md says (stop producers, let the workers "
+            f"finish, delete {key})"
+        )
+
+
+def build(settings: Settings, clock: Clock | None = None) -> Worker:
+    """A worker on real Kafka and Redis.
+
+    Raises:
+        SettingsError, BundleError, PolicyError: all that is wrong, reported at once.
+    """
+    clock = clock or SystemClock()
+    problems: list[Exception] = []
+    bundle = _try(lambda: load_bundle(settings.bundle), problems)
+    policy = _try(lambda: load_policy(settings.policy), problems)
+    topic = _try(lambda: kafka_topic(settings), problems)
+    client = _try(lambda: redis_client(settings), problems)
+    if problems or bundle is None or policy is None or topic is None or client is None:
+        raise combined(problems)
+    topic_id, partitions = topic
+    namespace = Namespace(settings.env, settings.group, topic_id)
+    record_partitions(client, namespace, partitions, settings.buckets)
+    registry = new_registry()
+    metrics = Metrics(registry)
+    explainer = Explainer(bundle)
+    engine = Engine(
+        bundle,
+        policy,
+        fold_config(bundle),
+        namespace,
+        bundle.id,
+        explainer,
+        log_decisions=bool(settings.decisions_topic),
+    )
+    engine.warm_up()
+    store = RedisSessionStore(client, namespace)
+    source = KafkaSource(settings)
+    ownership = Ownership(source, store, settings, clock, metrics)
+    observer = Observer(metrics, bundle, DriftMonitor(bundle.baseline, metrics, clock), Kpis(metrics, policy))
+    metrics.use_bundle(bundle.name, bundle.version, bundle.manifest.sha256("baseline.json")[:8])
+    observer.use_policy(policy)
+    loop = Loop(settings, engine, source, Outputs(settings), store, ownership, observer, clock)
+    watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
+
+    def reload_policy() -> None:
+        if (changed := watcher.poll()) is not None:
+            engine.use_policy(changed)
+            observer.use_policy(changed)
+
+    loop.before_poll.append(reload_policy)
+    return Worker(loop, registry, metrics, engine, source)
+
+
+def combined(problems: list[Exception]) -> Exception:
+    """One error that says everything; of the family that decides the exit code."""
+    if len(problems) == 1:
+        return problems[0]
+    text = "\n".join(str(problem) for problem in problems)
+    family = BundleError if any(isinstance(p, BundleError) for p in problems) else SettingsError
+    return family(text)
+
+
+def _try(make: Callable[[], T], problems: list[Exception]) -> T | None:
+    try:
+        return make()
+    except (SettingsError, BundleError) as error:
+        problems.append(error)
+        return None
+
