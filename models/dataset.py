@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featurestore.events import columns, decode_unchecked
 from featurestore.hashing import hash64
 from featurestore.jit import compiled
-from featurestore.session import END, EVENT_ROW, SILENCE, FoldConfig, deadlines, empty_states, fold, ticks
+from featurestore.session import END, EVENT_ROW, SILENCE, deadlines, empty_states, fold, ticks
 from featurestore.visitors import PROFILE, remember_session
 from models.rules import StageRules
 from models.simulator import SimEvent
@@ -67,11 +67,6 @@ class Recording(NamedTuple):
     names: list[str]
 
 
-def fold_config(rules: StageRules) -> FoldConfig:
-    """The fold under ``rules``."""
-    return FoldConfig(idle_after_ms=round(1000 * rules.idle_after_s), idle_mean_ms=round(1000 * rules.idle_mean_s))
-
-
 def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int = 4_096) -> Recording:
     """Run events in log order through the fold, with timers and visitor profiles as a worker would, to the end.
 
@@ -102,7 +97,7 @@ class _Run:
     """One pass over a log: states of all sessions, profiles of all visitors."""
 
     def __init__(self, names: list[str], visitors: NDArray[np.uint64], rules: StageRules) -> None:
-        self._config = fold_config(rules)
+        self._config = rules.fold_config()
         self._states = empty_states(len(names))
         self._states["session"] = hash64(names)
         self._profiles = np.zeros(len(names), PROFILE)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from featurestore.errors import SettingsError
 from featurestore.features import FEATURES
+from featurestore.session import N_GAPS, FoldConfig
 from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER
 
 _COLUMN: Final = {name: i for i, name in enumerate(FEATURES)}
@@ -49,6 +50,9 @@ class StageRules(BaseModel):
     evaluator_clicks: _Count = Field(20, description="... this many num_clicks ...")
     evaluator_duration_s: _Seconds = Field(200.0, description="... and this session_duration")
     idle_after_s: _Seconds = Field(45.0, description="The open gap that silence needs at least")
+    gap_cap_s: Annotated[float, Field(gt=0, lt=1_800, allow_inf_nan=False)] = Field(
+        600.0, description="A single gap counts at most this in the features; slow shops need more"
+    )
     idle_mean_s: _Seconds = Field(
         33.0, description="The idle_time at which silence is scored; a little past idle_s so that the model is sure"
     )
@@ -59,6 +63,11 @@ class StageRules(BaseModel):
             raise ValueError(
                 f"idle_mean_s ({self.idle_mean_s:g}) is below idle_s ({self.idle_s:g}): silence would be scored before "
                 "the rule can call it Drop-Off Risk; set idle_mean_s to about 1.1 times idle_s"
+            )
+        if max(self.idle_after_s, N_GAPS * self.idle_mean_s) > self.gap_cap_s:
+            raise ValueError(
+                f"gap_cap_s ({self.gap_cap_s:g}) is below idle_after_s ({self.idle_after_s:g}) or {N_GAPS} times "
+                f"idle_mean_s ({self.idle_mean_s:g}): silence after quick clicks could never reach it; raise gap_cap_s"
             )
         if self.evaluator_pages > 64:
             raise ValueError(
@@ -83,6 +92,14 @@ class StageRules(BaseModel):
             & (duration < self.short_session_s)
         ] = DROP_OFF_RISK
         return stages
+
+    def fold_config(self) -> FoldConfig:
+        """The constants of the fold under these rules."""
+        return FoldConfig(
+            idle_after_ms=round(1000 * self.idle_after_s),
+            idle_mean_ms=round(1000 * self.idle_mean_s),
+            gap_cap_ms=round(1000 * self.gap_cap_s),
+        )
 
     def to_json(self) -> str:
         """The rules as indented JSON with a final newline."""

@@ -228,11 +228,11 @@ def _grow(rows: Weighted, config: TrainConfig, report: Report) -> Any:
         total = config.trees
     else:
         estimator = GradientBoostingClassifier(
-            learning_rate=0.3,
-            max_depth=min(config.depth, 5),
-            max_leaf_nodes=config.leaves,
+            learning_rate=0.2,
+            max_depth=config.depth,
+            max_leaf_nodes=min(config.leaves, 16),
             subsample=0.5,
-            min_samples_leaf=20,
+            min_samples_leaf=5,
             random_state=config.seed,
             warm_start=True,
         )

@@ -74,8 +74,7 @@ def load_policy(path: Path | None) -> Policy:
 
 def fold_config(bundle: Bundle) -> FoldConfig:
     """The fold's constants as the bundle's rules set them."""
-    rules = bundle.rules
-    return FoldConfig(idle_after_ms=round(rules.idle_after_s * 1000), idle_mean_ms=round(rules.idle_mean_s * 1000))
+    return bundle.rules.fold_config()
 
 
 def kafka_topic(settings: Settings) -> tuple[str, int]:

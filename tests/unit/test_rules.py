@@ -115,6 +115,7 @@ def test_a_saved_file_loads_equal(tmp_path: Path, suffix: str) -> None:
         ("idle_s: -1", "idle_s: Input should be greater than 0"),
         ("idle_s: .nan", "idle_s: Input should be"),
         ("idle_s: 40", "silence would be scored before"),
+        ("idle_mean_s: 130", "silence after quick clicks could never reach it"),
         ("evaluator_pages: 65", "no session could be an Evaluator"),
         ("- 1", "expected a mapping"),
         ("a: [", "not YAML"),
@@ -141,3 +142,8 @@ def test_missing_files_and_broken_json_are_settings_errors(tmp_path: Path) -> No
         load_rules(tmp_path / "none.json")
     with pytest.raises(SettingsError, match="not JSON"):
         StageRules.from_json("{")
+
+
+def test_the_fold_takes_its_constants_from_the_rules() -> None:
+    config = StageRules(idle_after_s=50.5, idle_mean_s=200, gap_cap_s=1200).fold_config()
+    assert (config.idle_after_ms, config.idle_mean_ms, config.gap_cap_ms) == (50_500, 200_000, 1_200_000)
