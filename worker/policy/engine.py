@@ -300,7 +300,7 @@ def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables
     if a == 0:
         return 0
     guards = _forbidden(a, c, tables)
-    if _running(a, now, m, tables):
+    if guards == v.ACTION_KILLED or _running(a, now, m, tables):
         return guards
     if tables["urgency"][a] and not confidence >= tables["urgency_min_confidence"]:
         guards |= v.URGENCY_CONFIDENCE

@@ -1,24 +1,22 @@
 """A policy, ready to decide."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import PolicyError
 from featurestore.features import N_FEATURES
-from featurestore.session import CONTEXT, EVENT_ROW, MEMORY, OBSERVATION
+from featurestore.session import CONTEXT, EVENT_ROW, MEMORY, OBSERVATION, STATE, Observations
 from featurestore.stages import STAGES
 from worker.experiments import BITS_PER_EXPERIMENT, enrol_many
 from worker.policy.compile import compile_policy
 from worker.policy.engine import decide_rows
 from worker.policy.model import Action, PolicyFile, action_ids, load
 from worker.policy.vocabulary import DECISION
-
-_NO_MEMORY: Final = np.zeros(0, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -68,72 +66,83 @@ class Policy:
         return f"{self.version}+{self.hash}"
 
     def decide(
-        self,
-        obs: NDArray[np.void],
-        features: NDArray[np.float64],
-        proba: NDArray[np.float64],
-        context: NDArray[np.void],
-        memory: NDArray[np.void],
-        ended: NDArray[np.void] | None = None,
-    ) -> NDArray[np.void]:
-        """One decision per observation, in log order; ``memory`` changes in place.
+        self, observations: Observations, probabilities: NDArray[np.float64], memory: NDArray[np.void]
+    ) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """One decision per observation, in log order; ``memory`` changes in place. Does not block, has no clock.
 
         Args:
-            obs: rows of `session.OBSERVATION`, shape (n,).
-            features: shape (n, 9), NaN where missing.
-            proba: the model's probabilities in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
-            context: rows of `session.CONTEXT`, as it was at each observation, shape (n,).
-            memory: rows of `session.MEMORY`, indexed by ``obs["slot"]``; zero for a session without decisions.
-            ended: one row of `session.MEMORY` per END row; filled with the memory as it was there, since a new session
-                may follow under the same slot.
+            observations: what the fold saw.
+            probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
+            memory: rows of `session.MEMORY` by slot; zero for a session without decisions.
 
         Returns:
-            Rows of `DECISION`, shape (n,). Does not block, has no clock.
+            Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
+            under the same slot since.
         """
-        out = np.empty(obs.size, DECISION)
-        kept = _NO_MEMORY if ended is None else ended
-        decide_rows(obs, features, proba, context, memory, self._tables, out, kept)
-        return out
+        rows, features, context, over, *_ = observations
+        out = np.empty(rows.size, DECISION)
+        ended = np.zeros(over.size, MEMORY)
+        decide_rows(rows, features, probabilities, context, memory, self._tables, out, ended)
+        return out, ended
 
-    def arms(self, sessions: NDArray[np.uint64], visitors: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    def enrol(self, sessions: NDArray[np.uint64], visitors: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """The arms of shoppers, packed as in a decision; shape (n,)."""
         out = np.empty(sessions.size, np.uint32)
         enrol_many(sessions, visitors, self._tables, out)
         return out
 
-    def arms_of(self, bits: int) -> dict[str, str]:
+    @cached_property
+    def arms(self) -> Mapping[int, dict[str, str]]:
         """Packed arms in words: experiment -> ``arm@salt_version``, for the experiments that the shopper is in."""
-        found = {}
-        for e, (name, experiment) in enumerate(self.file.experiments.items()):
-            arm = bits >> (BITS_PER_EXPERIMENT * e) & 15
-            if arm:
-                found[name] = f"{list(experiment.arms)[arm - 1]}@{experiment.salt_version}"
-        return found
+        return _Arms(self.file)
+
+    @cached_property
+    def action_of(self) -> Mapping[int, str]:
+        """The name behind each action id that a memory holds; a reload may have removed some."""
+        return dict(zip(self.action_ids, self.action_names, strict=True))
+
+    def arms_of(self, bits: int) -> dict[str, str]:
+        """Experiment to arm, of packed arms."""
+        return self.arms[bits]
 
     def action(self, number: int) -> Action | None:
         """The entry of an action, None for "none"."""
         return self.file.actions.get(self.action_names[number])
 
-    def name_of_id(self, action_id: int) -> str:
-        """The name of an action that a memory holds; ``retired-<id>`` where a reload removed it."""
-        try:
-            return self.action_names[self.action_ids.index(action_id)]
-        except ValueError:
-            return f"retired-{action_id}"
-
-    def actions_shown(self, memory: np.void) -> Mapping[str, int]:
-        """Showings per action in a session, from one row of `session.MEMORY`."""
-        n = int(memory["n_actions"])
-        pairs = zip(memory["action_id"][:n].tolist(), memory["action_count"][:n].tolist(), strict=True)
-        return {self.name_of_id(action_id): count for action_id, count in pairs}
-
     def warm_up(self) -> None:
         """Compile the loop now, so that no event waits for it."""
-        obs = np.zeros(1, OBSERVATION)
-        obs["kind"] = EVENT_ROW
-        proba = np.full((1, len(STAGES)), 1 / len(STAGES))
-        self.decide(obs, np.zeros((1, N_FEATURES)), proba, np.zeros(1, CONTEXT), np.zeros(1, MEMORY))
-        self.arms(np.ones(1, np.uint64), np.ones(1, np.uint64))
+        rows = np.zeros(1, OBSERVATION)
+        rows["kind"] = EVENT_ROW
+        probabilities = np.full((1, len(STAGES)), 1 / len(STAGES))
+        seen = Observations(rows, np.zeros((1, N_FEATURES)), np.zeros(1, CONTEXT), np.zeros(0, STATE), 0, 0)
+        self.decide(seen, probabilities, np.zeros(1, MEMORY))
+        self.enrol(np.ones(1, np.uint64), np.ones(1, np.uint64))
+
+
+class _Arms(Mapping[int, dict[str, str]]):
+    """Words for packed arms, made when first asked for: eight experiments have billions of combinations."""
+
+    def __init__(self, file: PolicyFile) -> None:
+        self._experiments = [(name, x.salt_version, tuple(x.arms)) for name, x in file.experiments.items()]
+        self._known: dict[int, dict[str, str]] = {}
+
+    def __getitem__(self, bits: int) -> dict[str, str]:
+        if bits not in self._known:
+            words = {}
+            for e, (name, salt_version, arms) in enumerate(self._experiments):
+                arm = bits >> (BITS_PER_EXPERIMENT * e) & 15
+                if arm > len(arms):
+                    raise KeyError(bits)
+                if arm:
+                    words[name] = f"{arms[arm - 1]}@{salt_version}"
+            self._known[bits] = words
+        return self._known[bits]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 def read_policy(path: str | Path) -> str:
