@@ -88,7 +88,7 @@ def load_shoppers(path: Path) -> Shoppers:
 
 
 def new_classifier(name: str, seed: int, numeric: int) -> Pipeline:
-    """Scaled numbers, one-hot categories, then the classifier; columns are ``numeric`` numbers before the categories."""
+    """Scaled numbers, one-hot categories, then the classifier; the first ``numeric`` columns are the numbers."""
     models = {
         "logistic_regression": LogisticRegression(max_iter=1000),
         "decision_tree": DecisionTreeClassifier(max_depth=8, min_samples_leaf=20, random_state=seed),

@@ -25,7 +25,7 @@ from models.study.protocol import (
 from models.study.scores import aligned, by_stage, confusion, overall, roc
 
 NOISE_PERCENT: Final = (0, 5, 10, 15, 20, 25)
-LEARNING_SIZES: Final = (240, 480, 720, 960, 1152, 1440, 1680, 1920)
+LEARNING_PARTS: Final = (0.125, 0.25, 0.375, 0.5, 0.6, 0.75, 1.0)  # of the 1,920 sessions of a fold
 
 Record = dict[str, Any]
 
@@ -86,51 +86,53 @@ def majority(study: Study) -> Record:
     return {"stage": STAGES[most]} | overall(study.labels[study.test], np.full(len(study.test), most))
 
 
-def learning_curve(study: Study, held: Floats, jobs: int, sizes: tuple[int, ...] = LEARNING_SIZES) -> list[Record]:
-    """Cross-validated accuracy of the forest by number of training sessions; ``held`` is its full-size prediction."""
+def learning_curve(study: Study, held: Floats, jobs: int, parts: tuple[float, ...] = LEARNING_PARTS) -> list[Record]:
+    """Cross-validated accuracy of the forest by share of the training sessions; ``held`` predicts with all of them."""
     folds = folds_of(study)
     full = len(folds[0][0])
+    sizes = [round(part * full) for part in parts if part < 1]
     rng = np.random.default_rng([study.seed, 3])
     orders = [rng.permutation(fit) for fit, _ in folds]
-    tasks = [
-        (size, order[:size], rest)
-        for size in sizes
-        if size < full
-        for order, (_, rest) in zip(orders, folds, strict=True)
-    ]
-    probas = Parallel(n_jobs=jobs)(delayed(_predict)(study, "random_forest", fit, rest) for _, fit, rest in tasks)
-    hits: dict[int, list[float]] = {size: [] for size in sizes}
-    for (size, _, rest), proba in zip(tasks, probas, strict=True):
-        hits[size].append(float(np.mean(proba.argmax(axis=1) == study.labels[rest])))
-    for size in sizes:
-        if size >= full:
-            hits[size] = [float(np.mean(held[rest].argmax(axis=1) == study.labels[rest])) for _, rest in folds]
+    tasks = [(order[:size], rest) for size in sizes for order, (_, rest) in zip(orders, folds, strict=True)]
+    probas = Parallel(n_jobs=jobs)(delayed(_predict)(study, "random_forest", fit, rest) for fit, rest in tasks)
+    hits = [_accuracy(study, rest, proba) for (_, rest), proba in zip(tasks, probas, strict=True)]
+    hits += [_accuracy(study, rest, held[rest]) for _, rest in folds]
     return [
-        {"sessions": size, "share": size / full, "cv_mean": float(np.mean(values)), "cv_sd": float(np.std(values))}
-        for size, values in hits.items()
+        {"sessions": size, "share": size / full, "cv_mean": float(np.mean(part)), "cv_sd": float(np.std(part))}
+        for size, part in zip([*sizes, full], np.reshape(hits, (-1, FOLDS)), strict=True)
     ]
 
 
-def noise_sweep(study: Study, jobs: int, percents: tuple[int, ...] = NOISE_PERCENT) -> dict[str, Record]:
-    """Forest accuracy at each noise rate: on P's one test set and cross-validated, on noisy and on clean labels."""
-    noisy = [build_study(study.seed, percent / 100, study.rules) for percent in percents]
-    tasks = [(s, fit, held) for s in noisy for fit, held in [(s.train, s.test), *folds_of(s)]]
-    probas = Parallel(n_jobs=jobs)(delayed(_predict)(s, "random_forest", fit, held) for s, fit, held in tasks)
-    rows = [
-        (np.mean(proba.argmax(axis=1) == s.labels[held]), np.mean(proba.argmax(axis=1) == s.clean[held]))
-        for (s, _, held), proba in zip(tasks, probas, strict=True)
+def noise_sweep(
+    study: Study, compared: Compared, jobs: int, percents: tuple[int, ...] = NOISE_PERCENT
+) -> dict[str, Record]:
+    """Forest accuracy at each noise rate: on P's one test set and cross-validated, on noisy and on clean labels.
+
+    The study's own rate is read from ``compared``.
+    """
+    noisy = {percent: build_study(study.seed, percent / 100, study.rules, study.per_profile) for percent in percents}
+    tasks = [
+        (s, fit, held)
+        for s in noisy.values()
+        if s.noise != study.noise
+        for fit, held in [(s.train, s.test), *folds_of(s)]
     ]
+    probas = iter(Parallel(n_jobs=jobs)(delayed(_predict)(s, "random_forest", fit, held) for s, fit, held in tasks))
     sweep = {}
-    for number, percent in enumerate(percents):
-        first, *rest = rows[number * (FOLDS + 1) : (number + 1) * (FOLDS + 1)]
-        s = noisy[number]
+    for percent, s in noisy.items():
+        folds = [held for _, held in folds_of(s)]
+        if s.noise == study.noise:
+            test, out_of_fold = compared.test["random_forest"], [compared.held["random_forest"][held] for held in folds]
+        else:
+            test, *out_of_fold = (next(probas) for _ in range(FOLDS + 1))
+        hits = [_accuracy(s, held, proba) for held, proba in zip(folds, out_of_fold, strict=True)]
         sweep[str(percent)] = {
-            "accuracy": float(first[0]),
-            "clean_accuracy": float(first[1]),
-            "cv_mean": float(np.mean([row[0] for row in rest])),
-            "cv_sd": float(np.std([row[0] for row in rest])),
+            "accuracy": _accuracy(s, s.test, test),
+            "clean_accuracy": float(np.mean(test.argmax(axis=1) == s.clean[s.test])),
+            "cv_mean": float(np.mean(hits)),
+            "cv_sd": float(np.std(hits)),
             "wrong_labels_in_test": float(np.mean(s.labels[s.test] != s.clean[s.test])),
-            "ceiling": noise_ceiling(percent / 100),
+            "ceiling": noise_ceiling(s.noise),
         }
     return sweep
 
@@ -161,6 +163,10 @@ def strongest_pair(table: list[list[float]]) -> tuple[str, str, float]:
     size = np.abs(np.array(table)) - np.eye(len(FEATURES))
     a, b = np.unravel_index(int(size.argmax()), size.shape)
     return FEATURES[int(a)], FEATURES[int(b)], float(table[int(a)][int(b)])
+
+
+def _accuracy(study: Study, rows: NDArray[np.int64], proba: Floats) -> float:
+    return float(np.mean(proba.argmax(axis=1) == study.labels[rows]))
 
 
 def _correlation(a: Floats, b: Floats) -> float:

@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from featurestore.errors import SettingsError
 from featurestore.stages import STAGES
 from models.rules import StageRules
-from models.study.profiles import draw_sessions
+from models.study.profiles import SESSIONS_PER_PROFILE, draw_sessions
 
 NOISE: Final = 0.05
 TEST_SHARE: Final = 0.2
@@ -53,16 +53,22 @@ class Study:
     seed: int
     noise: float
     rules: StageRules
+    per_profile: int
 
 
-def build_study(seed: int = 42, noise: float = NOISE, rules: StageRules | None = None) -> Study:
+def build_study(
+    seed: int = 42,
+    noise: float = NOISE,
+    rules: StageRules | None = None,
+    per_profile: int = SESSIONS_PER_PROFILE,
+) -> Study:
     """Draw, label, flip and split.
 
     Raises:
         SettingsError: if a stage has too few sessions under these rules to be split and cross-validated.
     """
     rules = rules or StageRules()
-    X, profiles = draw_sessions(seed)
+    X, profiles = draw_sessions(seed, per_profile)
     clean = rules.label(X)
     labels = flip_labels(clean, noise, seed)
     rare = [f"{STAGES[code]} ({count})" for code, count in enumerate(np.bincount(clean, minlength=4)) if count < 10]
@@ -71,7 +77,7 @@ def build_study(seed: int = 42, noise: float = NOISE, rules: StageRules | None =
             f"these rules leave fewer than 10 of {len(X)} study sessions to {', '.join(rare)}; loosen their thresholds"
         )
     train, test = train_test_split(np.arange(len(X)), test_size=TEST_SHARE, stratify=labels, random_state=seed)
-    return Study(X, profiles, clean, labels, np.sort(train), np.sort(test), seed, noise, rules)
+    return Study(X, profiles, clean, labels, np.sort(train), np.sort(test), seed, noise, rules, per_profile)
 
 
 def flip_labels(stages: Stages, rate: float, seed: int) -> Stages:

@@ -1,0 +1,68 @@
+"""How every figure looks: fonts, colours, size; and from a matplotlib figure to SVG text, the same bytes each time."""
+
+import io
+import re
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+INK: Final = "#1d2530"
+SOFT: Final = "#7a8594"
+LINE: Final = "#dfe4ea"
+OURS: Final = "#2f6690"
+SECOND: Final = "#8aa9c0"
+STAGE_COLOURS: Final = {
+    "Explorer": "#2f6690",
+    "Evaluator": "#8a5a9e",
+    "Intent Buyer": "#2b8a5b",
+    "Drop-Off Risk": "#cc6b2c",
+}
+_STYLE: Final[dict[Any, Any]] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": LINE,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "semibold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "savefig.dpi": 144,
+}
+
+
+def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.6, 3.4), **grid: Any) -> tuple[Figure, Any]:
+    """An empty figure and its axes, without matplotlib's global state."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, **grid)
+    return figure, axes
+
+
+def to_svg(figure: Figure, name: str, words: str) -> str:
+    """SVG element whose ids are unique to ``name``; ``words`` tell what it shows to who cannot see it."""
+    out = io.StringIO()
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "inherit", svg)  # the page's font; DejaVu is wider, so all still fits
+    svg = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    label = words.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

@@ -1,0 +1,359 @@
+"""The page's sections on the published study."""
+
+from typing import Any
+
+from featurestore.features import FEATURES
+from featurestore.stages import STAGES
+from models.report import why
+from models.report.compare import Figure, comparison, deviation, fraction, percent, reasons
+from models.report.figures import NAMES
+from models.report.html import Markup, bullets, figure, heading, paragraph, section, table
+from models.study import published as p
+from models.study.cases import FILLED
+from models.study.mistakes import GROUPS
+from models.study.profiles import PROFILES
+
+Report = dict[str, Any]
+Pictures = dict[str, str]
+
+
+def protocol(report: Report, pictures: Pictures) -> Markup:
+    detail = report["detail"]
+    rows = [Figure(stage, report["published"]["shares"][stage], p.SHARES[stage] / 100, why.SHARES) for stage in STAGES]
+    habits = [
+        (profile if n == 0 else "", habit.what, percent(habit.weight / sum(h.weight for h in group), 0) + " %")
+        for profile, group in PROFILES.items()
+        for n, habit in enumerate(group)
+    ]
+    return section(
+        "protocol",
+        "Protocol and class shares",
+        [
+            paragraph(
+                f"{detail['sessions']:,} finished sessions, one row each, {detail['sessions'] // 4} drawn from each "
+                "of four latent profiles; labelled by the stage rules in priority order (Drop-Off Risk, Intent "
+                "Buyer, Evaluator, Explorer); then 5 % of the labels are drawn anew, uniformly over the four "
+                "stages, which leaves about 3.75 % wrong. Split 80:20, stratified. Median imputation (8 % of the "
+                "bounce rates are unknown) and min-max scaling are fitted on the training rows of each split. "
+                "There are no categorical features."
+            ),
+            paragraph(
+                f"In this draw {percent(detail['wrong_labels']['all'], 2)} % of all labels and "
+                f"{percent(detail['wrong_labels']['test'], 2)} % of the {detail['test_sessions']} test labels are "
+                f"wrong. {percent(detail['near_boundary'])} % of the sessions lie near a rule boundary (as defined "
+                "under Mistakes). That margin is a property of how finished sessions were drawn here; a live "
+                "session crosses the thresholds one event at a time, which is what the streaming protocol measures."
+            ),
+            figure(pictures["shares"], "Class shares after label noise. P's in grey."),
+            comparison(rows, name="stage"),
+            heading("Latent profiles"),
+            paragraph(
+                "Why somebody came is not what the session becomes. The rules decide, so every profile has habits "
+                "that end in another stage."
+            ),
+            table(("profile", "habit", "share of the profile"), habits),
+        ],
+    )
+
+
+def classifiers(report: Report, pictures: Pictures) -> Markup:
+    detail = report["detail"]
+    forest = why.forest(report)
+    reason = {"logistic_regression": why.LINEAR, "decision_tree": why.TREE}
+    tables = []
+    for title, key, column, scale in (
+        ("Test accuracy", "accuracy", 0, 100),
+        ("5-fold accuracy", "cv_mean", 4, 100),
+        ("Macro precision", "precision", 1, 1),
+        ("Macro recall", "recall", 2, 1),
+        ("Macro F1", "f1", 3, 1),
+    ):
+        rows = [
+            Figure(
+                NAMES[name],
+                detail["classifiers"][name][key],
+                p.MODELS[name][column] / scale,
+                reason.get(name, forest),
+                percent=scale == 100,
+            )
+            for name in NAMES
+        ]
+        if key in {"accuracy", "f1"}:
+            ours = detail["majority"][key]
+            theirs = p.MAJORITY[0] / 100 if key == "accuracy" else p.MAJORITY[1]
+            rows.append(Figure("majority class", ours, theirs, why.MAJORITY, percent=key == "accuracy"))
+        tables.append(comparison(rows, title, "classifier"))
+    spread = table(
+        ("classifier", "ours: mean ± sd", "P: mean ± sd", "ours, test, clean labels"),
+        [
+            (
+                NAMES[name],
+                f"{percent(row['cv_mean'], 2)} ± {percent(row['cv_sd'], 2)}",
+                f"{p.MODELS[name][4]:.2f} ± {p.MODELS[name][5]:.2f}",
+                percent(row["clean_accuracy"]) + " %",
+            )
+            for name, row in detail["classifiers"].items()
+        ],
+        "5-fold cross-validation over all sessions, %, and the test set against the labels before noise",
+    )
+    return section(
+        "classifiers",
+        "Four classifiers and a baseline",
+        [
+            figure(pictures["accuracies"], "Filled: ours. Hollow: P. Bars are one standard deviation over five folds."),
+            spread,
+            *tables,
+        ],
+    )
+
+
+def per_stage(report: Report, pictures: Pictures) -> Markup:
+    record = report["detail"]["classifiers"]["random_forest"]["by_stage"]
+    rows = [
+        Figure(f"{stage}, {key}", record[stage][key], p.FOREST_CLASSES[stage][column], why.stage(report), percent=False)
+        for stage in STAGES
+        for column, key in enumerate(("precision", "recall", "f1", "auc"))
+    ]
+    return section(
+        "stages",
+        "Confusion, per-stage figures, ROC",
+        [
+            figure(
+                pictures["confusions"],
+                "Test set. The forest's off-diagonal counts are flipped labels; the linear model's are mostly its own.",
+            ),
+            heading("Random forest by stage"),
+            comparison(rows, name="stage and figure"),
+            figure(pictures["roc"], "One stage against the rest, test set, recorded labels."),
+        ],
+    )
+
+
+def importances(report: Report, pictures: Pictures) -> Markup:
+    values = report["detail"]["importances"]
+    rows = [
+        Figure(name, values[name]["gini"], p.IMPORTANCES[name], why.importance(name), percent=False)
+        for name in sorted(FEATURES, key=lambda name: -values[name]["gini"])
+    ]
+    one, other, size = report["detail"]["strongest_pair"]
+    return section(
+        "features",
+        "Importances and correlations",
+        [
+            figure(
+                pictures["importances"],
+                "Gini importance credits every split, so noise features get some; permutation shows what the "
+                "answer rests on.",
+            ),
+            comparison(rows, "Gini importance", "feature"),
+            heading("Correlations"),
+            paragraph(
+                f"The strongest pair is {one} and {other} with {size:.2f}. P: no pair correlates above .85"
+                f"{'; nor here.' if abs(size) <= p.MAX_CORRELATION else ', but this draw has one that does.'}"
+            ),
+            figure(pictures["correlations"], "Pearson correlation over the sessions where both features are known."),
+        ],
+    )
+
+
+def search(report: Report, pictures: Pictures) -> Markup:
+    found = report["detail"]["search"]
+    trees, depth = found["chosen"]
+    head = ("depth", *(str(count) for count in found["trees"]))
+    rows = [
+        ("no limit" if limit is None else str(limit), *(percent(mean, 2) for mean in means))
+        for limit, means in zip(found["depths"], found["mean"], strict=True)
+    ]
+    return section(
+        "search",
+        "Trees, depth and the search",
+        [
+            paragraph(
+                "Trees {10, 25, 50, 100, 150, 200, 300, 500} by depth {10, 20, none}, five folds within the training "
+                "rows; the smallest forest within one standard deviation of the best."
+            ),
+            figure(pictures["trees"], "Five-fold accuracy; the band is one standard deviation for unlimited depth."),
+            table(head, rows, "Five-fold accuracy by depth and number of trees, %"),
+            paragraph(
+                f"The rule picks {trees} trees of {'unlimited depth' if depth is None else f'depth {depth}'}; P's "
+                f"picked {p.CHOSEN[0]} trees of depth {p.CHOSEN[1]}. On our rows the curve is flat from the start: "
+                "the whole grid lies within one standard deviation, so the rule, taken literally, ends at its "
+                "small end. All other figures here use P's 200 trees of depth 20, so that they compare; its "
+                "confidence is also the smoother one."
+            ),
+        ],
+    )
+
+
+def learning(report: Report, pictures: Pictures) -> Markup:
+    curve = report["detail"]["learning"]
+    known = {row["sessions"]: row["cv_mean"] for row in curve}
+    rows = [
+        Figure(f"{sessions:,} sessions", known[sessions], value / 100, why.LEARNING)
+        for sessions, value in p.LEARNING.items()
+        if sessions in known
+    ]
+    shown = table(
+        ("training sessions", "share of the data", "accuracy, mean ± sd, %"),
+        [
+            (
+                f"{row['sessions']:,}",
+                percent(row["share"], 0) + " %",
+                f"{percent(row['cv_mean'])} ± {percent(row['cv_sd'])}",
+            )
+            for row in curve
+        ],
+    )
+    at60 = next((row for row in curve if round(row["share"], 2) == 0.6), None)
+    words = f"With 60 % of the data: {percent(at60['cv_mean'])} %; P: above 90 %." if at60 else ""
+    parts = [figure(pictures["learning"], "Five folds; the band is one standard deviation."), paragraph(words), shown]
+    return section("learning", "Learning curve", [*parts, comparison(rows, name="training set")] if rows else parts)
+
+
+def noise(report: Report, pictures: Pictures) -> Markup:
+    sweep = report["detail"]["noise"]
+    rows = [
+        Figure(f"{rate} % noise", row["accuracy"], p.NOISE[int(rate)] / 100, why.NOISE) for rate, row in sweep.items()
+    ]
+    more = table(
+        (
+            "noise",
+            "ceiling",
+            "wrong in this test set",
+            "test, noisy labels",
+            "5-fold, noisy labels",
+            "test, clean labels",
+        ),
+        [
+            (
+                f"{rate} %",
+                percent(row["ceiling"], 2),
+                percent(row["wrong_labels_in_test"], 1),
+                percent(row["accuracy"]),
+                f"{percent(row['cv_mean'])} ± {percent(row['cv_sd'])}",
+                percent(row["clean_accuracy"]),
+            )
+            for rate, row in sweep.items()
+        ],
+        "Forest accuracy, %",
+    )
+    return section(
+        "noise",
+        "Label noise",
+        [
+            paragraph(
+                "At rate r a label is drawn anew with probability r, uniformly over the four stages: 0.75 r of the "
+                "labels end up wrong, in the training and in the test rows alike. Had the flips been drawn over "
+                "the three other stages only, r of them would be wrong, and at 20 % no model could pass 80 %."
+            ),
+            figure(
+                pictures["noise"], "Random forest. Against clean labels it hardly notices the noise it was trained on."
+            ),
+            comparison(rows, "Test accuracy on noisy labels", "noise"),
+            more,
+        ],
+    )
+
+
+def mistakes(report: Report, pictures: Pictures) -> Markup:
+    test, held = report["detail"]["mistakes"]["test"], report["detail"]["mistakes"]["held_out"]
+    rows = [Figure(name, held["groups"][name]["share"], p.ERRORS[name] / 100, why.MISTAKES) for name in GROUPS]
+    counts = table(
+        ("group", "test set", "five held-out folds"),
+        [(name, test["groups"][name]["count"], held["groups"][name]["count"]) for name in GROUPS]
+        + [("mistakes in all", f"{test['mistakes']} of {test['rows']:,}", f"{held['mistakes']} of {held['rows']:,}")],
+        "Mistakes of the forest",
+    )
+    return section(
+        "mistakes",
+        "Mistakes of the forest in four groups",
+        [
+            paragraph("Each mistake falls into the first group that fits:"),
+            bullets(
+                (
+                    "flipped label: noise changed the session's label, so that the right answer counts as a mistake;",
+                    "near a rule boundary: a tenth more or less of a time, count or rate changes the stage by the "
+                    "rules;",
+                    "ambiguous: the two most probable stages lie within 0.2 of each other;",
+                    "true model error: everything else.",
+                )
+            ),
+            figure(pictures["mistakes"], "P's shares above, ours on the test set and on five held-out folds below."),
+            counts,
+            comparison(rows, "Shares over five held-out folds", "group"),
+            paragraph(
+                f"Of the flipped sessions that count as mistakes, {held['right_despite_flip']} of "
+                f"{held['groups'][GROUPS[0]]['count']} got the stage that the rules give."
+            ),
+        ],
+    )
+
+
+def cases(report: Report) -> Markup:
+    judged = report["cases"]
+    studies = {"study": "forest of the study"} | ({"served": "served bundle"} if "served" in judged else {})
+    parts: list[object] = []
+    for key, title in studies.items():
+        figures = {
+            case: Figure(f"Case {case}", row["confidence"], row["published_confidence"], why.CASES, percent=False)
+            for case, row in judged[key].items()
+        }
+        rows = [
+            (
+                case,
+                Markup(f"{row['stage']} {'&#10003;' if row['stage'] == row['published_stage'] else '&#10007;'}"),
+                fraction(row["confidence"], 2),
+                f"{row['published_stage']} {fraction(row['published_confidence'], 2)}",
+                deviation(figures[case]),
+                row["action"],
+                row["published_action"],
+            )
+            for case, row in judged[key].items()
+        ]
+        head = ("case", "stage", "confidence", "P", "deviation, points", "action", "P's action")
+        parts += [table(head, rows, f"Judged by the {title}"), reasons(figures.values())]
+    return section(
+        "cases",
+        "Five cases",
+        [
+            paragraph("From 0.7 confidence on a stage's action is shown; below it the neutral one."),
+            *parts,
+            heading("What P leaves open"),
+            bullets(f"{case}: {words}" for case, words in FILLED.items()),
+        ],
+    )
+
+
+def latency(report: Report, pictures: Pictures) -> Markup:
+    values = report["latency_us"]
+    rows = []
+    for name, title in NAMES.items():
+        mean, p99 = p.LATENCY_MS[name]
+        for key, label in ((name, "scikit-learn"), (f"clickstage_{name}", "Clickstage")):
+            if key in values:
+                row = values[key]
+                rows.append(
+                    (
+                        f"{title}, {label}",
+                        f"{row['mean']:,.1f}",
+                        f"{row['p99']:,.1f}",
+                        f"{1000 * mean:,.0f} / {1000 * p99:,.0f}",
+                        Markup(f"{1000 * mean / row['mean']:,.1f} &times;"),
+                        f"{row['n']:,}",
+                    )
+                )
+    return section(
+        "latency",
+        "Latency of a single prediction",
+        [
+            figure(pictures["latency"], "Dot: mean. Stroke: 99th percentile. Logarithmic scale."),
+            table(("model", "mean, µs", "p99, µs", "P: mean / p99, µs", "P's mean over ours", "calls"), rows),
+            paragraph(
+                "One prepared row in, four probabilities out, one thread. P made 10,000 calls a model on a machine "
+                "it does not name; scikit-learn's forest gets fewer here, because 10,000 would take a minute. Its "
+                "time is nearly all overhead, a Python call and a task a tree, and grows with the number of trees "
+                "on any row. Clickstage runs the same trees from flat arrays (they agree within 1e-6; the tests "
+                "hold them against each other)."
+            ),
+        ],
+    )
