@@ -44,17 +44,20 @@ class Forest:
     unit: float
     bias: NDArray[np.float64]
     softmax: bool
+    walk: Walk = field(init=False, repr=False, compare=False)
     layout: Walk | LeafSets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self)
         for array in (*vars(self.trees).values(), self.bias):
             array.setflags(write=False)
+        walk = Walk.build(self.trees, Ranks.build(self.trees.feature, self.trees.threshold, self.n_features))
+        object.__setattr__(self, "walk", walk)  # also what explains a score, see models.explain
         object.__setattr__(self, "layout", self.laid_out(choose(self.trees)))
 
     def laid_out(self, kind: type[Walk] | type[LeafSets]) -> Walk | LeafSets:
         """This forest in a layout of the caller's choice; `layout` is the one chosen for it."""
-        return kind.build(self.trees, Ranks.build(self.trees.feature, self.trees.threshold, self.n_features))
+        return self.walk if kind is Walk else LeafSets.build(self.trees, self.walk.ranks)
 
     @classmethod
     def from_sklearn(cls, estimator: Any) -> "Forest":

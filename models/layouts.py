@@ -106,7 +106,7 @@ class Walk:
         rank = ranks.of_nodes(trees.feature, trees.threshold).astype(np.uint64)
         feature = np.where(leaf, 0, trees.feature).astype(np.uint64)
         nodes = (rank << np.uint64(32)) | (left << np.uint64(8)) | feature
-        return cls(ranks, nodes, trees.start, trees.depths(), np.where(leaf[:, None], trees.value, 0))
+        return cls(ranks, nodes, trees.start, trees.depths(), trees.value)
 
     def predict(
         self, X: NDArray[np.float64], unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
