@@ -1,0 +1,226 @@
+"""``clickstage demo``: a shop, a worker and a live view in this terminal; no server and no Docker needed.
+
+Kafka is librdkafka's in-process mock cluster, Redis an embedded Valkey: for trying out, never a basis for a figure.
+It checks itself: every record sent was applied or is a dead letter, and every session has a decision.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from featurestore.errors import SettingsError
+from featurestore.keys import decision_key
+from worker.demo.gauges import Reading, quantile, scrape
+from worker.demo.mock_kafka import MockKafka
+from worker.demo.newest import Newest
+from worker.demo.ports import free_port
+from worker.demo.shop import Shop
+from worker.demo.valkey import EmbeddedValkey
+from worker.demo.view import Figures, render
+from worker.errors import ExitCode
+
+TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "clicks.dlq": 1}
+START_S: Final = 180.0
+DRAIN_S: Final = 20.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo; `ExitCode.CHECK` if its self-check finds a difference."""
+    parser = argparse.ArgumentParser(prog="clickstage demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop after N seconds (until Ctrl-C)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was counted")
+    parser.add_argument("--shoppers", type=int, default=1_500, metavar="N", help="shoppers at a time (1500)")
+    parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
+    options = parser.parse_args(argv)
+    console = Console()
+    with ExitStack() as stack:
+        return _demo(options, console, stack)
+
+
+def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> int:
+    kafka = MockKafka(TOPICS)
+    stack.callback(kafka.close)
+    valkey = EmbeddedValkey()
+    stack.callback(valkey.close)
+    console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")
+    _ensure_bundle(console)
+    log = stack.enter_context(tempfile.NamedTemporaryFile(prefix="clickstage-demo-", suffix=".log"))
+    worker, port = _start_worker(kafka.bootstrap, valkey.url, log.name, console)
+    stack.callback(_stop_worker, worker)
+    shop = Shop(kafka.bootstrap, "clicks", options.shoppers, options.seed)
+    newest = Newest(kafka.bootstrap, "decisions", TOPICS["decisions"])
+    stack.callback(newest.close)
+    console.print(f"[dim]follow along: redis-cli -u {valkey.url} --scan --pattern 'decision:*'[/dim]\n")
+    shop.start()
+    begun = time.monotonic()
+    first = Reading()
+    last, last_at = Reading(), begun
+    figures = None
+    try:
+        with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=False) as view:
+            while options.seconds <= 0 or time.monotonic() - begun < options.seconds:
+                time.sleep(0.25)
+                if worker.poll() is not None:
+                    raise SettingsError(f"the worker ended by itself with code {worker.returncode}:\n{_tail(log.name)}")
+                now = scrape(port)
+                if now is None:
+                    continue
+                if not shop.caught_up.is_set() or now.records < 0.9 * shop.produced:
+                    first = now  # the shop opens full: its first minute is a backlog, not latency
+                rate = (now.records - last.records) / (time.monotonic() - last_at)
+                last, last_at = now, time.monotonic()
+                figures = _figures(shop, now, first, rate, time.monotonic() - begun)
+                if console.is_terminal:
+                    view.update(render(figures, newest.latest, newest.story), refresh=True)
+    except KeyboardInterrupt:
+        pass
+    shop.stop()
+    seconds = time.monotonic() - begun
+    end = _drained(port, shop.produced)
+    code = _stop_worker(worker)
+    figures = _figures(shop, end, first, end.records / max(seconds, 1e-9), seconds)
+    if not console.is_terminal:
+        console.print(render(figures, newest.latest, newest.story))
+    keys = [decision_key(session) for session in sorted(shop.sessions)]
+    missing = sum(document is None for document in valkey.client.mget(keys)) if keys else 0
+    return _report(console, options.json, figures, end, shop, missing, code, log.name)
+
+
+def _report(
+    console: Console,
+    json_file: Path | None,
+    figures: Figures,
+    end: Reading,
+    shop: Shop,
+    missing: int,
+    worker_code: int,
+    log_name: str,
+) -> int:
+    problems = []
+    if figures.events_produced != figures.events_applied + figures.dead_letters:
+        problems.append(
+            f"{figures.events_produced} records were sent, {figures.events_applied} applied and "
+            f"{figures.dead_letters} dead-lettered"
+        )
+    if figures.dead_letters != shop.poisoned:
+        problems.append(f"{shop.poisoned} bad records were sent, {figures.dead_letters} became dead letters")
+    if missing:
+        problems.append(f"{missing} sessions have no decision")
+    if worker_code != 0:
+        problems.append(f"the worker ended with code {worker_code}:\n{_tail(log_name)}")
+    if json_file is not None:
+        counted = {
+            "events_produced": figures.events_produced,
+            "events_applied": figures.events_applied,
+            "dead_letters": figures.dead_letters,
+            "sessions": figures.sessions,
+            "sessions_without_decision": missing,
+            "decisions": figures.decisions,
+            "events_per_s": round(figures.events_per_s, 1),
+            "event_to_decision_ms": {"p50": round(figures.p50_ms, 3), "p99": round(figures.p99_ms, 3)},
+            "stages": {stage: int(n) for stage, n in end.stages.items()},
+            "seconds": round(figures.seconds, 3),
+            "problems": problems,
+        }
+        json_file.write_text(json.dumps(counted, indent=2) + "\n", encoding="utf-8")
+    for problem in problems:
+        console.print(f"[red]self-check: {problem}[/red]")
+    if problems:
+        return ExitCode.CHECK
+    console.print(
+        f"self-check: {figures.events_produced:,} records sent = {figures.events_applied:,} applied + "
+        f"{figures.dead_letters} dead letters; each of {figures.sessions:,} sessions has a decision; "
+        f"{figures.decisions:,} decisions, {figures.p50_ms:.1f} ms median and {figures.p99_ms:.1f} ms p99 after the event"
+    )
+    return ExitCode.OK
+
+
+def _figures(shop: Shop, now: Reading, first: Reading, rate: float, seconds: float) -> Figures:
+    bad = int(now.outcomes.get("dead_letter", 0.0))
+    return Figures(
+        seconds=seconds,
+        events_produced=shop.produced,
+        events_applied=now.records - bad,
+        dead_letters=bad,
+        sessions=len(shop.sessions),
+        decisions=now.decisions,
+        events_per_s=rate,
+        p50_ms=quantile(0.5, now, first) * 1000,
+        p99_ms=quantile(0.99, now, first) * 1000,
+        lag=now.lag,
+        stages=now.stages,
+    )
+
+
+def _ensure_bundle(console: Console) -> None:
+    from worker.wiring import BUNDLES
+
+    if os.environ.get("CLICKSTAGE_BUNDLE") or any(BUNDLES.glob("*/manifest.json")):
+        return
+    console.print("no model bundle ships with this checkout: training one, once")
+    subprocess.run([sys.executable, "-m", "worker", "train"], check=True)
+
+
+def _start_worker(bootstrap: str, url: str, log_name: str, console: Console) -> tuple[subprocess.Popen[bytes], int]:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "CLICKSTAGE_KAFKA": bootstrap,
+        "CLICKSTAGE_REDIS": url,
+        "CLICKSTAGE_KAFKA_CONFIG": "fetch.wait.max.ms=5",  # the mock answers a waiting fetch only when it times out
+        "CLICKSTAGE_TOPIC_ID": "demo",
+        "CLICKSTAGE_ENV": "demo",
+        "CLICKSTAGE_METRICS_HOST": "127.0.0.1",
+        "CLICKSTAGE_METRICS_PORT": str(port),
+    }
+    with Path(log_name).open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "worker", "worker"], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + START_S
+    with console.status("starting one worker (the first start on a machine compiles for half a minute)"):
+        while scrape(port) is None:
+            if worker.poll() is not None or time.monotonic() > deadline:
+                worker.kill()
+                raise SettingsError(f"the worker did not start:\n{_tail(log_name)}")
+            time.sleep(0.1)
+    return worker, port
+
+
+def _drained(port: int, produced: int) -> Reading:
+    """The worker's figures once it has read everything, or after `DRAIN_S`."""
+    deadline = time.monotonic() + DRAIN_S
+    while True:
+        now = scrape(port)
+        if now is not None and (now.records >= produced or time.monotonic() > deadline):
+            return now
+        if time.monotonic() > deadline:
+            return now or Reading()
+        time.sleep(0.1)
+
+
+def _stop_worker(worker: subprocess.Popen[bytes]) -> int:
+    if worker.poll() is None:
+        worker.send_signal(signal.SIGTERM)
+        try:
+            worker.wait(15)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+    return worker.returncode
+
+
+def _tail(log_name: str, lines: int = 15) -> str:
+    return "\n".join(Path(log_name).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -1,0 +1,85 @@
+"""Simulated shoppers that publish to Kafka, as a web tier would, and remember what they sent."""
+
+import threading
+from typing import Final
+
+from confluent_kafka import Producer
+
+from models.simulator import SimConfig, live
+from worker.outputs import PARTITIONER
+
+POISON_EVERY: Final = 1_500
+"""One record in so many is no event, so that the dead letters have something to show."""
+
+_POISON: Final = b'{"session_id": "broken", "type": "page_view", "ts": "yesterday"}'
+
+
+class Shop:
+    """Publishes from its own thread until `stop`.
+
+    Args:
+        bootstrap: Kafka.
+        topic: of clicks.
+        shoppers: sessions at a time.
+        seed: of the simulation.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, shoppers: int, seed: int) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "partitioner": PARTITIONER, "linger.ms": 2, "enable.idempotence": True}
+        )
+        self._topic = topic
+        self._shoppers = shoppers
+        config = SimConfig(sessions=1_000_000, seed=seed, start_ms=0, duplicates=0.0)
+        self._config = config
+        self._stop = threading.Event()
+        self.sessions: set[str] = set()
+        self.produced = 0
+        self.poisoned = 0
+        self.caught_up = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="shop", daemon=True)
+
+    def start(self) -> None:
+        """Open the shop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close it, and wait until all that was sent is in Kafka."""
+        self._stop.set()
+        self._thread.join()
+        left = self._producer.flush(10)
+        if self._failure is not None:
+            raise self._failure
+        if left:
+            raise RuntimeError(f"{left} records did not reach the embedded Kafka")
+
+    def _run(self) -> None:
+        try:
+            self._publish()
+        except BaseException as error:
+            self._failure = error
+
+    def _publish(self) -> None:
+        for batch in live(self._config, shoppers=self._shoppers, warm_s=60.0, sleep=self._stop.wait):
+            for key, value, _ in batch:
+                self._send(key, value)
+                self.sessions.add(key.decode())
+                if self.produced % POISON_EVERY == 0:
+                    self._send(b"broken", _POISON)
+                    self.poisoned += 1
+            self._producer.poll(0)
+            if not batch:
+                self.caught_up.set()
+            if self._stop.is_set():
+                return
+
+    def _send(self, key: bytes, value: bytes) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key)
+            except BufferError:
+                self._producer.poll(0.05)
+            else:
+                self.produced += 1
+                return
