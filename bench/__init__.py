@@ -1,0 +1,1 @@
+"""Benchmarks with permanent ids: ``python -m bench --list``."""

@@ -1,0 +1,77 @@
+"""The floor: what reading the messages and writing the bytes costs, with no decoding and no thinking.
+
+Consumes the same topic with the worker's own consumer settings; per batch one HMGET of the sessions' states and one
+call of the worker's own script, which writes as many bytes a session as the worker does: state, deadline, decision.
+With ``--log`` every event also goes to the decisions topic, acknowledged before the script, as in the worker.
+
+    python -m bench.floor KAFKA REDIS TOPIC GROUP [--log TOPIC]
+
+Runs until killed.
+"""
+
+import argparse
+import time
+from typing import Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from bench.stack import ENV
+from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.sessions import RedisSessionStore, ShardWrite, connect
+from worker.outputs import Outputs
+from worker.settings import Settings
+from worker.source import consumer_config
+
+BATCH: Final = 4_000
+TTL_MS: Final = 1_800_000
+SHARD: Final = Shard(0)
+
+
+def main() -> None:
+    """Consume, load, write, until killed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kafka")
+    parser.add_argument("redis")
+    parser.add_argument("topic")
+    parser.add_argument("group")
+    parser.add_argument("--log", help="topic for one record an event")
+    parser.add_argument("--blob", type=int, default=180, help="bytes of a state")
+    parser.add_argument("--decision", type=int, default=420, help="bytes of a decision")
+    options = parser.parse_args()
+    settings = Settings(kafka=options.kafka, redis=options.redis, group=options.group, topic=options.topic)
+    consumer = Consumer(consumer_config(settings))
+    partitions = consumer.list_topics(options.topic, timeout=10).topics[options.topic].partitions
+    consumer.assign([TopicPartition(options.topic, number, OFFSET_BEGINNING) for number in partitions])
+    store = RedisSessionStore(connect(options.redis, timeout_s=30), Namespace(ENV, options.group, "floor"))
+    [lease] = store.acquire([SHARD], 0, 0)
+    outputs = Outputs(settings)
+    blob, decision = b"\x5a" * options.blob, b"\x5a" * options.decision
+    count = 0
+    expected = None
+    while True:
+        messages = [m for m in consumer.consume(BATCH, 0.05) if m.error() is None]
+        if not messages:
+            continue
+        keys = [message.key() for message in messages]
+        sessions = list(dict.fromkeys(keys))
+        names = [session.decode() for session in sessions]
+        store.load([(SHARD, names)])
+        if options.log:
+            outputs.send(options.log, [(key, decision) for key in keys])
+            while not outputs.settled(1.0):
+                pass
+        count += len(messages)
+        deadline = int(time.time() * 1000) + TTL_MS
+        write = ShardWrite(SHARD, lease.epoch, expected, count)
+        write.sessions = names
+        write.blobs = [blob] * len(names)
+        write.deadlines = [deadline] * len(names)
+        write.decision_keys = [decision_key(name) for name in names]
+        write.decisions = [decision] * len(names)
+        [result] = store.write([write], TTL_MS)
+        assert result.status == 1, result
+        expected = count
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What a process has used, out of /proc."""
+
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Usage(NamedTuple):
+    """CPU seconds since a process began: all its threads, and its main thread alone."""
+
+    cpu_s: float
+    main_s: float
+
+
+def usage(pid: int) -> Usage:
+    """Of a running process; children not included."""
+    return Usage(_cpu_s(Path(f"/proc/{pid}/stat")), _cpu_s(Path(f"/proc/{pid}/task/{pid}/stat")))
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory, MB (10^6 bytes)."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ProcessLookupError(pid)
+
+
+def _cpu_s(path: Path) -> float:
+    fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

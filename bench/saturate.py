@@ -1,0 +1,125 @@
+"""End to end, saturated: one worker process empties a filled topic; also the floor under it, in the same run.
+
+Throughput is counted between a tenth and 98 % of the events, from the applied offsets in Redis: an event counts once
+its decision can be read and its output is acknowledged by Kafka. CPU seconds of the worker, Kafka and Redis are taken
+at the same two moments.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bench.context import Context, Samples
+from bench.processes import Usage, rss_mb, usage
+from bench.stack import ENV, REPOSITORY, Stack, Topics, WorkerProcess
+from bench.workload import shoppers
+from featurestore.keys import Namespace, Shard
+
+EVENTS: Final = 1_000_000
+PARTITIONS: Final = 4
+FROM: Final = 0.1
+TO: Final = 0.98
+EVERY_S: Final = 0.02
+PATIENCE_S: Final = 900
+
+
+def throughput(
+    total: int, count: Callable[[], int], pids: Mapping[str, int], check: Callable[[], None]
+) -> dict[str, float]:
+    """Watch ``count`` go from `FROM` to `TO` of ``total``.
+
+    Returns:
+        events_per_s, and for each process CPU microseconds per event.
+    """
+    begun: tuple[float, int, dict[str, Usage]] | None = None
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        done, now = count(), time.monotonic()
+        if begun is None and done >= FROM * total:
+            begun = now, done, {name: usage(pid) for name, pid in pids.items()}
+        elif begun is not None and done >= TO * total:
+            break
+        check()
+        time.sleep(EVERY_S)
+    else:
+        raise TimeoutError(f"only {done} of {total} events in {PATIENCE_S} s")
+    assert begun is not None
+    events = done - begun[1]
+    figures = {"events_per_s": events / (now - begun[0])}
+    for name, pid in pids.items():
+        spent, before = usage(pid), begun[2][name]
+        figures[f"{name}_cpu_us_per_event"] = (spent.cpu_s - before.cpu_s) * 1e6 / events
+        if name == "worker":
+            figures["worker_main_thread_cpu_us_per_event"] = (spent.main_s - before.main_s) * 1e6 / events
+            figures["events_per_worker_cpu_s"] = events / max(spent.cpu_s - before.cpu_s, 1e-9)
+    return figures
+
+
+def drain(
+    stack: Stack, topics: Topics, events: int, options: Mapping[str, object] | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """One worker of a new group on an empty store empties the topic: its figures, and its /metrics afterwards."""
+    stack.flush()
+    with WorkerProcess(stack, topics, stack.group(), options) as worker:
+        pids = {"worker": worker.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
+        figures = throughput(events, worker.count, pids, worker.check)
+        figures["worker_rss_mb"] = rss_mb(worker.pid)
+        time.sleep(0.5)
+        return figures, worker.metrics()
+
+
+def floor(stack: Stack, topics: Topics, events: int, *, log: bool, sizes: tuple[int, int]) -> dict[str, float]:
+    """The floor on the same topic (see `bench.floor`)."""
+    client = stack.flush()
+    group = stack.group()
+    meta = Namespace(ENV, group, "floor").meta(Shard(0))
+    command = [
+        *(sys.executable, "-m", "bench.floor"),
+        *(stack.kafka.bootstrap, stack.redis.url, topics.clicks, group),
+        *("--blob", str(sizes[0]), "--decision", str(sizes[1])),
+        *(("--log", topics.decisions) if log else ()),
+    ]
+    process = subprocess.Popen(command, cwd=REPOSITORY)
+    try:
+
+        def check() -> None:
+            if process.poll() is not None:
+                raise RuntimeError("the floor stopped")
+
+        pids = {"worker": process.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
+        return throughput(events, lambda: int(client.hget(meta, "applied") or 0), pids, check)  # type: ignore[arg-type]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def end_to_end(context: Context) -> Samples:
+    """``e2e``: worker and floors on the same topic, turn by turn."""
+    events = context.size(EVENTS)
+    stack = context.stack
+    topics = stack.filled("shoppers", shoppers(events), PARTITIONS)
+    samples: Samples = {}
+    for _ in range(context.runs):
+        figures, _ = drain(stack, topics, events)
+        sizes = stored_sizes(stack)
+        bare = floor(stack, topics, events, log=False, sizes=sizes)
+        logging = floor(stack, topics, events, log=True, sizes=sizes)
+        figures |= {f"floor_{name.removeprefix('worker_')}": value for name, value in bare.items()}
+        figures |= {f"floor_log_{name.removeprefix('worker_')}": value for name, value in logging.items()}
+        figures["floor_ratio"] = figures["events_per_s"] / bare["events_per_s"]
+        figures["floor_log_ratio"] = figures["events_per_s"] / logging["events_per_s"]
+        for name, value in figures.items():
+            samples.setdefault(name, []).append(value)
+    return samples
+
+
+def stored_sizes(stack: Stack) -> tuple[int, int]:
+    """Mean bytes of a stored session and of a decision, of what a worker left in Redis."""
+    client = stack.redis.client()
+    states = next(client.scan_iter(match="cs:*:states", count=10_000))
+    blobs = [len(blob) for _, blob in zip(range(2_000), client.hvals(states), strict=False)]
+    keys = [key for key, _ in zip(client.scan_iter(match="decision:*", count=5_000), range(2_000), strict=False)]
+    documents = [len(document) for document in client.mget(keys) if document]
+    return round(sum(blobs) / len(blobs)), round(sum(documents) / len(documents))
