@@ -22,10 +22,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from worker.catalogue import CATALOGUE, Spec
+from worker.catalogue import CATALOGUE
 from worker.series import Counter, Gauge, Histogram
 
-__all__ = ["CATALOGUE", "Counter", "Gauge", "Histogram", "Metrics", "new_registry"]
+__all__ = ["CATALOGUE", "Counter", "Gauge", "Histogram", "Metrics", "TruthMetrics", "new_registry"]
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
 
@@ -41,7 +41,50 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-class Metrics(Collector):
+class Family(Collector):
+    """Series of the catalogue that are registered as one collector."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._series: list[Counter | Gauge | Histogram] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """The series in the order in which they were made; called by the HTTP thread."""
+        with self._lock:
+            return [series.family() for series in self._series]
+
+    def describe(self) -> Iterable[Metric]:
+        return self.collect()
+
+    def _counter(self, name: str) -> Counter:
+        return self._keep(Counter(_SPECS[name], self._lock))
+
+    def _gauge(self, name: str) -> Gauge:
+        return self._keep(Gauge(_SPECS[name], self._lock))
+
+    def _histogram(self, name: str) -> Histogram:
+        return self._keep(Histogram(_SPECS[name], self._lock))
+
+    def _keep(self, series: Series) -> Series:
+        self._series.append(series)
+        return series
+
+
+class TruthMetrics(Family):
+    """What `clickstage evaluate --live` writes to a file for the node exporter's textfile collector."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self.macro_f1 = self._gauge("truth_macro_f1")
+        self.accuracy = self._gauge("truth_accuracy")
+        self.stage_precision = self._gauge("truth_stage_precision")
+        self.sessions = self._gauge("truth_sessions")
+        self.decisions = self._gauge("truth_decisions")
+        self.run_timestamp = self._gauge("truth_run_timestamp_seconds")
+        registry.register(self)
+
+
+class Metrics(Family):
     """The worker's series, registered as one collector.
 
     Parameters
@@ -51,9 +94,7 @@ class Metrics(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self._lock = Lock()
-        self._series: list[Counter | Gauge | Histogram] = []
-
+        super().__init__()
         self.events = self._counter("events_total")
         self.decisions = self._counter("decisions_total")
         self.event_to_decision_seconds = self._histogram("event_to_decision_seconds")
@@ -138,27 +179,3 @@ class Metrics(Collector):
         """Lag per owned partition; partitions not named vanish."""
         self.consumer_lag.replace({(str(partition),): float(behind) for partition, behind in lag.items()})
         self.assigned_partitions.set(float(len(lag)))
-
-    def collect(self) -> Iterable[Metric]:
-        """Families in the order of the catalogue; called by the HTTP thread."""
-        with self._lock:
-            return [series.family() for series in self._series]
-
-    def describe(self) -> Iterable[Metric]:
-        return self.collect()
-
-    def _counter(self, name: str) -> Counter:
-        return self._keep(Counter(self._spec(name), self._lock))
-
-    def _gauge(self, name: str) -> Gauge:
-        return self._keep(Gauge(self._spec(name), self._lock))
-
-    def _histogram(self, name: str) -> Histogram:
-        return self._keep(Histogram(self._spec(name), self._lock))
-
-    def _spec(self, name: str) -> Spec:
-        return _SPECS[name]
-
-    def _keep(self, series: Series) -> Series:
-        self._series.append(series)
-        return series

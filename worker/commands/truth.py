@@ -1,0 +1,157 @@
+"""``clickstage evaluate --live``: yesterday's decisions against what came of them, as a report and as metrics.
+
+Reads the ``decisions`` and ``sessions`` topics from a point in time to their ends, with a consumer that joins no group
+and commits nothing, so it can run anywhere and as often as wanted.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from prometheus_client import CollectorRegistry, write_to_textfile
+
+from featurestore.errors import SettingsError
+from worker import logs
+from worker.clock import SystemClock
+from worker.commands.options import add_settings, settings_from
+from worker.errors import ExitCode
+from worker.live_truth import Truth, as_json, export, join, report
+from worker.settings import Settings
+from worker.wiring import load_bundle
+
+log = logging.getLogger(__name__)
+
+DAY_MS: Final = 86_400_000
+_BATCH: Final = 5_000
+_SILENCE_S: Final = 15.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run once, or every so many hours until stopped."""
+    parser = argparse.ArgumentParser(prog="clickstage evaluate --live", description=__doc__)
+    parser.add_argument("--live", action="store_true", help="judge decisions from the topics (this command)")
+    parser.add_argument("--days", type=int, default=1, metavar="N", help="full UTC days to judge (default 1)")
+    parser.add_argument(
+        "--textfile", type=Path, metavar="FILE", help="metrics for the node exporter's textfile collector"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="the report as Markdown (also printed)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the report as JSON")
+    parser.add_argument("--every-h", type=float, metavar="HOURS", help="repeat, until stopped")
+    wanted = ("kafka", "kafka_config", "kafka_password", "decisions_topic", "sessions_topic", "bundle", "log_format")
+    add_settings(parser, only=wanted)
+    args = parser.parse_args(argv)
+    if args.days < 1 or (args.every_h is not None and args.every_h <= 0):
+        raise SettingsError("--days must be at least 1 and --every-h more than 0")
+    settings = settings_from(args)
+    logs.configure(settings.log_format)
+    while True:
+        try:
+            _run(args, settings)
+        except SettingsError as error:
+            if args.every_h is None:
+                raise
+            log.warning("the daily evaluation failed and will be tried again", extra={"why": str(error)})
+        if args.every_h is None:
+            return ExitCode.OK
+        SystemClock().sleep(args.every_h * 3600)
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> None:
+    now_ms = SystemClock().now_ms()
+    truth = judge(settings, now_ms, args.days)
+    text = report(truth)
+    sys.stdout.write(text)
+    if args.report:
+        args.report.write_text(text, encoding="utf-8")
+    if args.json:
+        args.json.write_text(json.dumps(as_json(truth), indent=1) + "\n", encoding="utf-8")
+    if args.textfile:
+        registry = CollectorRegistry()
+        export(truth.last_full_day(now_ms), now_ms, registry)
+        write_to_textfile(str(args.textfile), registry)
+
+
+def judge(settings: Settings, now_ms: int, days: int) -> Truth:
+    """The last ``days`` full UTC days before ``now_ms``, and today so far.
+
+    Sessions that ended since are read, and decisions from a day earlier on: a session may span midnight.
+
+    Raises:
+        SettingsError: Kafka cannot be reached, or lacks a topic.
+        BundleError: there is no bundle to take the rules from.
+    """
+    if not settings.decisions_topic or not settings.sessions_topic:
+        raise SettingsError("evaluate --live needs both topics: set CLICKSTAGE_DECISIONS_TOPIC and _SESSIONS_TOPIC")
+    rules = load_bundle(settings.bundle).rules
+    since_ms = (now_ms // DAY_MS - days) * DAY_MS
+    summaries = read_topic(settings, settings.sessions_topic, since_ms)
+    decisions = read_topic(settings, settings.decisions_topic, since_ms - DAY_MS)
+    return join(decisions, summaries, rules)
+
+
+def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]:
+    """The values of ``topic`` from the first record at or after ``since_ms`` to the ends as they are now; blocks.
+
+    Raises:
+        SettingsError: Kafka does not answer, or there is no such topic.
+    """
+    consumer = Consumer(
+        {
+            **settings.kafka_client(),
+            "group.id": "clickstage-evaluate",  # demanded by the client; nothing is committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    with closing(consumer):
+        try:
+            ends = _ends(consumer, topic, since_ms)
+            yield from _values(consumer, topic, ends)
+        except KafkaException as error:
+            raise SettingsError(
+                f"Kafka at {settings.kafka} did not answer while reading {topic} ({error.args[0].name()}): "
+                "start it, or set CLICKSTAGE_KAFKA to its address"
+            ) from None
+
+
+def _ends(consumer: Consumer, topic: str, since_ms: int) -> dict[int, int]:
+    """Assign what there is to read; the end of each partition that has any."""
+    described = consumer.list_topics(topic, timeout=10.0).topics[topic]
+    if described.error or not described.partitions:
+        raise SettingsError(f"there is no topic {topic}: create it, or name another in the settings")
+    at = [TopicPartition(topic, partition, since_ms) for partition in sorted(described.partitions)]
+    starts: list[TopicPartition] = []
+    ends: dict[int, int] = {}
+    for start in consumer.offsets_for_times(at, timeout=10.0):
+        low, high = consumer.get_watermark_offsets(start, timeout=10.0)
+        if start.offset != OFFSET_END and max(start.offset, low) < high:
+            starts.append(TopicPartition(topic, start.partition, max(start.offset, low)))
+            ends[start.partition] = high
+    consumer.assign(starts)
+    return ends
+
+
+def _values(consumer: Consumer, topic: str, ends: dict[int, int]) -> Iterator[bytes]:
+    clock = SystemClock()
+    heard_s = clock.monotonic()
+    while ends:
+        messages: list[Any] = consumer.consume(_BATCH, 0.2)
+        for message in messages:
+            if message.error():
+                raise KafkaException(message.error())
+            if message.value() is not None and message.offset() < ends.get(message.partition(), 0):
+                yield message.value()
+        for reached in consumer.position([TopicPartition(topic, partition) for partition in ends]):
+            if reached.offset >= ends[reached.partition]:  # past control records too, which consume() never returns
+                del ends[reached.partition]
+        if messages:
+            heard_s = clock.monotonic()
+        elif clock.monotonic() - heard_s > _SILENCE_S:
+            raise SettingsError(f"{topic} stopped answering before its end was reached: look at the brokers, try again")
