@@ -1,0 +1,28 @@
+"""Compiles every kernel that a worker runs, into NUMBA_CACHE_DIR; the image's build does it so that no container must."""
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from featurestore.features import N_FEATURES
+from featurestore.keys import Namespace
+from worker.batch import Engine
+from worker.clock import SystemClock
+from worker.drift import DriftMonitor
+from worker.metrics import Metrics
+from worker.reasons import Explainer
+from worker.wiring import fold_config, load_bundle, load_policy
+
+
+def main() -> None:
+    """Build what a worker builds, without Kafka and Redis, and run it once."""
+    bundle, policy = load_bundle(None), load_policy(None)
+    namespace = Namespace("build", "build", "build")
+    engine = Engine(bundle, policy, fold_config(bundle), namespace, bundle.id, Explainer(bundle))
+    engine.warm_up()
+    codes = np.zeros(1, np.uint8)
+    drift = DriftMonitor(bundle.baseline, Metrics(CollectorRegistry()), SystemClock())
+    drift.observe(np.zeros((1, N_FEATURES)), codes, codes)
+
+
+if __name__ == "__main__":
+    main()
