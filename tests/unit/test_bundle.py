@@ -193,7 +193,7 @@ import numpy as np
 from models.bundle import Bundle
 bundle = Bundle.load(Path({str(written)!r}))
 bundle.contributions(np.zeros((1, 9)), np.zeros(1, np.uint8))
-print(*sorted({{m.split(".")[0] for m in sys.modules}} & {{"sklearn", "joblib", "scipy", "matplotlib", "pandas"}}))
+print(*sorted({{m.split(".")[0] for m in sys.modules}} & {{"sklearn", "joblib", "matplotlib", "pandas"}}))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
