@@ -13,6 +13,7 @@ from featurestore.visitors import append_entry
 class _ShardData:
     epoch: str = ""
     applied: int | None = None
+    outbox: bytes = b""
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
 
@@ -33,7 +34,7 @@ class MemoryStore:
             data = self._shard(shard)
             number = max(epoch_number(data.epoch) + 1, now_ms, own + 1)
             data.epoch = f"{number}:{uuid.uuid4().hex}"
-            leases.append(Lease(data.epoch, data.applied))
+            leases.append(Lease(data.epoch, data.applied, data.outbox))
         return leases
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
@@ -66,6 +67,7 @@ class MemoryStore:
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
         data.applied = write.applied
+        data.outbox = write.outbox or data.outbox
         data.states.update(zip(write.sessions, write.blobs, strict=True))
         data.idle.update(zip(write.sessions, write.deadlines, strict=True))
         self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))

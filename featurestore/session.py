@@ -275,13 +275,6 @@ def _fold(
         slot = e["slot"]
         s = states[slot]
         t = e["t"]
-        if e["kind"] == CLEAR_EVENT:
-            _row(rows, m, i, slot, CLEAR, t, e["offset"] * SEQ_STEP)
-            features[m, :] = 0.0
-            _context(s, context[m])
-            m += 1
-            _erase(states, slot)
-            continue
         if s["flags"] & LIVE:
             if not s["flags"] & (SILENT | IS_BOT):
                 idle_at = _idle_deadline(s, idle_after_ms, idle_mean_ms)
@@ -304,6 +297,13 @@ def _fold(
                     remember_session(profiles[slot], key, s["t_max"], 0, s["pages"] <= 1)
                 _erase(states, slot)
         if e["kind"] == TICK:
+            continue
+        if e["kind"] == CLEAR_EVENT:
+            _row(rows, m, i, slot, CLEAR, t, e["offset"] * SEQ_STEP)
+            features[m, :] = 0.0
+            _context(s, context[m])
+            m += 1
+            _erase(states, slot)
             continue
         if e["event_id"] != 0 and s["flags"] & LIVE and _seen(s, e["event_id"]):
             duplicates += 1
@@ -445,9 +445,10 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
     if not _IS_PASSIVE[kind]:
         gap = min(max(t - s["last_int"], 0), gap_cap_ms)
         if s["num_clicks"] > 0:
-            s["gap_sum"] += gap
+            s["gap_sum"] = min(s["gap_sum"] + gap, 4_294_967_295)
             s["gaps"][s["gap_n"] % N_GAPS] = gap
-            s["gap_n"] = min(s["gap_n"] + 1, 65_535 - N_GAPS + s["gap_n"] % N_GAPS)
+            # At its largest it steps back by a whole turn of the ring.
+            s["gap_n"] = s["gap_n"] + 1 if s["gap_n"] < 65_534 else 65_530
         s["num_clicks"] = min(s["num_clicks"] + 1, 65_535)
         s["last_int"] = max(s["last_int"], t)
         s["flags"] &= 255 - SILENT

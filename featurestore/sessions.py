@@ -29,10 +29,12 @@ class Lease(NamedTuple):
     Attributes:
         epoch: ``number:uuid``; every write names it.
         applied: offset of the last applied event, None where the store knows none.
+        outbox: what the last batch produces to Kafka (`outbox`), b"" for nothing.
     """
 
     epoch: str
     applied: int | None
+    outbox: bytes = b""
 
     @property
     def number(self) -> int:
@@ -70,6 +72,7 @@ class ShardWrite:
     removed: list[str] = field(default_factory=list)
     dropped_decisions: list[str] = field(default_factory=list)
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
+    outbox: bytes = b""
 
 
 class SessionStore(Protocol):
@@ -145,9 +148,10 @@ class RedisSessionStore:
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
-        calls = [(1, self._namespace.meta(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
+        meta, outbox = self._namespace.meta, self._namespace.outbox
+        calls = [(2, meta(shard), outbox(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
         replies = self._run(self._acquire, calls, "taking ownership")
-        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None) for reply in replies]
+        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, reply[2]) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -184,10 +188,11 @@ class RedisSessionStore:
     def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
         namespace, shard = self._namespace, write.shard
         head = (
-            3,
+            4,
             namespace.meta(shard),
             namespace.states(shard),
             namespace.idle(shard),
+            namespace.outbox(shard),
             write.epoch,
             "" if write.expected is None else write.expected,
             "" if write.applied is None else write.applied,
@@ -210,7 +215,7 @@ class RedisSessionStore:
         puts[4 * n :: 2] = write.decision_keys
         puts[4 * n + 1 :: 2] = write.decisions
         tail = [part for pair in write.profiles for part in pair]
-        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail)
+        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail, write.outbox)
 
     def _run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
         try:

@@ -18,6 +18,7 @@ from featurestore.events import MAX_VALUE_BYTES, TICK, Event, columns, decode_un
 from featurestore.events import decode as decode_checked
 from featurestore.hashing import hash64
 from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import CLEAR, END, LIVE, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
 from featurestore.sessions import ShardWrite
 from featurestore.visitors import ENTRY, session_key
@@ -81,8 +82,7 @@ class Result:
 
     Attributes:
         writes: one a shard; the loop fills in the fence.
-        log: (session id, decision document), every decision in order.
-        summaries: (session id, summary document) of the sessions that ended.
+        outputs: for each write, what is produced to Kafka once it is applied: decisions in order, then summaries.
         observations: rows, features and context as folded.
         decisions: rows of `DECISION`.
         scored: mask of the rows that the model scored.
@@ -90,8 +90,7 @@ class Result:
     """
 
     writes: list[ShardWrite]
-    log: list[tuple[str, bytes]]
-    summaries: list[tuple[str, bytes]]
+    outputs: list[list[Output]]
     observations: Observations
     decisions: NDArray[np.void]
     probabilities: NDArray[np.float64]
@@ -309,14 +308,14 @@ class Engine:
         if scored.any():
             probabilities[scored] = self.bundle.score(seen.features[scored])
         decisions, ended = self.policy.decide(seen, probabilities, memory)
-        result = Result([], [], [], seen, decisions, probabilities, scored, (seen.ended, ended))
+        result = Result([], [[] for _ in batch.spans], seen, decisions, probabilities, scored, (seen.ended, ended))
         documents = self._documents(batch, result, decided_at)
         self._writes(batch, states, memory, result, documents)
         self._ends(batch, result, decided_at)
         return result
 
-    def _documents(self, batch: Plan, result: Result, decided_at: int) -> dict[int, tuple[str, bytes]]:
-        """The last document of each slot; fills ``result.log``."""
+    def _documents(self, batch: Plan, result: Result, decided_at: int) -> dict[int, bytes]:
+        """The last document of each slot; fills ``result.outputs``."""
         rows = result.observations.rows
         at = np.flatnonzero(result.scored)
         slots = rows["slot"][at]
@@ -340,10 +339,14 @@ class Engine:
             decided_at,
             self.decision_ttl_ms,
         )
-        log = list(zip(ids, documents, strict=True))
         if self._log_decisions:
-            result.log = log
-        return dict(zip(slots.tolist(), log, strict=True))
+            outputs = [(DECISIONS, sid, document) for sid, document in zip(ids, documents, strict=True)]
+            if len(batch.spans) == 1:
+                result.outputs[0] = outputs
+            else:
+                for where, output in zip(_span_of(batch, slots), outputs, strict=True):
+                    result.outputs[where].append(output)
+        return dict(zip(slots.tolist(), documents, strict=True))
 
     def _reasons(
         self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]
@@ -363,7 +366,7 @@ class Engine:
         states: NDArray[np.void],
         memory: NDArray[np.void],
         result: Result,
-        documents: dict[int, tuple[str, bytes]],
+        documents: dict[int, bytes],
     ) -> None:
         rows = result.observations.rows
         n = len(batch.sessions)
@@ -392,7 +395,7 @@ class Engine:
             write = ShardWrite(shard, "", None, None)
             write.sessions, write.blobs, write.deadlines = mine, blobs[a:b], due[a:b]
             write.decision_keys = [decision_key(names[slot]) for slot in seen]
-            write.decisions = [documents[slot][1] for slot in seen]
+            write.decisions = [documents[slot] for slot in seen]
             write.removed = [names[slot] for slot in _within(gone, first, end)]
             write.dropped_decisions = [decision_key(names[slot]) for slot in _within(dropped, first, end)]
             result.writes.append(write)
@@ -403,10 +406,13 @@ class Engine:
             return
         rows = result.observations.rows
         at = np.flatnonzero(rows["kind"] == END)
-        names = [batch.sessions[slot] for slot in rows["slot"][at].tolist()]
-        features = result.observations.features[at]
-        documents = self._summaries.encode(names, states, memories, features, rows["seq"][at], result.decisions["arms"][at], decided_at)
-        result.summaries = list(zip(names, documents, strict=True))
+        slots = rows["slot"][at]
+        names = [batch.sessions[slot] for slot in slots.tolist()]
+        spans = _span_of(batch, slots)
+        features, arms = result.observations.features[at], result.decisions["arms"][at]
+        documents = self._summaries.encode(names, states, memories, features, rows["seq"][at], arms, decided_at)
+        for where, name, document in zip(spans, names, documents, strict=True):
+            result.outputs[where].append((SESSIONS, name, document))
         known = np.flatnonzero(states["visitor"])
         entries = np.zeros(known.size, ENTRY)
         s = states[known]
@@ -414,10 +420,15 @@ class Engine:
         entries["ended"] = s["t_max"]
         entries["shown"] = memories[known]["persuasive"]
         entries["bounced"] = s["pages"] <= 1
-        shards = np.array([first for _, first, _ in batch.spans])
-        span = np.searchsorted(shards, rows["slot"][at][known], side="right") - 1
-        for k, where, visitor in zip(range(known.size), span.tolist(), s["visitor"].tolist(), strict=True):
-            result.writes[where].profiles.append((self.namespace.visitor(visitor), entries[k].tobytes()))
+        for k, i, visitor in zip(range(known.size), known.tolist(), s["visitor"].tolist(), strict=True):
+            result.writes[spans[i]].profiles.append((self.namespace.visitor(visitor), entries[k].tobytes()))
+
+
+def _span_of(batch: Plan, slots: NDArray[np.int64]) -> list[int]:
+    """Index of the span that holds each slot."""
+    firsts = np.array([first for _, first, _ in batch.spans])
+    spans: list[int] = (np.searchsorted(firsts, slots, side="right") - 1).tolist()
+    return spans
 
 
 def _within(slots: NDArray[np.int64], first: int, end: int) -> list[int]:

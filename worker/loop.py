@@ -6,12 +6,13 @@
 4. fold      events into states and features
 5. score     features into probabilities of the four stages
 6. decide    stage and action by the policy
-7. flush     dead letters, decisions and summaries: produced and acknowledged
-8. write     states, decisions, deadlines and the applied offset: one fenced script
+7. write     states, decisions, deadlines, outputs and the applied offset: one fenced script
+8. flush     decisions and summaries: produced, and acknowledged before the next batch is written
 9. commit    the offset to Kafka, for lag tools
 
-Nothing passes step 8 whose output is not safe (step 7); nothing passes step 9 that is not applied (step 8). A crash
-anywhere repeats work, never loses it, and what is repeated is the same to the byte (times apart).
+Dead letters are acknowledged before the script that passes them. The outputs of step 8 are kept in Redis by step 7 (the
+outbox), so a crash between the two loses none: the next owner produces them. Nothing is committed whose outputs are not
+safe. A crash anywhere repeats work, never loses it, and what is repeated is the same to the byte (times apart).
 """
 
 import logging
@@ -22,6 +23,8 @@ from typing import Final, TypeVar
 from confluent_kafka import KafkaException
 
 from featurestore.errors import Backpressure, StoreUnavailable
+from featurestore import outbox
+from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
 from worker import batch as core
 from worker.batch import Decoded, Engine, Plan, Result
@@ -85,6 +88,7 @@ class Loop:
         self._clock = clock
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
+        self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
         self._next_timer = 0.0
         self._next_commit = 0.0
@@ -135,7 +139,8 @@ class Loop:
 
     def close(self) -> None:
         """Deliver, commit, leave the group."""
-        self._outputs.close(self._settings.shutdown_s / 3)
+        if self._outputs.close(self._settings.shutdown_s / 3):
+            self._safe()
         if not self._source.commit(wait=True):
             self._observer.metrics.commit_failures.inc()
         self._source.close()
@@ -162,35 +167,28 @@ class Loop:
         )
         for partition, decoded in parts:
             partition.next_offset = decoded.last + 1
-        result = self._process(plan, watch, [partition for partition, _ in parts])
+        result = self._process(plan, watch)
+        self._flush()  # 8, of the batch before this one; and this one's dead letters
+        watch.lap("flush")
         done = {partition.number: decoded.last for partition, decoded in parts}
-        self._write(result.writes if result else [], by_number, done)  # 8
+        self._write(result, by_number, done)  # 7
         watch.lap("write")
-        for partition, decoded in parts:
-            if self._own.current(partition):
-                self._source.will_commit(partition.number, decoded.last + 1)  # 9
         self._advance(plan, by_number)
         self.progress = self._clock.monotonic()
         self._observer.batch(plan, result, parts, self._clock.now_ms())
         self._resize(watch.total())
 
-    def _process(self, plan: Plan, watch: Watch, partitions: Sequence[Partition]) -> Result | None:
-        result = None
-        if plan.events.size:
-            blobs = [blob for part in self._call("load", lambda: self._store.load(plan.requests())) for blob in part]  # 3
-            states, memory = self._engine.open(blobs, plan)
-            wanted = self._engine.visitors_wanted(plan, states)
-            keys = self._engine.profile_keys(plan, wanted)
-            profiles = self._call("visitors", lambda: self._store.profiles(keys)) if keys else []
-            watch.lap("load")
-            result = self._engine.run(plan, states, memory, wanted, profiles, self._clock.now_ms())  # 4, 5, 6
-            watch.lap("score")
-            if self._settings.decisions_topic:
-                self._outputs.send(self._settings.decisions_topic, result.log)
-            if self._settings.sessions_topic:
-                self._outputs.send(self._settings.sessions_topic, result.summaries)
-        self._flush()  # 7
-        watch.lap("flush")
+    def _process(self, plan: Plan, watch: Watch) -> Result | None:
+        if not plan.events.size:
+            return None
+        loaded = self._call("load", lambda: self._store.load(plan.requests()))  # 3
+        states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
+        wanted = self._engine.visitors_wanted(plan, states)
+        keys = self._engine.profile_keys(plan, wanted)
+        profiles = self._call("visitors", lambda: self._store.profiles(keys)) if keys else []
+        watch.lap("load")
+        result = self._engine.run(plan, states, memory, wanted, profiles, self._clock.now_ms())  # 4, 5, 6
+        watch.lap("score")
         return result
 
     def _dead_letters(self, decoded: Decoded, polled: Polled, n: int) -> None:
@@ -220,33 +218,45 @@ class Loop:
             self._keep_alive()
         if waited:
             self._resume()
+        self._safe()
 
-    def _settled(self) -> bool:
+    def _safe(self) -> None:
+        """All outputs are acknowledged: what was applied may be committed."""
+        for partition, offset in self._applied.items():
+            self._source.will_commit(partition, offset + 1)  # 9
+        self._applied.clear()
+
+    def _settled(self, wait_s: float = SETTLE_SLICE_S) -> bool:
         try:
-            return self._outputs.settled(SETTLE_SLICE_S)
+            return self._outputs.settled(wait_s)
         except KafkaException as error:
             raise Backpressure(
                 f"Kafka refused an output record for good ({error.args[0].name()}); check that the topics exist, that "
                 "this worker may write to them, and message.max.bytes"
             ) from None
 
-    def _write(self, writes: Sequence[ShardWrite], partitions: dict[int, Partition], done: dict[int, int]) -> None:
+    def _write(self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]) -> None:
         """Apply the batch, and move the applied offset of partitions whose records brought no event."""
-        touched = {write.shard.partition for write in writes}
-        empty = [
-            ShardWrite(p.shards[0], "", None, None) for n, p in partitions.items() if n not in touched and n in done
-        ]
+        writes: list[tuple[ShardWrite, list[Output]]] = []
+        if result is not None:
+            writes += zip(result.writes, result.outputs, strict=True)
+        touched = {write.shard.partition for write, _ in writes}
+        writes += [(ShardWrite(partitions[n].shards[0], "", None, None), []) for n in done if n not in touched]
         mine = []
-        for write in [*writes, *empty]:
+        for write, produced in writes:
             partition = partitions[write.shard.partition]
             if self._own.current(partition):
                 self._fence(write, partition, done.get(partition.number))
-                mine.append(write)
-        if mine:
-            self._finish(mine, self._send(mine), partitions)
+                if produced:
+                    write.outbox = outbox.encode(done.get(partition.number, outbox.NEVER_COMMITTED), produced)
+                mine.append((write, produced))
+        if not mine:
+            return
+        self._finish(mine, self._send([write for write, _ in mine]), partitions)
         for number, offset in done.items():
             if self._own.current(partitions[number]):
                 partitions[number].done = offset
+                self._applied[number] = offset
 
     def _fence(self, write: ShardWrite, partition: Partition, applied: int | None) -> None:
         lease = partition.lease(write.shard)
@@ -277,14 +287,18 @@ class Loop:
         ]
 
     def _finish(
-        self, writes: Sequence[ShardWrite], results: Sequence[WriteResult], partitions: dict[int, Partition]
+        self,
+        writes: Sequence[tuple[ShardWrite, list[Output]]],
+        results: Sequence[WriteResult],
+        partitions: dict[int, Partition],
     ) -> None:
         now = self._clock.monotonic()
-        for write, result in zip(writes, results, strict=True):
+        for (write, produced), result in zip(writes, results, strict=True):
             partition = partitions[write.shard.partition]
             if result.status == APPLIED:
                 partition.moved(write.shard, write.applied)
                 partition.checked_at = now
+                self._outputs.send(produced)
             elif partition.running:
                 self._own.refused(partition, write.shard, result)
 
@@ -320,9 +334,10 @@ class Loop:
             return
         watch = self._observer.watch(self._clock)
         plan = core.plan_ticks(due)
-        result = self._process(plan, watch, list(partitions.values()))
+        result = self._process(plan, watch)
         if result is not None:
-            self._write(result.writes, partitions, {})
+            self._flush()
+            self._write(result, partitions, {})
             self._observer.timers(result)
 
     def _verify(self) -> None:
@@ -331,14 +346,16 @@ class Loop:
         idle = [p for p in self._own.running() if now - p.checked_at >= self._settings.verify_every_s]
         if not idle:
             return
-        writes = []
+        # Once all is acknowledged, the outbox has served: the next owner need not produce it again.
+        empty = outbox.encode(outbox.NEVER_COMMITTED, []) if self._settled(0.0) else b""
+        writes: list[tuple[ShardWrite, list[Output]]] = []
         for partition in idle:
             for shard in partition.shards:
-                write = ShardWrite(shard, "", None, None)
+                write = ShardWrite(shard, "", None, None, outbox=empty)
                 applied = partition.lease(shard).applied
                 self._fence(write, partition, partition.done if applied is None or partition.done > applied else None)
-                writes.append(write)
-        self._finish(writes, self._send(writes), {p.number: p for p in idle})
+                writes.append((write, []))
+        self._finish(writes, self._send([write for write, _ in writes]), {p.number: p for p in idle})
 
     def _note_ends(self, polled: Polled) -> None:
         for partition in self._own.running():
@@ -355,6 +372,7 @@ class Loop:
 
     def _take_waiting(self) -> None:
         for partition in self._own.waiting():
+            self._applied.pop(partition.number, None)  # of an earlier assignment: not ours to commit any more
             try:
                 self._own.take(partition)
                 self.trouble = None
@@ -416,6 +434,8 @@ class Loop:
     # -- the rest --------------------------------------------------------------------------------
 
     def _commit(self) -> None:
+        if self._applied and self._settled(0.0):
+            self._safe()
         if not self._source.commit():
             self._observer.metrics.commit_failures.inc()
         self._observer.lag({p.number: max(p.high - p.next_offset, 0) for p in self._own.running()})

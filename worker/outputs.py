@@ -1,7 +1,8 @@
 """What the worker produces: decisions, session summaries, dead letters. The only place that holds a producer.
 
-Everything is produced and acknowledged before the script of the same batch moves the applied offset, so nothing that
-was applied is missing from the topics. What a replay produces again has the same identity and the same content.
+Dead letters are acknowledged before the script of their batch moves the applied offset; decisions and summaries are
+produced after it, out of the outbox that the script kept, and acknowledged before the next batch is applied. So nothing
+that was applied is missing from the topics. What is produced again has the same identity and the same content.
 """
 
 import logging
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from featurestore.outbox import DECISIONS, SESSIONS, Output
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,18 +26,24 @@ class Outputs:
     def __init__(self, settings: Settings) -> None:
         self._producer = Producer(producer_config(settings), logger=logging.getLogger("worker.kafka"))
         self._failure: KafkaError | None = None
+        names = ((DECISIONS, settings.decisions_topic), (SESSIONS, settings.sessions_topic))
+        self._topics = [(stream, topic) for stream, topic in names if topic]
 
-    def send(self, topic: str, pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Queue (key, value) records."""
-        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in pairs]
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Queue the outputs of a batch."""
+        for stream, topic in self._topics:
+            messages = [{"key": key, "value": value} for s, key, value in outputs if s == stream]
+            self._queue(topic, messages)
+
+    def _queue(self, topic: str, messages: list[dict[str, Any]]) -> None:
         while messages:
             try:
                 self._producer.produce_batch(topic, messages, on_delivery=self._delivered)
-                messages = [
-                    {"key": m["key"], "value": m["value"]} for m in messages if m.get("_error") is not None
-                ]
             except BufferError:
-                messages = [m for m in messages if "_error" in m] or messages
+                self._producer.poll(0.01)
+                continue
+            # The client marks what did not fit; the rest is queued.
+            messages = [{"key": m["key"], "value": m["value"]} for m in messages if "_error" in m]
             if messages:
                 self._producer.poll(0.01)
 
@@ -74,9 +82,9 @@ class Outputs:
         """Serve delivery reports."""
         self._producer.poll(0)
 
-    def close(self, wait_s: float) -> None:
-        """Deliver what can be delivered in time."""
-        self._producer.flush(wait_s)
+    def close(self, wait_s: float) -> bool:
+        """Deliver what can be delivered in time; whether that was all."""
+        return bool(self._producer.flush(wait_s) == 0 and self._failure is None)
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
         if error is not None:

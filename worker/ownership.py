@@ -7,10 +7,12 @@ a hint. What is missing from the view is read again from the log.
 import logging
 from typing import Final
 
+from featurestore import outbox
 from featurestore.keys import Shard
-from featurestore.sessions import MOVED, SessionStore, WriteResult, epoch_number
+from featurestore.sessions import MOVED, Lease, SessionStore, WriteResult, epoch_number
 from worker.clock import Clock
 from worker.metrics import Metrics
+from worker.outputs import Outputs
 from worker.partition import Partition, Status
 from worker.settings import Settings
 from worker.source import Bounds, KafkaSource
@@ -27,16 +29,24 @@ class Ownership:
     Args:
         source: Kafka.
         store: Redis.
+        outputs: where an outbox left behind is produced.
         settings: start, rebuild horizon, buckets, session timeout.
         clock: time.
         metrics: counts rewinds and gaps.
     """
 
     def __init__(
-        self, source: KafkaSource, store: SessionStore, settings: Settings, clock: Clock, metrics: Metrics
+        self,
+        source: KafkaSource,
+        store: SessionStore,
+        outputs: Outputs,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._source = source
         self._store = store
+        self._outputs = outputs
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -80,13 +90,23 @@ class Ownership:
         leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
         partition.leases = leases
         partition.own_epoch = max(lease.number for lease in leases)
+        committed = self._source.committed(partition.number)
+        self._produce_left_behind(leases, committed)
         bounds = self._source.bounds(partition.number, fresh=True) or Bounds(0, 0)
-        start = self._start(partition, bounds)
+        start = self._start(partition, bounds, committed)
         partition.high = bounds.high
         self._read_from(partition, start)
         partition.status = Status.RUNNING
         partition.checked_at = self._clock.monotonic()
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
+
+    def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> None:
+        """Produce the last batch's outputs unless its offset was committed, which happens after they are safe."""
+        for lease in leases:
+            if lease.outbox:
+                offset, left = outbox.decode(lease.outbox)
+                if committed is None or committed <= offset:
+                    self._outputs.send(left)
 
     def rewind(self, partition: Partition, cause: str) -> None:
         """Give up what is in hand: take a new lease and read again from what the store says."""
@@ -139,10 +159,10 @@ class Ownership:
         partition.at_end = False
         self._source.start_at(partition.number, offset)
 
-    def _start(self, partition: Partition, bounds: Bounds) -> int:
+    def _start(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
         applied = [lease.applied for lease in partition.leases if lease.applied is not None]
         if not applied:
-            return self._start_without_state(partition, bounds)
+            return self._start_without_state(partition, bounds, committed)
         start = min(applied) + 1
         if len(applied) < len(partition.leases):
             start = min(start, self._horizon(partition, bounds))
@@ -159,8 +179,7 @@ class Ownership:
             return bounds.high
         return self._after_gap(partition, start, bounds)
 
-    def _start_without_state(self, partition: Partition, bounds: Bounds) -> int:
-        committed = self._source.committed(partition.number)
+    def _start_without_state(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
         if committed is None:
             return bounds.low if self._settings.start == "earliest" else bounds.high
         start = self._horizon(partition, bounds)

@@ -177,11 +177,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     engine.warm_up()
     store = RedisSessionStore(client, namespace)
     source = KafkaSource(settings)
-    ownership = Ownership(source, store, settings, clock, metrics)
+    outputs = Outputs(settings)
+    ownership = Ownership(source, store, outputs, settings, clock, metrics)
     observer = Observer(metrics, bundle, DriftMonitor(bundle.baseline, metrics, clock), Kpis(metrics, policy))
     metrics.use_bundle(bundle.name, bundle.version, bundle.manifest.sha256("baseline.json")[:8])
     observer.use_policy(policy)
-    loop = Loop(settings, engine, source, Outputs(settings), store, ownership, observer, clock)
+    loop = Loop(settings, engine, source, outputs, store, ownership, observer, clock)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:

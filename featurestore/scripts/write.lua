@@ -1,10 +1,11 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
 -- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
+-- KEYS[4] outbox: string, what this batch produces to Kafka
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
 -- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
 -- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
---      the deletions (key)*, the profiles (key, entry of 18 bytes)*
+--      the deletions (key)*, the profiles (key, entry of 18 bytes)*, and the outbox ('' leaves the stored one)
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
@@ -51,6 +52,7 @@ for _ = 1, profiles do
   end
   at = at + 2
 end
+if ARGV[at] ~= '' then redis.call('SET', KEYS[4], ARGV[at], 'EX', ARGV[5]) end
 if puts > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[5])
   redis.call('EXPIRE', KEYS[3], ARGV[5])
