@@ -7,7 +7,7 @@ the shoppers are, not by what they do. docs/simulator.md prints the PSI of every
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,17 +62,41 @@ def scale_carts(drift: Mapping[str, float], rng: np.random.Generator, events: ND
 
 
 def scale_pages(drift: Mapping[str, float], rng: np.random.Generator, events: NDArray[np.void], n: int) -> None:
-    """``pages_viewed`` where the cart is empty, ``cart_ratio`` (inversely) where it is not; in place."""
+    """Where the cart is empty ``pages_viewed`` below 1, where it is not ``cart_ratio``, inversely; in place."""
     pages, ratio = drift.get("pages_viewed", 1.0), drift.get("cart_ratio", 1.0)
-    if pages == 1.0 and ratio == 1.0:
+    if pages >= 1.0 and ratio == 1.0:
         return
     with_cart = _with_cart(events, n)
-    for factor, where in ((pages, ~with_cart), (1.0 / ratio, with_cart)):
+    for factor, where in ((min(pages, 1.0), ~with_cart), (1.0 / ratio, with_cart)):
         if factor > 1.0:
             _more_pages(rng, events, factor - 1.0, where)
         elif factor < 1.0:
-            fewer = where & (rng.random(events.size) > factor)
+            fewer = where & (rng.random(events.size) > factor**2)  # squared: one page of many is missed by few rows
+            fewer &= (
+                np.diff(events["session"], prepend=-1) == 0
+            )  # the landing page stays, or the bounce rates would rise
             events["page"][fewer] = shop.HOME
+
+
+def promoted_pages(
+    drift: Mapping[str, float], rng: np.random.Generator, events: NDArray[np.void], n: int
+) -> NDArray[np.void]:
+    """``pages_viewed`` above 1: promotions that bring new pages, without a click, to sessions with an empty cart.
+
+    ``events`` must be grouped by session, each of the ``n`` with at least one.
+    """
+    factor = drift.get("pages_viewed", 1.0)
+    if factor <= 1.0:
+        return events[:0]
+    times = _rounded(rng, np.full(events.size, 0.7 * (factor - 1.0)))
+    first = np.flatnonzero(np.diff(events["session"], prepend=-1))
+    alike = np.maximum.reduceat(events["page"], first) == np.minimum.reduceat(events["page"], first)
+    bounced = np.zeros(n, np.bool_)
+    bounced[events["session"][first]] = alike
+    times[_with_cart(events, n) | bounced[events["session"]]] = 0  # bounced: or the bounce rates would fall
+    rows = np.repeat(events, times)
+    rows["page"] = shop.FIRST_EXTRA + rng.integers(0, shop.N_EXTRA, rows.size)
+    return rows
 
 
 def _more_pages(rng: np.random.Generator, events: NDArray[np.void], share: float, where: NDArray[np.bool_]) -> None:
@@ -84,9 +108,9 @@ def _more_pages(rng: np.random.Generator, events: NDArray[np.void], share: float
 def _with_cart(events: NDArray[np.void], n: int) -> NDArray[np.bool_]:
     has = np.zeros(n, np.bool_)
     has[events["session"][events["kind"] == _ADD]] = True
-    return has[events["session"]]
+    return np.asarray(has[events["session"]], np.bool_)
 
 
-def _rounded(rng: np.random.Generator, values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _rounded(rng: np.random.Generator, values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """Round up or down at random so that the mean stays."""
     return np.floor(values + rng.random(values.size)).astype(np.int64)

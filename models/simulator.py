@@ -45,6 +45,7 @@ class SimConfig(BaseModel):
         mix: multiplies the share of a persona (see `personas.PERSONAS`), absent ones keep theirs.
         drift: shifts mainly one feature's distribution by a factor (see `knobs`).
         anonymous: share of sessions without a visitor_id.
+        newcomers: share of sessions of visitors who come only once; the rest are regulars, about ten visits each.
         bots: share of sessions that are bots of more than 250 interactions.
         duplicates: share of events sent twice with the same event_id.
         late: share of events that arrive 1 to 120 s after their time.
@@ -60,7 +61,8 @@ class SimConfig(BaseModel):
     speed: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     mix: dict[str, Annotated[float, Field(ge=0, le=1_000)]] = Field(default_factory=dict)
     drift: dict[str, _Factor] = Field(default_factory=dict)
-    anonymous: _Share = 0.25
+    anonymous: _Share = 0.2
+    newcomers: _Share = 0.2
     bots: _Share = 0.0004
     duplicates: _Share = 0.004
     late: _Share = 0.01
@@ -147,7 +149,8 @@ def block_of(config: SimConfig, number: int) -> Block:
         config.sessions_per_s,
         config.mix,
         config.drift,
-        max(64, config.sessions // 4),
+        max(16, config.sessions // 16),
+        config.newcomers,
         config.anonymous,
         config.bots,
         config.duplicates,
@@ -155,7 +158,7 @@ def block_of(config: SimConfig, number: int) -> Block:
         config.very_late,
     )
     rng = np.random.default_rng([config.seed, number])
-    return make_block(traffic, rng, n, number * BLOCK / config.sessions_per_s * 1000.0)
+    return make_block(traffic, rng, number * BLOCK, n, number * BLOCK / config.sessions_per_s * 1000.0)
 
 
 def live(

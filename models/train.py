@@ -12,6 +12,7 @@ The same configuration gives the same forest, bit for bit.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
@@ -22,12 +23,17 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from featurestore.errors import SettingsError
 from featurestore.features import FEATURES
 from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
+from models.analysts import pickled
+from models.baseline import Baseline
+from models.bundle import write_bundle
 from models.dataset import Recording, Rows, record, split_by_time
 from models.doubt import DOUBT, Weighted, weighted
 from models.forest import Forest
+from models.manifest import Training
 from models.rules import StageRules
 from models.simulator import SimConfig, SimEvent, simulate
 from models.streaming import judge
+from models.study.cases import case_rows, judge_cases
 from models.study.protocol import flip_labels
 from models.study.search import GRID_TREES, search
 
@@ -38,6 +44,8 @@ BOUNCE: Final = FEATURES.index("bounce_rate")
 _SEARCH_ROWS: Final = 4_000
 _FEWEST_ROWS: Final = 30
 _STEPS: Final = 8
+_WARM_UP: Final = 0.3
+_GOLDEN_ROWS: Final = 40
 _DECIDES: Final = {
     EXPLORER: "every other stage takes its rows: raise idle_s, buyer_cart_additions or the evaluator_ thresholds",
     EVALUATOR: "lower evaluator_pages, evaluator_clicks or evaluator_duration_s",
@@ -107,7 +115,11 @@ class TrainConfig(BaseModel):
 
 
 class Trained(NamedTuple):
-    """What training made; medians, minimum and maximum are (9,)."""
+    """What training made; medians, minimum and maximum are (9,).
+
+    ``steady`` are the rows that the drift baseline is made of: those of all sessions but the first `_WARM_UP`, when no
+    visitor has a history yet.
+    """
 
     estimator: Any
     forest: Forest
@@ -119,6 +131,8 @@ class Trained(NamedTuple):
     train: Rows
     test: Rows
     held_out: dict[str, Any]
+    steady: Rows
+    sessions: int
 
 
 def train(
@@ -149,7 +163,7 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
             "give events of a longer time or a smaller train_share"
         )
     medians = _medians(split.train.X, config)
-    filled = np.where(np.isnan(split.train.X), medians, split.train.X)
+    filled = _filled(split.train.X, medians)
     rng = np.random.default_rng([config.seed, 7])
     chosen = np.sort(rng.choice(filled.shape[0], min(config.rows, filled.shape[0]), replace=False))
     labels = flip_labels(split.train.stages[chosen], config.noise, config.seed)
@@ -159,13 +173,68 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
     estimator = _grow(weighted(filled[chosen], labels, rules, config.doubt), config, report)
     forest = Forest.from_sklearn(estimator)
     report("judge it on later sessions", 0.9)
-    held_out = judge(
-        lambda X: forest.predict_proba(np.where(np.isnan(X), medians, X)),
-        split.test,
-        rules,
-    )
+    held_out = judge(lambda X: forest.predict_proba(_filled(X, medians)), split.test, rules)
     low, high = filled.min(axis=0), filled.max(axis=0)
-    return Trained(estimator, forest, rules, config, medians, low, high, split.train, split.test, held_out)
+    steady = recording.live.take(recording.started[recording.live.session] > np.quantile(recording.started, _WARM_UP))
+    return Trained(
+        estimator,
+        forest,
+        rules,
+        config,
+        medians,
+        low,
+        high,
+        split.train,
+        split.test,
+        held_out,
+        steady,
+        len(recording.names),
+    )
+
+
+def save(trained: Trained, directory: Path, *, created: str, replace: bool = False) -> Path:
+    """Write the bundle to ``directory/name-version``; the same training and ``created`` give the same bytes.
+
+    Raises:
+        BundleError: if it exists (and is not to be replaced) or cannot be written.
+    """
+    config, test = trained.config, trained.test
+    rng = np.random.default_rng([config.seed, 9])
+    sample = np.sort(rng.choice(test.t.size, min(_GOLDEN_ROWS, test.t.size), replace=False))
+    figures = ("rows", "sessions", "accuracy", "macro_f1", "flips_per_session", "confident_share")
+    cases = judge_cases(trained.forest.predict_proba(_filled(case_rows(), trained.medians)))
+    metrics = {
+        **{name: trained.held_out[name] for name in figures},
+        "ece": trained.held_out["calibration"]["ece"],
+        "cases": {case: {"stage": v["stage"], "confidence": v["confidence"]} for case, v in cases.items()},
+    }
+    return write_bundle(
+        directory,
+        name=config.name,
+        version=config.version,
+        created=created,
+        forest=trained.forest,
+        rules=trained.rules,
+        medians=trained.medians,
+        minimum=trained.minimum,
+        maximum=trained.maximum,
+        baseline=Baseline.from_training(trained.steady.X, trained.steady.stages),
+        golden=np.concatenate([case_rows(), test.X[sample]]),
+        seed=config.seed,
+        training=Training(
+            sessions=trained.sessions,
+            rows=int(min(config.rows, trained.train.t.size)),
+            model=config.model,
+            config=config.model_dump(mode="json"),
+            metrics=metrics,
+        ),
+        analysts=pickled(trained.estimator),
+        replace=replace,
+    )
+
+
+def _filled(X: NDArray[np.float64], medians: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(X), medians, X)
 
 
 def check_rows(rows: Rows, config: TrainConfig) -> None:

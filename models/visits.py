@@ -36,7 +36,8 @@ class Traffic(NamedTuple):
     sessions_per_s: float
     mix: Mapping[str, float]
     drift: Mapping[str, float]
-    visitors: int
+    regulars: int
+    newcomers: float
     anonymous: float
     bots: float
     duplicates: float
@@ -98,8 +99,8 @@ _CONTEXT_CDF: Final = tuple(
 )
 
 
-def make_block(traffic: Traffic, rng: np.random.Generator, n: int, start_ms: float) -> Block:
-    """``n`` sessions that start within the ``n / sessions_per_s`` seconds after ``start_ms``."""
+def make_block(traffic: Traffic, rng: np.random.Generator, first_index: int, n: int, start_ms: float) -> Block:
+    """Session ``first_index`` and ``n - 1`` more, starting in the ``n / sessions_per_s`` seconds after ``start_ms``."""
     persona, length = _people(traffic, rng, n)
     starts = (start_ms + np.sort(rng.random(n)) * (n / traffic.sessions_per_s * 1000.0)).astype(np.int64)
     lead = knobs.lead_ms(traffic.drift, rng, n)
@@ -120,13 +121,13 @@ def make_block(traffic: Traffic, rng: np.random.Generator, n: int, start_ms: flo
     knobs.scale_pages(traffic.drift, rng, events, n)
     events["value"] = np.nan
     _purchases(events, n)
-    events = np.concatenate([events, *_passive(rng, events, starts, lead)])
+    events = np.concatenate([events, *_passive(traffic, rng, events, starts, lead)])
     events = events[np.lexsort((events["ts"], events["session"]))]
     counts = np.bincount(events["session"], minlength=n)
     events["number"] = np.arange(events.size) - (np.cumsum(counts) - counts)[events["session"]]
     events = _network(traffic, rng, events)
     context = [np.searchsorted(cdf, rng.random(n) * cdf[-1]) for cdf in _CONTEXT_CDF]
-    return Block(events, persona, _visitors(traffic, rng, persona), *context)
+    return Block(events, persona, _visitors(traffic, rng, persona, first_index), *context)
 
 
 def _people(traffic: Traffic, rng: np.random.Generator, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -234,7 +235,11 @@ def _purchases(events: NDArray[np.void], n: int) -> None:
 
 
 def _passive(
-    rng: np.random.Generator, events: NDArray[np.void], starts: NDArray[np.int64], lead: NDArray[np.int64]
+    traffic: Traffic,
+    rng: np.random.Generator,
+    events: NDArray[np.void],
+    starts: NDArray[np.int64],
+    lead: NDArray[np.int64],
 ) -> list[NDArray[np.void]]:
     """Events that are no interaction: the session's start, scrolling and promotions shown while a page is read."""
     n = events.size
@@ -247,6 +252,7 @@ def _passive(
         rows = events[chosen]
         rows["ts"] += (rng.random(rows.size) * 0.8 * dwell[chosen]).astype(np.int64)
         out.append(_blank(rows, kind))
+    out.append(_blank(knobs.promoted_pages(traffic.drift, rng, events, starts.size), _T["view_promotion"]))
     out[0]["scroll"] = 5 * rng.integers(1, 21, out[0].size)
     begun = np.flatnonzero((rng.random(starts.size) < 0.9) | (lead > 0))
     rows = events[np.searchsorted(events["session"], begun)]
@@ -275,16 +281,24 @@ def _network(traffic: Traffic, rng: np.random.Generator, events: NDArray[np.void
     return np.concatenate([events, again])
 
 
-def _visitors(traffic: Traffic, rng: np.random.Generator, persona: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Who it is: some visitors come often, and some of them leave at once more often than others."""
+def _visitors(
+    traffic: Traffic, rng: np.random.Generator, persona: NDArray[np.int64], first_index: int
+) -> NDArray[np.int64]:
+    """Who it is: nobody known, a newcomer, or a regular; some regulars leave at once more often than others.
+
+    Regulars are few enough to be known after the first tenth of a run, so the share of sessions with a history is
+    steady from then on.
+    """
     n = persona.size
-    pair = (traffic.visitors * rng.random((2, n)) ** 1.3).astype(np.int64)
+    pair = (traffic.regulars * rng.random((2, n)) ** 1.3).astype(np.int64)
     restless = (pair * 0.6180339887498949) % 1.0
     swap = restless[0] < restless[1]
     high, low = np.where(swap, pair[1], pair[0]), np.where(swap, pair[0], pair[1])
     factor = traffic.drift.get("bounce_rate", 1.0)
     restless_share = np.where(persona == BOUNCER, 1.0, min(0.3 * factor, 1.0))
     visitor = np.where(rng.random(n) < restless_share, high, low)
-    unknown = np.where(persona == BOUNCER, min(traffic.anonymous / factor, 1.0), traffic.anonymous)
-    visitor[rng.random(n) < unknown] = -1
-    return visitor
+    kind = rng.random(n) * np.where(persona == BOUNCER, factor, min(1.0, 0.5 + 0.5 / factor))
+    visitor = np.where(
+        kind < traffic.anonymous + traffic.newcomers, traffic.regulars + first_index + np.arange(n), visitor
+    )
+    return np.where(kind < traffic.anonymous, -1, visitor)

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from featurestore.errors import SettingsError
 from featurestore.events import EVENT_TYPES, MAX_SKEW_MS, PASSIVE, Event, decode
+from featurestore.features import FEATURES
+from models.baseline import Baseline
+from models.dataset import Rows, record
 from models.personas import MAX_LENGTH, PERSONA_NAMES, joint_law, length_law
+from models.rules import StageRules
 from models.simulator import BLOCK, SimConfig, SimEvent, live, main, personas_of, simulate
 
 
@@ -52,7 +56,7 @@ def test_context_occurs_and_is_constant_in_a_session(stream: list[tuple[SimEvent
         context.setdefault(event.session_id, set()).add((event.visitor_id, event.device, event.source, event.country))
     assert max(map(len, context.values())) == 1
     visitors = Counter(next(iter(values))[0] for values in context.values())
-    assert 0.2 < visitors.pop(None) / 5_000 < 0.3
+    assert 0.17 < visitors.pop(None) / 5_000 < 0.23
     assert max(visitors.values()) > 3, "visitors return"
 
 
@@ -183,3 +187,38 @@ def test_the_command_writes_json_lines(tmp_path: Path) -> None:
 def test_the_command_explains_a_factor_it_cannot_read() -> None:
     with pytest.raises(SettingsError, match="write NAME=FACTOR"):
         main(["--drift", "cart_additions"])
+
+
+def drifted(drift: dict[str, float], seed: int = 1, sessions: int = 1_000) -> Rows:
+    """Rows of the sessions after the first 30 %, when regulars have a history."""
+    config = SimConfig(sessions=sessions, seed=seed, sessions_per_s=0.1, drift=drift)
+    recording = record(simulate(config), StageRules())
+    late = recording.started > np.quantile(recording.started, 0.3)
+    return recording.live.take(late[recording.live.session])
+
+
+@pytest.fixture(scope="module")
+def usual() -> Rows:
+    return drifted({}, sessions=4_000)
+
+
+@pytest.mark.parametrize(
+    ("feature", "factor"), [("cart_additions", 2.0), ("pages_viewed", 3.0), ("cart_ratio", 4.0), ("bounce_rate", 4.0)]
+)
+def test_a_drift_knob_moves_its_feature_and_no_other(usual: Rows, feature: str, factor: float) -> None:
+    """PSI above 0.25, the alert's threshold, for that one feature only."""
+    psi = Baseline.from_training(usual.X, usual.stages).psi_of(drifted({feature: factor}, 2, 3_000).X)
+    assert {name for name, value in zip(FEATURES, psi, strict=True) if value > 0.25} == {feature}
+
+
+def test_without_drift_no_feature_moves(usual: Rows) -> None:
+    psi = Baseline.from_training(usual.X, usual.stages).psi_of(drifted({}, 2, 3_000).X)
+    assert psi.max() < 0.1
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_a_drift_knob_moves_a_feature_in_its_direction(usual: Rows, feature: str, factor: float) -> None:
+    column = FEATURES.index(feature)
+    moved = np.nanmean(drifted({feature: factor}).X[:, column])
+    assert (moved > np.nanmean(usual.X[:, column])) == (factor > 1)
