@@ -49,7 +49,7 @@ def configure(
     *,
     stream: TextIO | None = None,
     on_suppressed: Callable[[], None] | None = None,
-    burst: int = 5,
+    burst: int = 20,
     period_s: float = 60.0,
 ) -> logging.Handler:
     """Send all logging of the process to ``stream`` (standard error) and return the handler.
