@@ -1,10 +1,10 @@
 """Observations and random policies for the tests of the policy."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -71,7 +71,7 @@ def policy_text(**parts: Any) -> str:
             "Evaluator": {"rules": [{"show": "panel"}], "fallback": "Explorer"},
         },
     }
-    return str(yaml.safe_dump(base | parts, sort_keys=False))
+    return json.dumps(base | parts, indent=1)  # JSON is YAML, and has no aliases
 
 
 @st.composite

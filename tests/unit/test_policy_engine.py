@@ -144,7 +144,7 @@ def test_no_urgency_for_a_first_time_visitor() -> None:
         decided(policy, [at(0, "Intent Buyer", visitor=v, visitor_sessions=n)], memories(1))[0]
         for v, n in ((9, 0), (9, 1), (0, 0))
     )
-    assert (first.action, first.route, first.guards) == ("none", "guarded", {"urgency_first_visit"})
+    assert (first.action, first.route, first.guards) == ("none", "guarded", frozenset({"urgency_first_visit"}))
     assert known.action == unknown.action == "offer"
 
 

@@ -96,14 +96,14 @@ class Policy:
         """Packed arms in words: experiment -> ``arm@salt_version``, for the experiments that the shopper is in."""
         return _Arms(self.file)
 
+    def arms_of(self, bits: int) -> dict[str, str]:
+        """One entry of `arms`; KeyError for a combination that this policy cannot have drawn."""
+        return self.arms[bits]
+
     @cached_property
     def action_of(self) -> Mapping[int, str]:
         """The name behind each action id that a memory holds; a reload may have removed some."""
         return dict(zip(self.action_ids, self.action_names, strict=True))
-
-    def arms_of(self, bits: int) -> dict[str, str]:
-        """Experiment to arm, of packed arms."""
-        return self.arms[bits]
 
     def action(self, number: int) -> Action | None:
         """The entry of an action, None for "none"."""
