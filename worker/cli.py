@@ -12,6 +12,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
+    "check": ("worker.commands.check", "say what is wrong with a policy file, before a worker meets it"),
+    "experiment": ("worker.commands.experiment", "how many sessions an experiment needs, and what its sessions say"),
     "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),
 }
 
