@@ -15,7 +15,8 @@ from featurestore.jit import compiled
 
 BLOCK = 64  # words in a block of leaf sets; 64 keeps a block's tables in the L2 cache and its loops vectorised
 CHUNK = 1024  # rows whose ranks and sums are held at once; a multiple of eight
-LEAVES = 63  # leaves in a word: bit 0 stays free, so that an empty word finds the empty slot 0
+LEAVES = 63  # leaves in a word of several: bit 0 stays free, so that an empty word finds the empty slot 0
+HALF = 32  # leaves of a tree that shares its word with another; its half is never empty
 DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # (1 << i) * DE_BRUIJN >> 58 differs for each i
 SLOT_SHIFT = np.uint64(58)
 
@@ -157,29 +158,32 @@ def leafset_rows(
     ranks: NDArray[np.uint32],
     n: int,
     width: NDArray[np.int64],
+    count: NDArray[np.int64],
     local: NDArray[np.uint16],
     table: NDArray[np.uint64],
     start: NDArray[np.int64],
     value: NDArray[np.int64],
+    value_start: NDArray[np.int64],
     total: NDArray[np.int64],
 ) -> None:
     """Add every tree's leaf value to ``total`` (n, 4) by intersecting sets of leaves instead of walking.
 
     ``table[start[b] + local[b, rank]]`` is, for the 64 words of block ``b``, the set of leaves that a value of that
-    rank can still reach. The intersection over all features leaves one bit per tree: its leaf. A tree owns
-    ``width[b]`` words of its block, word ``w`` of tree ``g`` at ``w * (64 // width) + g``. The idea of one bit per leaf
-    is that of QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
+    rank can still reach. The intersection over all features leaves one bit per tree: its leaf. The block has
+    ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * (64 // width) + g``; or, with a
+    width of 0, of half a word each, the high halves after the low ones. The idea of one bit per leaf is that of
+    QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
     ``ranks`` has a multiple of three columns; the spare ones point at a row of ones.
     """
     columns = ranks.shape[1]
     words = np.empty(BLOCK, U64)
-    place = np.empty(BLOCK, U64)
+    place = np.empty(2 * BLOCK, U64)
+    low_half, half = U64(0xFFFFFFFF), U64(32)
     for b in range(local.shape[0]):
         to_row = local[b]
         rows = table[start[b] : start[b + 1]]
-        leaves = value[b * BLOCK * 64 : (b + 1) * BLOCK * 64]
+        leaves = value[value_start[b] : value_start[b + 1]]
         w_count = width[b]
-        trees = BLOCK // w_count
         for r in range(n):
             first, second, third = rows[to_row[ranks[r, 0]]], rows[to_row[ranks[r, 1]]], rows[to_row[ranks[r, 2]]]
             for k in range(BLOCK):
@@ -189,17 +193,25 @@ def leafset_rows(
                 third = rows[to_row[ranks[r, j + 2]]]
                 for k in range(BLOCK):
                     words[k] &= first[k] & second[k] & third[k]
-            for k in range(BLOCK):
-                words[k] = (words[k] * DE_BRUIJN) >> SLOT_SHIFT
-            for g in range(trees):
-                place[g] = U64(g * w_count * 64) + words[g]
-            for w in range(1, w_count):
-                offset = U64(w * 64)
+            if w_count == 0:
+                for k in range(BLOCK):
+                    place[k] = U64(k * 64) + (((words[k] & low_half) * DE_BRUIJN) >> SLOT_SHIFT)
+                for k in range(BLOCK):
+                    place[BLOCK + k] = U64((BLOCK + k) * 64) + (((words[k] >> half) * DE_BRUIJN) >> SLOT_SHIFT)
+            elif w_count == 1:
+                for k in range(BLOCK):
+                    place[k] = U64(k * 64) + ((words[k] * DE_BRUIJN) >> SLOT_SHIFT)
+            else:
+                trees = BLOCK // w_count
                 for g in range(trees):
-                    slot = words[w * trees + g]
-                    place[g] += slot + (offset if slot != U64(0) else U64(0))
+                    place[g] = U64(g * w_count * 64)
+                for w in range(w_count):
+                    offset = U64(w * 64)
+                    for g in range(trees):
+                        slot = (words[w * trees + g] * DE_BRUIJN) >> SLOT_SHIFT
+                        place[g] += slot + (offset if slot != U64(0) else U64(0))
             t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
-            for g in range(trees):
+            for g in range(count[b]):
                 leaf = leaves[place[g]]
                 t0 += leaf[0]
                 t1 += leaf[1]
@@ -270,10 +282,12 @@ def predict_by_leafsets(
     half: NDArray[np.int64],
     first: NDArray[np.int64],
     width: NDArray[np.int64],
+    count: NDArray[np.int64],
     local: NDArray[np.uint16],
     table: NDArray[np.uint64],
     start: NDArray[np.int64],
     value: NDArray[np.int64],
+    value_start: NDArray[np.int64],
     unit: float,
     bias: NDArray[np.float64],
     softmax: bool,
@@ -288,5 +302,5 @@ def predict_by_leafsets(
         rows = min(CHUNK, n - at)
         rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
         total[:] = 0
-        leafset_rows(ranks, rows, width, local, table, start, value, total)
+        leafset_rows(ranks, rows, width, count, local, table, start, value, value_start, total)
         finish_rows(total, rows, unit, bias, softmax, out[at : at + rows])

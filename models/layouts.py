@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.jit import compiled
-from models.kernels import BLOCK, DE_BRUIJN, LEAVES, SLOT_SHIFT, predict_by_leafsets, predict_by_walking
+from models.kernels import BLOCK, DE_BRUIJN, HALF, LEAVES, SLOT_SHIFT, predict_by_leafsets, predict_by_walking
 
 # A leaf set costs about as much per word as walking costs for this many steps (bench/forest.py --both).
 STEPS_PER_WORD: Final = 4
 MAX_WORDS_A_TREE: Final = 8
 MAX_FEATURES: Final = 256
 _LEAF_RANK: Final = 0xFFFFFFFF
-# Slot of the i-th leaf of a word. Passed to the compiled builders, like the other constants of `kernels`: numba's cache
-# on disk does not notice a change in another file.
-_SLOTS: Final = ((np.uint64(1) << np.arange(1, LEAVES + 1, dtype=np.uint64)) * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
+# Slot of each bit. Passed to the compiled builders, like the other constants of `kernels`: numba's cache on disk does
+# not notice a change in another file.
+_SLOTS: Final = ((np.uint64(1) << np.arange(64, dtype=np.uint64)) * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
 
 
 def order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -135,10 +135,12 @@ class LeafSets:
 
     ranks: Ranks
     width: NDArray[np.int64]
+    count: NDArray[np.int64]
     local: NDArray[np.uint16]
     table: NDArray[np.uint64]
     start: NDArray[np.int64]
     value: NDArray[np.int64]
+    value_start: NDArray[np.int64]
 
     name = "leafsets"
 
@@ -146,55 +148,39 @@ class LeafSets:
     def build(cls, trees: Trees, ranks: Ranks) -> "LeafSets":
         rank = ranks.of_nodes(trees.feature, trees.threshold)
         low, high = leaf_ranges(trees.start, trees.left, trees.feature)
-        words = _words(trees.leaves())
-        blocks: list[tuple[int, NDArray[np.int64]]] = []
-        for width in np.unique(words):
-            alike = np.flatnonzero(words == width)
-            fit = BLOCK // int(width)
-            blocks += [(int(width), alike[at : at + fit]) for at in range(0, len(alike), fit)]
+        blocks = _blocks(_widths(trees.leaves()))
         n_ranks = int(ranks.first[-1])
         local = np.zeros((len(blocks), n_ranks + 1), np.uint16)
-        value = np.zeros((len(blocks) * BLOCK * 64, trees.value.shape[1]), np.int64)
-        tables, start = [], [0]
+        tables, values = [], []
         for b, (width, members) in enumerate(blocks):
+            lanes, leaves, slots = (BLOCK, HALF, _SLOTS[:HALF]) if width == 0 else (BLOCK // width, LEAVES, _SLOTS[1:])
             used = np.zeros(n_ranks + 1, np.bool_)
             for t in members:
                 split = rank[trees.start[t] : trees.start[t + 1]]
                 used[split[split != _LEAF_RANK]] = True
             rows = number_local_ranks(used, ranks.first, local[b])
             universe = np.zeros(BLOCK, np.uint64)
-            block_value = value[b * BLOCK * 64 : (b + 1) * BLOCK * 64]
+            value = np.zeros((len(members) * max(width, 1) * 64, trees.value.shape[1]), np.int64)
             place_leaves(
-                members,
-                width,
-                BLOCK // width,
-                _SLOTS,
-                trees.start,
-                trees.feature,
-                low,
-                trees.value,
-                universe,
-                block_value,
+                members, max(width, 1), lanes, slots, trees.start, trees.feature, low, trees.value, universe, value
             )
             table = np.tile(universe, (rows, 1))
             fill_table(
-                members,
-                BLOCK // width,
-                LEAVES,
-                trees.start,
-                trees.feature,
-                trees.left,
-                rank,
-                low,
-                high,
-                ranks.first,
-                local[b],
-                table,
-            )
+                members, lanes, leaves, trees.start, trees.feature, trees.left,
+                rank, low, high, ranks.first, local[b], table,
+            )  # fmt: skip
             tables.append(table)
-            start.append(start[-1] + rows)
-        widths = np.array([width for width, _ in blocks], np.int64)
-        return cls(ranks, widths, local, np.concatenate(tables), np.array(start, np.int64), value)
+            values.append(value)
+        return cls(
+            ranks,
+            np.array([width for width, _ in blocks], np.int64),
+            np.array([len(members) for _, members in blocks], np.int64),
+            local,
+            np.concatenate(tables),
+            np.cumsum([0, *map(len, tables)], dtype=np.int64),
+            np.concatenate(values),
+            np.cumsum([0, *map(len, values)], dtype=np.int64),
+        )
 
     def predict(
         self, X: NDArray[np.float64], unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
@@ -202,20 +188,32 @@ class LeafSets:
         r = self.ranks
         predict_by_leafsets(
             X, r.keys, r.start, r.half, r.first,
-            self.width, self.local, self.table, self.start, self.value,
+            self.width, self.count, self.local, self.table, self.start, self.value, self.value_start,
             unit, bias, softmax, out,
         )  # fmt: skip
 
 
 def choose(trees: Trees) -> type[Walk] | type[LeafSets]:
     """The layout that is expected to be faster, from the numbers of leaves and the depths alone."""
-    words = _words(trees.leaves())
-    fits = words.max(initial=0) <= MAX_WORDS_A_TREE
-    return LeafSets if fits and words.sum() * STEPS_PER_WORD <= trees.depths().sum() else Walk
+    widths = _widths(trees.leaves())
+    words = np.where(widths == 0, 0.5, widths)
+    fits = widths.max(initial=0) <= MAX_WORDS_A_TREE
+    return LeafSets if fits and words.sum() * STEPS_PER_WORD <= trees.depths().sum() + len(words) else Walk
 
 
-def _words(leaves: NDArray[np.int64]) -> NDArray[np.int64]:
-    return -(-leaves // LEAVES)
+def _widths(leaves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Words that each tree needs; 0 if half a word will do."""
+    return np.where(leaves <= HALF, 0, -(-leaves // LEAVES))
+
+
+def _blocks(widths: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Trees of equal width, as many as fit into a block."""
+    blocks = []
+    for width in np.unique(widths).tolist():
+        alike = np.flatnonzero(widths == width)
+        fit = BLOCK // width if width else 2 * BLOCK
+        blocks += [(width, alike[at : at + fit]) for at in range(0, len(alike), fit)]
+    return blocks
 
 
 @compiled
@@ -269,7 +267,7 @@ def number_local_ranks(used: NDArray[np.bool_], first: NDArray[np.int64], local:
 def place_leaves(
     members: NDArray[np.int64],
     width: int,
-    trees: int,
+    lanes: int,
     slots: NDArray[np.int64],
     start: NDArray[np.int64],
     feature: NDArray[np.int32],
@@ -278,19 +276,24 @@ def place_leaves(
     universe: NDArray[np.uint64],
     placed: NDArray[np.int64],
 ) -> None:
-    """Give each leaf of the block its bit in ``universe`` and its row in ``placed``."""
+    """Give each leaf of the block its bit in ``universe`` and its row in ``placed``.
+
+    ``slots`` has the slot of each leaf of a word; a word of 63 begins with bit 1, a half word of 32 with its bit 0.
+    """
+    begin = 64 - len(slots) if len(slots) > 32 else 0
     for g in range(len(members)):
+        shift = begin + 32 * (g // lanes)
         for i in range(start[members[g]], start[members[g] + 1]):
             if feature[i] < 0:
                 word, nth = low[i] // len(slots), low[i] % len(slots)
-                universe[word * trees + g] |= np.uint64(1) << np.uint64(nth + 1)
+                universe[word * lanes + g % lanes] |= np.uint64(1) << np.uint64(nth + shift)
                 placed[(g * width + word) * 64 + slots[nth]] = value[i]
 
 
 @compiled
 def fill_table(
     members: NDArray[np.int64],
-    trees: int,
+    lanes: int,
     leaves: int,
     start: NDArray[np.int64],
     feature: NDArray[np.int32],
@@ -302,8 +305,10 @@ def fill_table(
     local: NDArray[np.uint16],
     table: NDArray[np.uint64],
 ) -> None:
-    """Remove from each table row the leaves that its interval cannot reach."""
+    """Remove from each table row the leaves that its interval cannot reach; bits as in `place_leaves`."""
+    begin = 64 - leaves if leaves > 32 else 0
     for g in range(len(members)):
+        shift = begin + 32 * (g // lanes)
         origin = start[members[g]]
         for i in range(origin, start[members[g] + 1]):
             if feature[i] < 0:
@@ -312,10 +317,10 @@ def fill_table(
             for side in range(2):
                 child = origin + left[i] + side
                 # rows up to the node's own go left and cannot reach the right child, the others the left one
-                begin, stop = (local[rank[i]] + 1, end + 1) if side == 0 else (top, local[rank[i]] + 1)
+                row_from, row_to = (local[rank[i]] + 1, end + 1) if side == 0 else (top, local[rank[i]] + 1)
                 for word in range(low[child] // leaves, (high[child] - 1) // leaves + 1):
                     a, b = max(low[child] - word * leaves, 0), min(high[child] - word * leaves, leaves)
-                    # a run of b - a ones from bit a + 1 on
-                    gone = ((np.uint64(2) << np.uint64(b - a - 1)) - np.uint64(1)) << np.uint64(a + 1)
-                    for row in range(begin, stop):
-                        table[row, word * trees + g] &= ~gone
+                    # a run of b - a ones from the bit of leaf a on
+                    gone = ((np.uint64(2) << np.uint64(b - a - 1)) - np.uint64(1)) << np.uint64(a + shift)
+                    for row in range(row_from, row_to):
+                        table[row, word * lanes + g % lanes] &= ~gone

@@ -119,6 +119,18 @@ def test_wide_trees_agree_on_both_layouts_bit_for_bit(noisy: tuple[Forest, NDArr
     np.testing.assert_array_equal(walk[:200], forest.predict_proba_plain(X[:200]))
 
 
+@pytest.mark.parametrize("leaves", [2, 31, 32, 33, 63, 64, 126, 127, 300])
+def test_trees_of_any_size_fill_their_words(leaves: int) -> None:
+    """Half words, words and several words, each with the fullest and the emptiest tree; more trees than a block."""
+    X, y = drawn(8, 3000)
+    estimator = RandomForestClassifier(140, max_leaf_nodes=leaves, max_features=1, random_state=0).fit(X[:900], y[:900])
+    forest = Forest.from_sklearn(estimator)
+    assert forest.trees.leaves().max() <= leaves
+    walk, leafsets = both(forest, X)
+    np.testing.assert_array_equal(walk, leafsets)
+    np.testing.assert_allclose(walk, expected(estimator, X), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 1023, 1024, 1025, 2500])
 def test_a_row_does_not_depend_on_its_neighbours(noisy: tuple[Forest, NDArray[np.float64]], n: int) -> None:
     """Bit for bit: a replay in other batches gives the same decisions."""
