@@ -79,12 +79,14 @@ def published_way(finished: Rows, seed: int) -> Score:
     rng = np.random.default_rng([seed, 11])
     size = min(PUBLISHED_SESSIONS, finished.t.size)
     rows = finished.take(np.sort(rng.choice(finished.t.size, size, replace=False)))
-    model = new_pipeline("random_forest", seed).fit(rows.X, flip_labels(rows.stages, NOISE, seed))
+    unknown = np.isnan(rows.X).all(axis=0)  # in a short run no visitor may have a history yet
+    X = np.where(unknown, 0.0, rows.X)
+    model = new_pipeline("random_forest", seed).fit(X, flip_labels(rows.stages, NOISE, seed))
     classes = np.asarray(model.named_steps["model"].classes_, np.int64)
 
     def score(X: NDArray[np.float64]) -> NDArray[np.float64]:
         proba = np.zeros((X.shape[0], len(STAGES)))
-        proba[:, classes] = model.predict_proba(X)
+        proba[:, classes] = model.predict_proba(np.where(unknown, 0.0, X))
         return proba
 
     return score

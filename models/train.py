@@ -163,18 +163,18 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
             "give events of a longer time or a smaller train_share"
         )
     medians = _medians(split.train.X, config)
-    filled = _filled(split.train.X, medians)
+    X = filled(split.train.X, medians)
     rng = np.random.default_rng([config.seed, 7])
-    chosen = np.sort(rng.choice(filled.shape[0], min(config.rows, filled.shape[0]), replace=False))
+    chosen = np.sort(rng.choice(X.shape[0], min(config.rows, X.shape[0]), replace=False))
     labels = flip_labels(split.train.stages[chosen], config.noise, config.seed)
     if config.search:
         report("search the grid of the published study", 0.15)
-        config = searched(filled[chosen], labels, config)
-    estimator = _grow(weighted(filled[chosen], labels, rules, config.doubt), config, report)
+        config = searched(X[chosen], labels, config)
+    estimator = _grow(weighted(X[chosen], labels, rules, config.doubt), config, report)
     forest = Forest.from_sklearn(estimator)
     report("judge it on later sessions", 0.9)
-    held_out = judge(lambda X: forest.predict_proba(_filled(X, medians)), split.test, rules)
-    low, high = filled.min(axis=0), filled.max(axis=0)
+    held_out = judge(lambda rows: forest.predict_proba(filled(rows, medians)), split.test, rules)
+    low, high = X.min(axis=0), X.max(axis=0)
     steady = recording.live.take(recording.started[recording.live.session] > np.quantile(recording.started, _WARM_UP))
     return Trained(
         estimator,
@@ -202,7 +202,7 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
     rng = np.random.default_rng([config.seed, 9])
     sample = np.sort(rng.choice(test.t.size, min(_GOLDEN_ROWS, test.t.size), replace=False))
     figures = ("rows", "sessions", "accuracy", "macro_f1", "flips_per_session", "confident_share")
-    cases = judge_cases(trained.forest.predict_proba(_filled(case_rows(), trained.medians)))
+    cases = judge_cases(trained.forest.predict_proba(filled(case_rows(), trained.medians)))
     metrics = {
         **{name: trained.held_out[name] for name in figures},
         "ece": trained.held_out["calibration"]["ece"],
@@ -233,7 +233,8 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
     )
 
 
-def _filled(X: NDArray[np.float64], medians: NDArray[np.float64]) -> NDArray[np.float64]:
+def filled(X: NDArray[np.float64], medians: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``X`` (n, 9) with ``medians`` (9,) where a value is missing."""
     return np.where(np.isnan(X), medians, X)
 
 
