@@ -2,7 +2,7 @@
 
 Consumes the same topic with the worker's own consumer settings; per batch one HMGET of the sessions' states and one
 call of the worker's own script, which writes as many bytes a session as the worker does: state, deadline, decision.
-With ``--log`` every event also goes to the decisions topic, acknowledged before the script, as in the worker.
+With ``--log`` every event also goes to the decisions topic, acknowledged before the next batch.
 
     python -m bench.floor KAFKA REDIS TOPIC GROUP [--log TOPIC]
 
@@ -13,12 +13,12 @@ import argparse
 import time
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.sessions import RedisSessionStore, ShardWrite, connect
-from worker.outputs import Outputs
+from worker.outputs import producer_config
 from worker.settings import Settings
 from worker.source import consumer_config
 
@@ -44,7 +44,7 @@ def main() -> None:
     consumer.assign([TopicPartition(options.topic, number, OFFSET_BEGINNING) for number in partitions])
     store = RedisSessionStore(connect(options.redis, timeout_s=30), Namespace(ENV, options.group, "floor"))
     [lease] = store.acquire([SHARD], 0, 0)
-    outputs = Outputs(settings)
+    producer = Producer(producer_config(settings))
     blob, decision = b"\x5a" * options.blob, b"\x5a" * options.decision
     count = 0
     expected = None
@@ -57,9 +57,8 @@ def main() -> None:
         names = [session.decode() for session in sessions]
         store.load([(SHARD, names)])
         if options.log:
-            outputs.send(options.log, [(key, decision) for key in keys])
-            while not outputs.settled(1.0):
-                pass
+            producer.produce_batch(options.log, [{"key": key, "value": decision} for key in keys])
+            producer.flush()
         count += len(messages)
         deadline = int(time.time() * 1000) + TTL_MS
         write = ShardWrite(SHARD, lease.epoch, expected, count)

@@ -1,28 +1,30 @@
-"""Where a saturated worker's time goes: its own per-step clock, CPU per thread, and a sampled profile of its Python.
+"""Where a saturated worker's time goes: its own clock by step, CPU by thread, and a sampled profile of its main thread.
 
-    python -m bench.profile_worker [--events 600000] [--batch-max 4000] [--sample]
+    python -m bench.profile_worker [--events 600000] [--batch-max 4000] [--latency-target-ms 25]
 
-`--sample` runs the main thread under cProfile instead: its shares name the functions, but every Python call is dearer
-there, so the microseconds to believe are those without it.
+The sampled part needs py-spy (on the PATH, or in `.cache/tools/bin`: ``python3 -m venv .cache/tools`` and
+``.cache/tools/bin/pip install py-spy``); without it the other two are printed alone.
 """
 
 import argparse
-import cProfile
-import io
 import os
-import pstats
+import shutil
+import signal
+import subprocess
 import sys
-import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
 from bench.processes import rss_mb
-from bench.saturate import PARTITIONS, throughput
-from bench.stack import Stack, WorkerProcess
+from bench.saturate import FROM, PARTITIONS, throughput
+from bench.stack import REPOSITORY, Stack, WorkerProcess
 from bench.workload import shoppers
 
-TOP: Final = 45
+TOP: Final = 40
+RATE: Final = 200
+LONGEST_S: Final = 600
 
 
 def threads(pid: int) -> dict[str, float]:
@@ -44,39 +46,43 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m bench.profile_worker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=600_000)
-    parser.add_argument("--batch-max", type=int, default=4_000)
+    parser.add_argument("--batch-max", type=int, help="the worker's setting")
     parser.add_argument("--latency-target-ms", type=int, help="the worker's setting")
     parser.add_argument("--bundle", help="another bundle than the shipped one")
-    parser.add_argument("--sample", action="store_true", help="under cProfile")
     options = parser.parse_args(argv)
-    flags: dict[str, object] = {"batch-max": options.batch_max}
-    if options.latency_target_ms:
-        flags["latency-target-ms"] = options.latency_target_ms
-    if options.bundle:
-        flags["bundle"] = options.bundle
+    given = {"batch-max": options.batch_max, "latency-target-ms": options.latency_target_ms, "bundle": options.bundle}
+    flags = {name: value for name, value in given.items() if value is not None}
+    spy = shutil.which("py-spy", path=f"{os.environ.get('PATH', '')}:{REPOSITORY / '.cache/tools/bin'}")
     with Stack() as stack:
         topics = stack.filled("shoppers", shoppers(options.events), PARTITIONS)
-        wrapper = ("-m", "bench.profile_worker", "--inside") if options.sample else ("-m", "worker")
-        report = stack.directory / "profile.txt"
-        os.environ["CLICKSTAGE_PROFILE"] = str(report)
-        with WorkerProcess(stack, topics, stack.group(), flags, wrapper=wrapper) as worker:
+        samples = stack.directory / "samples.txt"
+        with WorkerProcess(stack, topics, stack.group(), flags) as worker:
+            while worker.count() < FROM * options.events:
+                worker.check()
+                time.sleep(0.02)
+            watching = _watch(spy, worker.pid, samples) if spy else None
             pids = {"worker": worker.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
-            begin: dict[str, float] = {}
             figures = throughput(options.events, worker.count, pids, worker.check)
-            begin = threads(worker.pid)
-            metrics = worker.metrics()
-            memory = rss_mb(worker.pid)
-        tell(figures, metrics, begin, memory)
-        if options.sample:
-            print(report.read_text(encoding="utf-8"))
+            if watching is not None:
+                watching.send_signal(signal.SIGINT)
+                watching.wait()
+            _tell(figures, worker.metrics(), threads(worker.pid), rss_mb(worker.pid))
+        if spy:
+            _tell_samples(samples, figures["worker_main_thread_cpu_us_per_event"])
     return 0
 
 
-def tell(figures: dict[str, float], metrics: dict[str, float], cpu: dict[str, float], memory: float) -> None:
-    """Print the figures of one drain."""
+def _watch(spy: str, pid: int, out: Path) -> "subprocess.Popen[bytes]":
+    command = [spy, "record", "-p", str(pid), "-d", str(LONGEST_S), "-r", str(RATE), "-f", "raw", "-o", str(out)]
+    return subprocess.Popen([*command, "--nonblocking"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _tell(figures: dict[str, float], metrics: dict[str, float], cpu: dict[str, float], memory: float) -> None:
     applied = sum(v for k, v in metrics.items() if k.startswith("clickstage_events_total"))
     batches = metrics.get("clickstage_batch_events_count", 0.0)
-    print(f"{figures['events_per_s']:,.0f} events/s; RSS {memory:.0f} MB; events {applied:,.0f} in {batches:,.0f} batches")
+    print(
+        f"{figures['events_per_s']:,.0f} events/s; RSS {memory:.0f} MB; {applied:,.0f} events, {batches:,.0f} batches"
+    )
     for name, value in figures.items():
         print(f"  {name:<40}{value:>12,.2f}")
     print("wall microseconds per event by step (clickstage_batch_seconds):")
@@ -84,40 +90,30 @@ def tell(figures: dict[str, float], metrics: dict[str, float], cpu: dict[str, fl
     for step, seconds in sorted(steps.items(), key=lambda item: -item[1]):
         if seconds:
             print(f"  {step:<40}{seconds * 1e6 / applied:>12.3f}")
-    print(f"  {'all steps':<40}{sum(steps.values()) * 1e6 / applied:>12.3f}   (the rest: poll, observe, timers' reads)")
     print("CPU microseconds per event by thread, start-up included:")
     for name, seconds in sorted(cpu.items(), key=lambda item: -item[1]):
         if seconds >= 0.05:
             print(f"  {name:<40}{seconds * 1e6 / applied:>12.3f}")
 
 
-def inside(argv: list[str]) -> int:
-    """The worker, with its main thread under cProfile once it applies events."""
-    from worker.cli import main as clickstage
-
-    profile = cProfile.Profile()
-    from worker import loop
-
-    run = loop.Loop.run
-
-    def profiled(self: loop.Loop) -> None:
-        profile.enable()
-        try:
-            run(self)
-        finally:
-            profile.disable()
-
-    loop.Loop.run = profiled  # type: ignore[method-assign]
-    code = clickstage(argv)
-    text = io.StringIO()
-    stats = pstats.Stats(profile, stream=text)
-    stats.sort_stats("tottime").print_stats(TOP)
-    stats.sort_stats("cumtime").print_stats(TOP)
-    Path(os.environ["CLICKSTAGE_PROFILE"]).write_text(text.getvalue(), encoding="utf-8")
-    time.sleep(0)
-    assert threading.current_thread() is threading.main_thread()
-    return code
+def _tell_samples(samples: Path, us_per_event: float) -> None:
+    """The main thread's CPU time per event, spread over the samples that found it running."""
+    lines: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    for line in samples.read_text(encoding="utf-8").splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if not any("worker/loop.py" in frame for frame in frames):
+            continue
+        lines[frames[-1]] += int(count)
+        for function in {frame.rpartition(":")[0] for frame in frames}:
+            functions[function] += int(count)
+    scale = us_per_event / max(lines.total(), 1)
+    for title, found in (("line, itself", lines), ("function, with what it calls", functions)):
+        print(f"CPU microseconds per event of the main thread by {title} ({lines.total()} samples):")
+        for name, count in found.most_common(TOP):
+            print(f"  {count * scale:8.3f}  {name}")
 
 
 if __name__ == "__main__":
-    sys.exit(inside(sys.argv[2:]) if "--inside" in sys.argv[1:2] else main())
+    sys.exit(main())

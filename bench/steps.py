@@ -1,0 +1,219 @@
+"""Each step of a batch alone, and the pure batch: microseconds per event on one thread.
+
+The batches are those of a shop with about 10,000 shoppers, taken once it is full; every step gets exactly what the
+step before it gives in the worker. ``write`` and ``load`` go to a real Redis, ``log`` to a real Kafka, and count the
+waiting too; the other steps are pure.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.context import Context, Samples
+from bench.stack import ENV, Stack
+from bench.workload import batches, shoppers
+from featurestore.codec import pack, unpack
+from featurestore.keys import Namespace, Shard
+from featurestore.session import SILENCE, fold
+from featurestore.sessions import RedisSessionStore, connect
+from featurestore.visitors import unpack as unpack_profiles
+from worker.batch import Engine, Plan, Records, Result, decode, plan
+from worker.outputs import Outputs
+from worker.reasons import Explainer
+from worker.settings import Settings
+from worker.wiring import fold_config, load_bundle, load_policy
+
+SIZE: Final = 4_000
+WARM: Final = 200_000
+BATCHES: Final = 12
+SHARD: Final = Shard(0)
+
+
+def engine(group: str = "steps") -> Engine:
+    """The shipped bundle and policy."""
+    bundle = load_bundle(None)
+    made = Engine(
+        bundle, load_policy(None), fold_config(bundle), Namespace(ENV, group, "bench"), bundle.id, Explainer(bundle)
+    )
+    made.warm_up()
+    return made
+
+
+class Shop:
+    """Sessions in memory, as Redis would hold them."""
+
+    def __init__(self, core: Engine) -> None:
+        self.core = core
+        self.sessions: dict[str, bytes] = {}
+        self.profiles: dict[str, bytes] = {}
+
+    def process(self, records: Records) -> tuple[Plan, Result]:
+        """One whole batch, as the loop calls it, without the input and output between the steps."""
+        core = self.core
+        batch = plan([decode(records)], 1, lambda _: -1)
+        states, memory = core.open([self.sessions.get(session) for session in batch.sessions], batch)
+        wanted = core.visitors_wanted(batch, states)
+        found = [self.profiles.get(key) for key in core.profile_keys(batch, wanted)]
+        result = core.run(batch, states, memory, wanted, found, records.record_ms[-1])
+        for write in result.writes:
+            self.sessions.update(zip(write.sessions, write.blobs, strict=True))
+            for session in write.removed:
+                self.sessions.pop(session, None)
+        return batch, result
+
+
+class Prepared(NamedTuple):
+    """A batch with what each step of it needs."""
+
+    records: Records
+    batch: Plan
+    blobs: list[bytes | None]
+    result: Result
+
+
+def pure(context: Context) -> Samples:
+    """``batch.pure``: decode to encoded writes, sessions in memory."""
+    core = engine()
+    size = SIZE
+    stream = batches(shoppers(context.size(WARM + context.runs * BATCHES * size)), size)
+    shop = Shop(core)
+    warm = len(stream) - context.runs * BATCHES if not context.quick else len(stream) // 2
+    samples: Samples = {"events_per_s": [], "us_per_event": []}
+    for records in stream[:warm]:
+        shop.process(records)
+    rest = stream[warm:]
+    each = max(len(rest) // context.runs, 1)
+    for run in range(context.runs):
+        part = rest[run * each : (run + 1) * each] or rest[:each]
+        begin = time.process_time()
+        for records in part:
+            shop.process(records)
+        spent = time.process_time() - begin
+        events = sum(len(records.values) for records in part)
+        samples["events_per_s"].append(events / spent)
+        samples["us_per_event"].append(spent * 1e6 / events)
+    return samples
+
+
+def steps(context: Context) -> Samples:
+    """``steps``: each alone; CPU time for the pure ones, wall time for those that wait for a server."""
+    core = engine()
+    prepared = _prepared(core, context)
+    samples: Samples = {}
+
+    def measure(name: str, clock: Callable[[], float], step: Callable[[Prepared], object]) -> None:
+        step(prepared[0])  # connections, metadata, caches
+        for _ in range(context.runs):
+            spent = 0.0
+            events = 0
+            for one in prepared:
+                begin = clock()
+                step(one)
+                spent += clock() - begin
+                events += len(one.records.values)
+            samples.setdefault(f"{name}_us_per_event", []).append(spent * 1e6 / events)
+
+    cpu, wall = time.process_time, time.perf_counter
+    measure("decode", cpu, lambda one: decode(one.records))
+    decoded = {id(one): decode(one.records) for one in prepared}
+    measure("plan", cpu, lambda one: plan([decoded[id(one)]], 1, lambda _: -1))
+    measure("unpack", cpu, lambda one: core.open(one.blobs, one.batch))
+    opened = {id(one): core.open(one.blobs, one.batch) for one in prepared}
+    none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in prepared}
+    for name, step in _thinking(core, opened, none):
+        measure(name, cpu, step)
+    folded = {id(one): _folded(core, one) for one in prepared}
+    measure("pack", cpu, lambda one: pack(*folded[id(one)]))
+    measure("process_batch", cpu, lambda one: _whole(core, one))
+    _with_servers(context.stack, core, measure, wall)
+    return samples
+
+
+def _prepared(core: Engine, context: Context) -> list[Prepared]:
+    count = 3 if context.quick else BATCHES
+    stream = batches(shoppers(context.size(WARM) + count * SIZE), SIZE)
+    shop = Shop(core)
+    for records in stream[:-count]:
+        shop.process(records)
+    prepared = []
+    for records in stream[-count:]:
+        names = plan([decode(records)], 1, lambda _: -1).sessions
+        blobs = [shop.sessions.get(name) for name in names]
+        batch, result = shop.process(records)
+        prepared.append(Prepared(records, batch, blobs, result))
+    return prepared
+
+
+Opened = dict[int, tuple[NDArray[np.void], NDArray[np.void]]]
+
+
+def _thinking(
+    core: Engine, opened: Opened, none: dict[int, NDArray[np.void]]
+) -> list[tuple[str, Callable[[Prepared], object]]]:
+    """Fold, score, decide, encode. Copies are taken where a step changes its input, and are part of the figure."""
+
+    def encode(one: Prepared) -> object:
+        return core._documents(one.batch, one.result, 1)  # noqa: SLF001 - the step itself
+
+    return [
+        ("fold", lambda one: fold(opened[id(one)][0].copy(), none[id(one)].copy(), one.batch.events, core.config)),
+        ("score", lambda one: core.bundle.score(one.result.observations.features[one.result.scored])),
+        (
+            "decide",
+            lambda one: core.policy.decide(
+                one.result.observations, one.result.probabilities, opened[id(one)][1].copy()
+            ),
+        ),
+        ("encode", encode),
+    ]
+
+
+def _folded(core: Engine, one: Prepared) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    states, memory = unpack([blob for write in one.result.writes for blob in write.blobs])
+    return states, memory
+
+
+def _whole(core: Engine, one: Prepared) -> Result:
+    batch = plan([decode(one.records)], 1, lambda _: -1)
+    states, memory = core.open(one.blobs, batch)
+    wanted = core.visitors_wanted(batch, states)
+    found: list[bytes | None] = [None for _ in core.profile_keys(batch, wanted)]
+    return core.run(batch, states, memory, wanted, found, 1)
+
+
+def _with_servers(
+    stack: Stack,
+    core: Engine,
+    measure: Callable[[str, Callable[[], float], Callable[[Prepared], object]], None],
+    wall: Callable[[], float],
+) -> None:
+    stack.flush()
+    store = RedisSessionStore(connect(stack.redis.url, timeout_s=30), core.namespace)
+    [lease] = store.acquire([SHARD], 0, 0)
+    applied: list[int | None] = [None]
+
+    def write(one: Prepared) -> None:
+        for shard_write in one.result.writes:
+            following = (applied[0] or 0) + 1
+            shard_write.epoch, shard_write.expected, shard_write.applied = lease.epoch, applied[0], following
+            [answer] = store.write([shard_write], core.decision_ttl_ms)
+            assert answer.status == 1, answer
+            applied[0] = following
+
+    measure("write", wall, write)
+    measure("load", wall, lambda one: store.load([(SHARD, one.batch.sessions)]))
+    topics = stack.topics(4)
+    outputs = Outputs(
+        Settings(kafka=stack.kafka.bootstrap, decisions_topic=topics.decisions, sessions_topic=topics.sessions)
+    )
+
+    def log(one: Prepared) -> None:
+        for produced in one.result.outputs:
+            outputs.send(produced)
+        while not outputs.settled(5.0):
+            pass
+
+    measure("log", wall, log)
