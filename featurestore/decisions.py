@@ -16,6 +16,7 @@ import redis
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from featurestore.jit import compiled, inlined
 from featurestore.keys import decision_key
 from featurestore.sessions import unavailable
 from featurestore.stages import STAGES
@@ -110,7 +111,18 @@ def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-_PROBABILITY: Final = [f"{i / 1000:.3f}".rstrip("0").rstrip(".") if i % 1000 else f"{i // 1000}.0" for i in range(1001)]
+# How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.
+_THOUSANDTHS: Final = [repr(i / 1000) for i in range(1001)]
+
+
+class _Fragments:
+    """Byte strings in one array, found by number."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        parts = [text.encode() for text in texts]
+        self.data = np.frombuffer(b"".join(parts), np.uint8)
+        self.ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        self.longest = max(map(len, parts))
 
 
 class DecisionEncoder:
@@ -121,13 +133,14 @@ class DecisionEncoder:
 
     def __init__(self, words: Vocabulary) -> None:
         self._words = words
-        self._stages = [f',"stage":{_text(stage)},"confidence":' for stage in STAGES]
-        self._actions = [f'],"action":{_text(action)},"route":' for action in words.actions]
         middle = f',"model":{_text(words.model)},"policy":{_text(words.policy)},"event_ts":'
-        self._routes = [_text(route) + middle for route in words.routes]
-        self._head = f'{{"v":{DECISION_VERSION},"session_id":'
+        stages = [f'","stage":{_text(stage)},"confidence":' for stage in STAGES]
+        actions = [f'],"action":{_text(action)},"route":' for action in words.actions]
+        routes = [_text(route) + middle for route in words.routes]
+        self._first = np.cumsum([0, len(_THOUSANDTHS), len(stages), len(actions)])
+        self._fragments = _Fragments([*_THOUSANDTHS, *stages, *actions, *routes])
+        self._head = f'{{"v":{DECISION_VERSION},"session_id":"'
         self._source = f',"source":{_text(words.source)},"seq":'
-        self._tails: dict[tuple[int, int], str] = {(0, 0): "}"}
 
     def encode(
         self,
@@ -146,44 +159,66 @@ class DecisionEncoder:
             session_ids: of each row.
             decisions: rows with ``stage action route guards arms offer_until``.
             probabilities: shape (n, 4).
-            event_ms: time of the event or the silence.
-            seqs: sequence numbers.
+            event_ms: time of the event or the silence, not negative.
+            seqs: sequence numbers, not negative.
             reasons: row → words, for the rows that have any.
             decided_at: epoch ms.
             ttl_ms: life of a decision; an offer that ends sooner ends it sooner.
         """
-        p = _PROBABILITY
-        thousandths = np.rint(probabilities * 1000).astype(np.int64)
-        stages = decisions["stage"]
-        confidence = thousandths[np.arange(stages.size), stages]
-        expires = np.full(stages.size, decided_at + ttl_ms, np.int64)
+        n = len(session_ids)
+        if n == 0:
+            return []
+        names = [name.encode() for name in map(_escaped, session_ids)]
+        sizes = np.fromiter(map(len, names), np.int64, n)
+        expires = np.full(n, decided_at + ttl_ms, np.int64)
         offers = decisions["offer_until"]
         np.minimum(expires, offers, out=expires, where=offers > 0)
-        between = f',"decided_at":{decided_at}{self._source}'
-        head, by_stage, by_action, by_route, tails = self._head, self._stages, self._actions, self._routes, self._tails
-        return [
-            (
-                f'{head}"{sid}"{by_stage[stage]}{p[c]},"probabilities":[{p[a]},{p[b]},{p[d]},{p[e]}{by_action[action]}'
-                f'{by_route[route]}{t}{between}{seq},"expires_at":{until}'
-                f"{tails[guards, arms] if not i in reasons and (guards, arms) in tails else self._tail(guards, arms, reasons.get(i))}"
-            ).encode()
-            for i, (sid, stage, c, (a, b, d, e), action, route, t, seq, until, guards, arms) in enumerate(
-                zip(
-                    map(_escaped, session_ids),
-                    stages.tolist(),
-                    confidence.tolist(),
-                    thousandths.tolist(),
-                    decisions["action"].tolist(),
-                    decisions["route"].tolist(),
-                    event_ms.tolist(),
-                    seqs.tolist(),
-                    expires.tolist(),
-                    decisions["guards"].tolist(),
-                    decisions["arms"].tolist(),
-                    strict=True,
-                )
-            )
-        ]
+        numbers = np.empty((n, 7), np.int64)
+        thousandths = np.rint(probabilities * 1000)
+        numbers[:, 0] = thousandths[np.arange(n), decisions["stage"]]
+        numbers[:, 1:5] = thousandths
+        numbers[:, 5] = decisions["action"] + self._first[2]
+        numbers[:, 6] = decisions["route"] + self._first[3]
+        tails, tail_of = self._tails(decisions, reasons)
+        fixed = _Fragments([self._head, ',"probabilities":[', f',"decided_at":{decided_at}{self._source}', ',"expires_at":'])
+        longest = int(sizes.max()) + 6 * self._fragments.longest + int(fixed.ends[-1]) + tails.longest + 64 + 24
+        out = np.empty(n * longest, np.uint8)
+        ends = np.empty(n, np.int64)
+        _write_documents(
+            np.frombuffer(b"".join(names), np.uint8),
+            np.cumsum(sizes),
+            self._fragments.data,
+            self._fragments.ends,
+            fixed.data,
+            fixed.ends,
+            tails.data,
+            tails.ends,
+            tail_of,
+            decisions["stage"] + self._first[1],
+            numbers,
+            event_ms,
+            seqs,
+            expires,
+            out,
+            ends,
+        )
+        spans = ends.tolist()
+        data = out[: spans[-1]].tobytes()
+        return [data[a:b] for a, b in zip([0, *spans[:-1]], spans, strict=True)]
+
+    def _tails(self, decisions: NDArray[np.void], reasons: dict[int, list[str]]) -> tuple[_Fragments, NDArray[np.int64]]:
+        """The ends of the documents (reasons, guards, arms), each kind once, and which one each row has."""
+        packed = decisions["guards"].astype(np.uint64) << np.uint64(32) | decisions["arms"]
+        kinds, kind_of = np.unique(packed, return_inverse=True)
+        pairs = [(kind >> 32, kind & 0xFFFF_FFFF) for kind in kinds.tolist()]
+        texts = [self._tail(guards, arms, None) for guards, arms in pairs]
+        which = kind_of.astype(np.int64)
+        for row, words in reasons.items():
+            if words:
+                guards, arms = pairs[kind_of[row]]
+                which[row] = len(texts)
+                texts.append(self._tail(guards, arms, words))
+        return _Fragments(texts), which
 
     def _tail(self, guards: int, arms: int, reasons: list[str] | None) -> str:
         parts = [f',"reasons":{_text(reasons)}'] if reasons else []
@@ -192,10 +227,72 @@ class DecisionEncoder:
             parts.append(f',"guards":{_text(names)}')
         if arms:
             parts.append(f',"arm":{_text(self._words.arms[arms])}')
-        tail = "".join(parts) + "}"
-        if not reasons:
-            self._tails[guards, arms] = tail
-        return tail
+        return "".join(parts) + "}"
+
+
+@compiled
+def _write_documents(
+    names: NDArray[np.uint8],
+    name_ends: NDArray[np.int64],
+    words: NDArray[np.uint8],
+    word_ends: NDArray[np.int64],
+    fixed: NDArray[np.uint8],
+    fixed_ends: NDArray[np.int64],
+    tails: NDArray[np.uint8],
+    tail_ends: NDArray[np.int64],
+    tail_of: NDArray[np.int64],
+    stage_words: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    event_ms: NDArray[np.int64],
+    seqs: NDArray[np.int64],
+    expires: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+) -> None:
+    at = 0
+    for i in range(name_ends.size):
+        at = _copy(fixed, fixed_ends, 0, out, at)
+        at = _copy(names, name_ends, i, out, at)
+        at = _copy(words, word_ends, stage_words[i], out, at)
+        at = _copy(words, word_ends, numbers[i, 0], out, at)
+        at = _copy(fixed, fixed_ends, 1, out, at)
+        for j in range(1, 5):
+            if j > 1:
+                out[at] = 44  # comma
+                at += 1
+            at = _copy(words, word_ends, numbers[i, j], out, at)
+        at = _copy(words, word_ends, numbers[i, 5], out, at)
+        at = _copy(words, word_ends, numbers[i, 6], out, at)
+        at = _decimal(event_ms[i], out, at)
+        at = _copy(fixed, fixed_ends, 2, out, at)
+        at = _decimal(seqs[i], out, at)
+        at = _copy(fixed, fixed_ends, 3, out, at)
+        at = _decimal(expires[i], out, at)
+        at = _copy(tails, tail_ends, tail_of[i], out, at)
+        ends[i] = at
+
+
+@inlined
+def _copy(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
+    start = ends[k - 1] if k > 0 else 0
+    size = ends[k] - start
+    for j in range(size):
+        out[at + j] = data[start + j]
+    return int(at + size)
+
+
+@inlined
+def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
+    size = 1
+    rest = value // 10
+    while rest > 0:
+        size += 1
+        rest //= 10
+    rest = value
+    for j in range(size - 1, -1, -1):
+        out[at + j] = 48 + rest % 10
+        rest //= 10
+    return int(at + size)
 
 
 def _escaped(session_id: str) -> str:

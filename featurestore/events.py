@@ -7,7 +7,7 @@ Unknown fields are ignored; an unknown ``type`` counts as ``click``. A later ver
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Annotated, Any, Final
 
@@ -17,7 +17,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from featurestore.errors import InvalidEvent
-from featurestore.hashing import hash64
+from featurestore.hashing import hash64, hash_text
 
 EVENT_TYPES: Final = (
     "session_start",
@@ -165,7 +165,6 @@ _MASKS: Final = {
     "event_id": np.uint64(0xFF_FFFF_FFFF),  # what a stored session keeps of it
     "visitor": np.uint64(0xFFFF_FFFF_FFFF_FFFF),
     "page": np.uint64(0xFFFF_FFFF),
-    "category": np.uint64(0xFFFF_FFFF),
 }
 
 _FIELDS = attrgetter(
@@ -206,30 +205,28 @@ def columns(
         *map(_FIELDS, events), strict=True
     )
     devices, sources, countries, scrolls, steps, consents = context
-    kinds = np.fromiter(map(_type_code, names), np.int16, n)
-    rows["unknown_type"] = kinds < 0
-    rows["kind"] = np.where(kinds < 0, CLICK, kinds)
+    kinds = np.frombuffer(bytes(map(_TYPES.__getitem__, names)), np.uint8)
+    unknown = kinds == _UNKNOWN_TYPE
+    rows["unknown_type"] = unknown
+    rows["kind"] = np.where(unknown, CLICK, kinds)
     if False in consents:
         rows["kind"][np.fromiter((c is False for c in consents), np.bool_, n)] = CLEAR
     rows["slot"] = slots
     rows["offset"] = offsets
     rows["t"] = effective_ms(np.array(ts, np.int64), np.array(record_ms, np.int64))
-    for field, texts in (("event_id", ids), ("visitor", visitors), ("page", pages), ("category", categories)):
+    for field, texts in (("event_id", ids), ("visitor", visitors), ("page", pages)):
         if texts.count(None) != n:
             rows[field] = hash64(texts) & _MASKS[field]
     rows["price"] = _numbers(prices, n)
     rows["value"] = _numbers(values, n)
-    rows["quantity"] = [1 if q is None else q for q in quantities] if quantities.count(None) != n else 1
-    if devices.count(None) != n:
-        rows["device"] = [_code(_DEVICE_CODE, d, 4) for d in devices]
-    if sources.count(None) != n:
-        rows["source"] = [_code(_SOURCE_CODE, s, 7) for s in sources]
-    if countries.count(None) != n:
-        rows["country"] = [country_code(c) for c in countries]
-    if scrolls.count(None) != n:
-        rows["scroll"] = [0 if s is None else int(s) for s in scrolls]
-    if steps.count(None) != n:
-        rows["checkout"] = [s or 0 for s in steps]
+    for field, numbers, default in (("quantity", quantities, 1.0), ("scroll", scrolls, 0.0), ("checkout", steps, 0.0)):
+        rows[field] = default if numbers.count(None) == n else np.nan_to_num(_numbers(numbers, n), nan=default)
+    for field, texts, codes in (("device", devices, _DEVICE), ("source", sources, _SOURCE)):
+        if texts.count(None) != n:
+            rows[field] = np.frombuffer(bytes(map(codes.__getitem__, texts)), np.uint8)
+    for field, texts, codes in (("country", countries, _COUNTRY), ("category", categories, _CATEGORY)):
+        if texts.count(None) != n:
+            rows[field] = np.fromiter(map(codes.__getitem__, texts), np.uint32, n)
     return rows
 
 
@@ -251,15 +248,30 @@ def country_name(code: int) -> str:
     return chr(code >> 8) + chr(code & 0xFF) if code else ""
 
 
-def _type_code(name: str) -> int:
-    return TYPE_CODE.get(name, -1)
+class _Codes(dict[str | None, int]):
+    """Codes of the words met so far: a look-up in C for all but the first of each.
+
+    What the outside world invents must not fill the memory, so only so many are kept.
+    """
+
+    def __init__(self, code: Callable[[str], int]) -> None:
+        super().__init__()
+        self._code = code
+
+    def __missing__(self, word: str | None) -> int:
+        code = 0 if word is None else self._code(word)
+        if len(self) < _MAX_WORDS:
+            self[word] = code
+        return code
 
 
-def _code(table: dict[str, int], name: str | None, other: int) -> int:
-    if name is None:
-        return 0
-    code = table.get(name)
-    return table.get(name.lower(), other) if code is None else code
+_MAX_WORDS: Final = 10_000
+_UNKNOWN_TYPE: Final = 255
+_TYPES: Final = _Codes(lambda word: TYPE_CODE.get(word, _UNKNOWN_TYPE))
+_DEVICE: Final = _Codes(lambda word: _DEVICE_CODE.get(word.lower(), _DEVICE_CODE["other"]))
+_SOURCE: Final = _Codes(lambda word: _SOURCE_CODE.get(word.lower(), _SOURCE_CODE["other"]))
+_COUNTRY: Final = _Codes(country_code)
+_CATEGORY: Final = _Codes(lambda word: hash_text(word) & 0xFFFF_FFFF)
 
 
 def _numbers(values: Sequence[float | None], n: int) -> NDArray[np.float32] | float:
