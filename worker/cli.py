@@ -11,6 +11,9 @@ from worker.errors import ExitCode
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
+    "train": ("models.train_command", "from simulated or own events to a model bundle"),
+    "simulate": ("models.simulator", "simulated shoppers as JSON lines"),
+    "calibrate": ("models.calibrate", "stage rules proposed from a shop's own events"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
     "check": ("worker.commands.check", "say what is wrong with a policy file, before a worker meets it"),
     "experiment": ("worker.commands.experiment", "how many sessions an experiment needs, and what its sessions say"),
