@@ -1,0 +1,67 @@
+"""Fixtures of the fault tests: one broker and one zygote a run, a Redis and a rig a test.
+
+``--fault-seeds 1,2,3`` says at which seeds the central faults run; the others take the first.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.conftest import StartRedis
+from tests.faults.ledger import OUT, Row, table, write_json
+from tests.faults.rig import Rig
+from tests.faults.small_bundle import small_bundle
+from tests.faults.zygote import Zygote
+from tests.services import RedisServer
+from tests.services.kafka_broker import Kafka
+
+ROWS: list[Row] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ROWS:
+        terminalreporter.section("faults")
+        for line in table(ROWS).splitlines():
+            terminalreporter.write_line(line)
+        write_json(ROWS)
+        terminalreporter.write_line(f"written to {OUT.relative_to(OUT.parents[1])}")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def zygote(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    parent = Zygote(bundle, tmp_path_factory.mktemp("zygote") / "zygote.log")
+    yield parent
+    parent.close()
+
+
+class MakeRig(Protocol):
+    """`rig("kill", seed)`: a rig on the shared broker and a Redis of its own."""
+
+    def __call__(
+        self, name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None
+    ) -> Rig: ...
+
+
+@pytest.fixture
+def rig(
+    kafka: Kafka, own_redis: StartRedis, unique: str, zygote: Zygote, bundle: Path, tmp_path: Path
+) -> Iterator[MakeRig]:
+    made: list[Rig] = []
+
+    def make(
+        name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None
+    ) -> Rig:
+        store = server or own_redis("redis" if seed % 2 else "valkey")
+        made.append(Rig(name, seed, unique, bootstrap or kafka.bootstrap, store, zygote, bundle, tmp_path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,170 @@
+"""What is changed in a worker under test: shorter sessions, points at which it fails, and deliberate mutations.
+
+Applied in the worker's own process, after its modules are loaded and before anything is built.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import worker.batch
+import worker.wiring
+from featurestore.session import FoldConfig
+from featurestore.sessions import FENCED, RedisSessionStore, Script
+from worker.clock import SystemClock
+from worker.loop import Loop
+from worker.ownership import Ownership
+from worker.source import KafkaSource
+
+FOLD: Final = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
+"""Sessions that are silent after two seconds and over after four and a half, so that a test sees all of a life."""
+
+MUTATION: Final = "CLICKSTAGE_TEST_MUTATION"
+
+STEPS: Final[dict[str, tuple[Any, str]]] = {
+    "poll": (KafkaSource, "poll"),
+    "decode": (worker.batch, "decode"),
+    "load": (RedisSessionStore, "load"),
+    "fold": (worker.batch, "fold"),
+    "decide": (worker.batch.Engine, "run"),
+    "flush": (Loop, "_flush"),
+    "write": (RedisSessionStore, "write"),
+    "commit": (KafkaSource, "commit"),
+}
+"""The steps of the loop and the call that ends each."""
+
+
+def short_sessions() -> None:
+    """Make the worker fold under `FOLD`."""
+    worker.wiring.fold_config = lambda bundle: FOLD  # type: ignore[assignment]
+
+
+def fail_after(step: str, nth: int, what: str) -> None:
+    """End (``kill``) or freeze (``stop``) the process right after the nth time that ``step`` did something."""
+    owner, name = STEPS[step]
+    whole = getattr(owner, name)
+    left = nth
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        result = whole(*args, **kwargs)
+        left -= 1 if result or step == "flush" else 0
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+        return result
+
+    setattr(owner, name, call)
+
+
+def stop_before_write(nth: int) -> None:
+    """Freeze with a batch in hand, decided and flushed, right before the fenced script."""
+    whole = RedisSessionStore.write
+    left = nth
+
+    def write(self: RedisSessionStore, writes: Any, ttl: int) -> Any:
+        nonlocal left
+        left -= 1 if any(w.sessions for w in writes) else 0
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return whole(self, writes, ttl)
+
+    RedisSessionStore.write = write  # type: ignore[method-assign]
+
+
+def clock_off_by(ms: int) -> None:
+    """Set the worker's wall clock wrong."""
+    SystemClock.now_ms = lambda self: time.time_ns() // 1_000_000 + ms  # type: ignore[method-assign]
+
+
+def slow_scoring(seconds: float, nth: int) -> None:
+    """Let the nth batch take ``seconds``."""
+    whole = worker.batch.Engine.run
+    left = nth
+
+    def run(self: Any, *args: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            time.sleep(seconds)
+        return whole(self, *args)
+
+    worker.batch.Engine.run = run  # type: ignore[method-assign]
+
+
+# -- mutations: the protocol with one of its parts taken out ------------------------------------------------------------
+
+
+def no_epoch_compare() -> None:
+    _edit_script("write", "if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end", "")
+
+
+def no_offset_compare() -> None:
+    _edit_script("write", "if applied ~= ARGV[2] then return {-2, applied} end", "")
+
+
+def no_reacquire() -> None:
+    whole = Ownership.refused
+
+    def refused(self: Ownership, partition: Any, shard: Any, result: Any) -> None:
+        whole(self, partition, shard, result)
+        if result.status == FENCED:
+            partition.retry_at = float("inf")
+
+    Ownership.refused = refused  # type: ignore[method-assign]
+
+
+def counter_epoch() -> None:
+    _edit_script(
+        "acquire",
+        "local number = math.max(tonumber(string.match(stored, '^(%d+)')) + 1, tonumber(ARGV[1]), tonumber(ARGV[2]) + 1)",
+        "local number = tonumber(string.match(stored, '^(%d+)')) + 1",
+    )
+    _edit_script("acquire", "local epoch = string.format('%.0f', number) .. ':' .. ARGV[3]", "local epoch = number .. ':'")
+
+
+def no_flush() -> None:
+    Loop._flush = lambda self: None  # type: ignore[method-assign]
+
+
+MUTATIONS: Final[dict[str, Callable[[], None]]] = {
+    "no_epoch_compare": no_epoch_compare,
+    "no_offset_compare": no_offset_compare,
+    "no_reacquire": no_reacquire,
+    "counter_epoch": counter_epoch,
+    "no_flush": no_flush,
+}
+
+
+def _edit_script(name: str, old: str, new: str) -> None:
+    whole = Script.__init__
+
+    def init(self: Script, script: str) -> None:
+        whole(self, script)
+        if script == name:
+            if old not in self.text:
+                raise LookupError(f"{name}.lua has changed: the mutation does not know it any more")
+            object.__setattr__(self, "text", self.text.replace(old, new))
+
+    Script.__init__ = init  # type: ignore[method-assign]
+
+
+def mutate() -> None:
+    """Apply the mutation that the environment names, if any."""
+    if name := os.environ.get(MUTATION):
+        MUTATIONS[name]()
+
+
+def apply(patches: list[list[Any]]) -> None:
+    """Apply ``[name, *arguments]`` each, and the mutation."""
+    known: dict[str, Callable[..., None]] = {
+        "short_sessions": short_sessions,
+        "fail_after": fail_after,
+        "stop_before_write": stop_before_write,
+        "clock_off_by": clock_off_by,
+        "slow_scoring": slow_scoring,
+    }
+    mutate()
+    for name, *arguments in patches:
+        known[name](*arguments)

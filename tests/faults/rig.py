@@ -1,0 +1,356 @@
+"""One fault's test bench: topics of its own, a Redis, traffic, workers, and the judgement at the end."""
+
+import os
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import redis
+from confluent_kafka import Consumer, TopicPartition
+
+from featurestore.keys import Namespace, Shard
+from tests.faults.ledger import Row
+from tests.faults.patches import FOLD
+from tests.faults.traffic import Traffic
+from tests.faults.zygote import Zygote
+from tests.services import RedisServer, create_topics, read_topic, topic_id
+from tests.services.process import wait_for
+from worker.verify import Difference, Expected, compare, engine_for, expect, records_of
+
+PARTITIONS: Final = 4
+LOG_CONFIG: Final = {"message.timestamp.type": "CreateTime"}
+SHORT: Final = [["short_sessions"]]
+
+
+class Worker:
+    """A worker process.
+
+    Attributes:
+        kills: how often `kill9` was called on any worker of the rig.
+    """
+
+    def __init__(self, zygote: Zygote, pid: int, log: Path) -> None:
+        self._zygote = zygote
+        self.pid = pid
+        self.path = log
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, None while it runs; negative for a signal."""
+        return self._zygote.exits.get(self.pid)
+
+    @property
+    def log(self) -> str:
+        return self.path.read_text() if self.path.exists() else ""
+
+    def signal(self, number: int) -> None:
+        if self.status is None:
+            os.kill(self.pid, number)
+
+    def kill9(self) -> None:
+        """End it as a crash does."""
+        self.signal(signal.SIGKILL)
+        self.ended(10)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status within the 15 s that a worker has."""
+        self.signal(signal.SIGTERM)
+        return self.ended(15)
+
+    def ended(self, timeout_s: float) -> int:
+        """Wait for its end.
+
+        Raises:
+            TimeoutError: it did not come.
+        """
+        if not wait_for(lambda: self.status is not None, timeout_s):
+            raise TimeoutError(f"worker {self.pid} did not end within {timeout_s} s:\n{self.tail()}")
+        assert self.status is not None
+        return self.status
+
+    def frozen(self) -> bool:
+        """Whether it is stopped by SIGSTOP."""
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return False
+        return state == "T"
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says, by name with labels and without the prefix."""
+        text = self.http("/metrics")
+        found = {}
+        for line in text.splitlines():
+            if line.startswith("clickstage_"):
+                name, _, value = line.rpartition(" ")
+                found[name.removeprefix("clickstage_")] = float(value)
+        return found
+
+    def http(self, path: str) -> str:
+        """A page of the health server, an error's body too."""
+        match = re.search(r"metrics on port (\d+)", self.log)
+        if match is None:
+            raise RuntimeError(f"worker {self.pid} has not started:\n{self.tail()}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}{path}", timeout=5) as page:
+                return str(page.read().decode())
+        except urllib.error.HTTPError as error:
+            return str(error.read().decode())
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log.splitlines()[-lines:])
+
+
+class Rig:
+    """Everything of one test; `judge` says whether it came out right.
+
+    Args:
+        name: of the fault, for the table.
+        seed: of everything random in it.
+        unique: part of every name, so that tests can share a broker.
+        bootstrap: Kafka.
+        server: Redis or Valkey.
+        zygote: starts workers.
+        bundle: the model.
+        folder: for logs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        unique: str,
+        bootstrap: str,
+        server: RedisServer,
+        zygote: Zygote,
+        bundle: Path,
+        folder: Path,
+    ) -> None:
+        self.name, self.seed, self.unique = name, seed, unique
+        self.bootstrap, self.server = bootstrap, server
+        self.bundle, self._zygote, self._folder = bundle, zygote, folder
+        self.redis_url = server.url
+        self.partitions = PARTITIONS
+        self.injected = 0
+        self.recovery_s = 0.0
+        self.workers: list[Worker] = []
+        self.traffic: Traffic | None = None
+        self.environment: dict[str, str] = {}
+        self.topics = {
+            "topic": f"{unique}.clicks",
+            "decisions_topic": f"{unique}.decisions",
+            "sessions_topic": f"{unique}.sessions",
+            "dlq_topic": f"{unique}.dlq",
+        }
+        create_topics(bootstrap, dict.fromkeys(self.topics.values(), PARTITIONS), LOG_CONFIG)
+        self.use_topic()
+        self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{unique}-asker", "log_level": 0})
+
+    def use_topic(self) -> None:
+        """Look up the id of the clicks topic as it is now."""
+        self.topic_id = topic_id(self.bootstrap, self.topics["topic"])
+        self.namespace = Namespace("test", self.unique, self.topic_id)
+
+    # -- workers and traffic -----------------------------------------------------------------------
+
+    def start(
+        self, *, patches: list[list[Any]] | None = None, ready: bool = True, **settings: object
+    ) -> Worker:
+        """Start a worker; settings are those of `worker.settings`."""
+        values = {
+            "kafka": self.bootstrap,
+            "redis": self.redis_url,
+            "group": self.unique,
+            "env": "test",
+            "bundle": self.bundle,
+            "metrics_port": 0,
+            "metrics_host": "127.0.0.1",
+            "session_timeout_s": 3,
+            "max_poll_interval_s": 10,
+            "redis_timeout_s": 0.5,
+            "latency_target_ms": 60,
+            **self.topics,
+            **self.environment,
+            **settings,
+        }
+        environment = {f"CLICKSTAGE_{name.upper()}": str(value) for name, value in values.items()}
+        log = self._folder / f"worker-{len(self.workers)}.log"
+        pid = self._zygote.fork(environment, log, [*SHORT, *(patches or [])])
+        worker = Worker(self._zygote, pid, log)
+        self.workers.append(worker)
+        if ready and not wait_for(lambda: "worker started" in worker.log or worker.status is not None, 30):
+            raise TimeoutError(f"the worker did not start:\n{worker.tail()}")
+        return worker
+
+    def send(self, **options: Any) -> Traffic:
+        """Start the traffic."""
+        self.traffic = Traffic(self.bootstrap, self.topics["topic"], self.seed, f"s-{self.unique}", **options)
+        return self.traffic.start()
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def ends(self) -> dict[int, int]:
+        """The end of each partition of the clicks topic."""
+        ends = {}
+        for number in range(self.partitions):
+            tp = TopicPartition(self.topics["topic"], number)
+            ends[number] = self._asker.get_watermark_offsets(tp, timeout=20)[1]
+        return ends
+
+    def applied(self) -> dict[int, int]:
+        """One past the applied offset of each partition; 0 where Redis cannot say."""
+        metas = [self.namespace.meta(Shard(number)) for number in range(self.partitions)]
+        try:
+            with self.server.client(socket_timeout=2, retry=None) as client:
+                stored = [client.hget(meta, "applied") for meta in metas]
+        except redis.RedisError:
+            return dict.fromkeys(range(self.partitions), 0)
+        return {number: int(value) + 1 if value else 0 for number, value in enumerate(stored)}
+
+    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 45) -> None:
+        """Wait, and show the workers' logs if it takes too long."""
+        if not wait_for(condition, timeout_s, 0.1):
+            tails = "\n".join(f"-- worker {w.pid} status {w.status}\n{w.tail(25)}" for w in self.workers)
+            raise TimeoutError(
+                f"{self.name} seed {self.seed}: not within {timeout_s} s: {what}; applied {self.applied()} of "
+                f"{self.ends()}\n{tails}"
+            )
+
+    def serving(self) -> None:
+        """Wait until every partition's events are applied as they come."""
+        self.caught_up("the workers serve every partition")
+
+    def caught_up(self, what: str = "all is applied", timeout_s: float = 45) -> float:
+        """Wait until what is in the log now is applied; seconds that took."""
+        ends = self.ends()
+        began = time.monotonic()
+        self.until(lambda: all(self.applied()[n] >= end for n, end in ends.items()), what, timeout_s)
+        return time.monotonic() - began
+
+    def recovered(self) -> None:
+        """The fault is over: measure how long the way back takes."""
+        self.recovery_s = max(self.recovery_s, self.caught_up("recovered from the fault"))
+
+    def quiet(self, timeout_s: float = 45) -> None:
+        """Wait until all is applied and every session has ended."""
+        self.caught_up()
+        states = [self.namespace.states(Shard(number)) for number in range(self.partitions)]
+
+        def empty() -> bool:
+            with self.server.client(socket_timeout=2, retry=None) as client:
+                return not any(client.exists(key) for key in states)
+
+        self.until(empty, "every session has ended", timeout_s)
+
+    # -- judgement ---------------------------------------------------------------------------------
+
+    def judge(self, *, until_ms: int | None = 2**52, letters: int = 0) -> Row:
+        """Stop everything and compare with the batch recompute of the log.
+
+        Args:
+            until_ms: how far time went for the sessions; by default to their end.
+            letters: records expected among the dead letters.
+        """
+        if self.traffic is not None:
+            self.traffic.stop()
+        if until_ms is not None:
+            self.quiet()
+        else:
+            self.caught_up()
+        self.stop_workers()
+        expected = self.expected(until_ms)
+        documents = {name: self.documents(name) for name in ("decisions_topic", "sessions_topic")}
+        decisions = compare(expected.decisions, documents["decisions_topic"])
+        summaries = compare(expected.summaries, documents["sessions_topic"])
+        found = {
+            (int(h["__connect.errors.partition"]), int(h["__connect.errors.offset"]))
+            for h in (dict(m.headers() or []) for m in read_topic(self.bootstrap, self.topics["dlq_topic"]))
+        }
+        lost, doubled = self._counted(documents["sessions_topic"])
+        row = Row(
+            self.name,
+            self.seed,
+            self.injected,
+            self.traffic.events if self.traffic else expected.events,
+            lost,
+            doubled,
+            _size(decisions) + _size(summaries) + len(found ^ expected.letters),
+            decisions.repeated + summaries.repeated,
+            round(self.recovery_s, 2),
+        )
+        self._check(row, decisions, summaries, expected, letters)
+        return row
+
+    def stop_workers(self) -> None:
+        """I5: every worker that runs ends in order, within 15 s, without an error that nobody handled."""
+        for worker in self.workers:
+            if worker.status is None:
+                code = worker.stop()
+                assert code == 0, f"exit code {code}:\n{worker.tail()}"
+        for worker in self.workers:
+            assert "Traceback" not in worker.log, worker.tail(60)
+            assert f"s-{self.unique}" not in worker.log, "I7: a session id in a log"
+
+    def expected(self, until_ms: int | None = 2**52) -> Expected:
+        """The batch recompute of the log."""
+        log = records_of(read_topic(self.bootstrap, self.topics["topic"]))
+        return expect(engine_for(self.bundle, FOLD, self.topic_id), log, until_ms)
+
+    def documents(self, topic: str) -> list[bytes]:
+        """The values in one of the rig's topics."""
+        return [message.value() for message in read_topic(self.bootstrap, self.topics[topic])]
+
+    def _counted(self, summaries: list[bytes]) -> tuple[int, int]:
+        """Events lost and doubled, by the sessions' own sums (I2): needs no second run of the fold."""
+        if self.traffic is None:
+            return 0, 0
+        pages: Counter[str] = Counter()
+        doubled = 0
+        unique = {(s["session_id"], s["seq"]): s for s in map(msgspec.json.decode, summaries)}
+        for summary in unique.values():
+            pages[summary["session_id"]] += int(summary["features"]["pages_viewed"])
+            doubled += summary["events"] - int(summary["features"]["pages_viewed"])
+        lost = sum(max(sent - pages[name], 0) for name, sent in self.traffic.sent.items()) if unique else 0
+        return lost, doubled
+
+    def _check(
+        self, row: Row, decisions: Difference, summaries: Difference, expected: Expected, letters: int
+    ) -> None:
+        from tests.faults.conftest import ROWS
+
+        ROWS.append(row)
+        story = f"{self.name} seed {self.seed}: {row}\ndecisions: {decisions}\nsummaries: {summaries}\n{_first(decisions)}"
+        assert (row.lost, row.doubled, row.differing) == (0, 0, 0), story
+        assert len(expected.letters) == letters, f"{len(expected.letters)} records are no events, {letters} were sent"
+        assert expected.decisions, "the test had no decision to compare"
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill9()
+        if self.traffic is not None and self.traffic._thread.is_alive():
+            self.traffic._stopped.set()
+            self.traffic._thread.join()
+        self._asker.close()
+
+
+def _size(difference: Difference) -> int:
+    return len(difference.missing) + len(difference.extra) + len(difference.wrong) + len(difference.unequal)
+
+
+def _first(difference: Difference) -> str:
+    return "\n".join(
+        f"{name}: {sorted(getattr(difference, name))[:5]}" for name in ("missing", "extra", "wrong", "unequal")
+    )

@@ -1,0 +1,43 @@
+"""A small model bundle, trained in a second: the fault tests need a model that varies, not one that is right."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+
+from featurestore.features import FEATURES
+from models.baseline import Baseline
+from models.bundle import write_bundle
+from models.forest import Forest
+from models.manifest import Training
+from models.rules import StageRules
+
+SCALE = np.array([12.0, 24.0, 24.0, 4.0, 1.5, 1.0, 2.5, 0.4, 3.0])
+
+
+def small_bundle(directory: Path) -> Path:
+    """Write a bundle of ten shallow trees and return its path."""
+    rng = np.random.default_rng(7)
+    X = rng.random((1_500, len(FEATURES))) * SCALE
+    X[:, 1:4] = np.rint(X[:, 1:4])
+    rules = StageRules()
+    score = X[:, 3] * 0.7 + X[:, 2] * 0.12 + X[:, 8] * 1.1 + rng.normal(0, 0.4, len(X))
+    stages = np.searchsorted(np.quantile(score, [0.35, 0.6, 0.8]), score).astype(np.uint8)
+    forest = RandomForestClassifier(10, max_depth=6, random_state=7, n_jobs=1).fit(X, stages)
+    return write_bundle(
+        directory,
+        name="faults",
+        version="1",
+        created="for the fault tests",
+        forest=Forest.from_sklearn(forest),
+        rules=rules,
+        medians=np.median(X, axis=0),
+        minimum=X.min(axis=0),
+        maximum=X.max(axis=0),
+        baseline=Baseline.from_training(X, stages),
+        golden=X[:5],
+        seed=7,
+        training=Training(sessions=0, rows=len(X), model="forest"),
+        replace=True,
+    )
+
