@@ -83,7 +83,7 @@ def calibrate(events: list[SimEvent], aims: Aims = Aims()) -> Calibration:  # no
     gaps = visit_gaps(events)
     if gaps.endings < _FEWEST_VISITS or gaps.seconds.size < _FEWEST_VISITS:
         raise SettingsError(
-            f"calibrate: {gaps.endings} finished visits with {gaps.seconds.size} gaps between clicks; "
+            f"{gaps.endings} finished visits with {gaps.seconds.size} gaps between clicks; "
             f"thresholds need at least {_FEWEST_VISITS} of each, so give events of a longer time"
         )
     before = record([events], StageRules())
@@ -188,7 +188,7 @@ def _active_idle(recording: Recording, share: float) -> float:
     went_on = np.append((session[1:] == session[:-1]) & (kind[1:] == EVENT_ROW), False)
     chosen = went_on & (kind == EVENT_ROW) & (live.X[order, _COLUMN["time_between_clicks"]] > 0)
     if not chosen.any():
-        raise SettingsError("calibrate: no shopper went on after a second click; give events of longer visits")
+        raise SettingsError("no shopper went on after a second click; give events of longer visits")
     return float(np.quantile(idle[chosen], share))
 
 
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str]) -> int:
     aims = Aims(options.active, options.gone, options.evaluators)
     for name, share in aims._asdict().items():
         if not 0 < share < 1:
-            raise SettingsError(f"calibrate: --{name} {share:g}: give a share between 0 and 1")
+            raise SettingsError(f"--{name} {share:g}: give a share between 0 and 1")
     proposal = calibrate(read_events(options.events), aims)
     show(proposal, Console())
     if options.out is not None:

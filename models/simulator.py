@@ -102,7 +102,7 @@ class SimConfig(BaseModel):
         except ValidationError as error:
             raise SettingsError(
                 "\n".join(
-                    f"simulate: {'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+                    f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
                     for problem in error.errors()
                 )
             ) from None
@@ -347,7 +347,5 @@ def _factors(option: str, texts: Sequence[str]) -> dict[str, float]:
         try:
             factors[name.strip()] = float(number)
         except ValueError:
-            raise SettingsError(
-                f"simulate: {option} {text!r}: write NAME=FACTOR, for example cart_additions=1.5"
-            ) from None
+            raise SettingsError(f"{option} {text!r}: write NAME=FACTOR, for example cart_additions=1.5") from None
     return factors

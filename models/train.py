@@ -106,7 +106,7 @@ class TrainConfig(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(
-                "\n".join(f"train: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+                "\n".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
             ) from None
 
     def simulation(self) -> SimConfig:
@@ -159,7 +159,7 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
     check_rows(split.train, config)
     if split.test.t.size == 0:
         raise SettingsError(
-            "train: no session begins after the training sessions have ended, so none is left to judge the model on; "
+            "no session begins after the training sessions have ended, so none is left to judge the model on; "
             "give events of a longer time or a smaller train_share"
         )
     medians = _medians(split.train.X, config)
@@ -245,7 +245,7 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
         SettingsError: saying which feature or stage, and what to change.
     """
     if rows.t.size == 0:
-        raise SettingsError("train: no session gives a row to learn from; give more events")
+        raise SettingsError("no session gives a row to learn from; give more events")
     problems = []
     for j, feature in enumerate(FEATURES):
         if np.isnan(rows.X[:, j]).all() and not (j == BOUNCE and config.bounce_rate is not None):
@@ -262,7 +262,7 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
                 f"{STAGES[stage]} has {count} of {rows.t.size:,} rows, {_FEWEST_ROWS} are needed: {_DECIDES[stage]}"
             )
     if problems:
-        raise SettingsError("\n".join(f"train: {problem}" for problem in problems))
+        raise SettingsError("\n".join(problems))
 
 
 def searched(

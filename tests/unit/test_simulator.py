@@ -137,7 +137,7 @@ def test_blocks_do_not_depend_on_how_many_follow() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sessions": 0}, "simulate: sessions: Input should be greater than"),
+        ({"sessions": 0}, "sessions: Input should be greater than"),
         ({"drift": {"cart": 2.0}}, "unknown feature 'cart'; known are session_duration"),
         ({"mix": {"tourist": 2.0}}, "unknown persona 'tourist'; known are bouncer"),
         ({"mix": dict.fromkeys(PERSONA_NAMES, 0.0)}, "nobody would come"),
