@@ -1,0 +1,135 @@
+"""Whole journeys in memory: simulated or real clicks through fold, model and policy, without Kafka or Redis."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.events import EVENT, TYPE_CODE, columns, decode
+from featurestore.hashing import hash64
+from featurestore.keys import Namespace, Shard
+from featurestore.memory import MemoryStore
+from featurestore.session import MEMORY, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.visitors import unpack
+from models.bundle import Bundle
+from models.simulator import SimConfig, simulate
+from worker.batch import Engine, Plan, Records, plan, plan_ticks
+from worker.batch import decode as decode_records
+from worker.policy import Policy
+from worker.reasons import Explainer
+
+START_MS: Final = 1_767_225_600_000
+MINUTES_31: Final = 31 * 60_000
+
+
+class Clicks(NamedTuple):
+    """Events in log order, and how many sessions they belong to."""
+
+    events: NDArray[np.void]
+    sessions: int
+
+
+class Scored(NamedTuple):
+    """What fold and model say; what remains is the policy."""
+
+    seen: Observations
+    probabilities: NDArray[np.float64]
+    sessions: int
+
+
+def simulated(sessions: int, seed: int) -> Clicks:
+    """Simulated sessions."""
+    events = [
+        (decode(value), at) for chunk in simulate(SimConfig(sessions=sessions, seed=seed)) for _, value, at in chunk
+    ]
+    index: dict[str, int] = {}
+    slots = [index.setdefault(event.session_id, len(index)) for event, _ in events]
+    rows = columns([event for event, _ in events], slots, range(len(events)), [at for _, at in events])
+    return Clicks(rows, len(index))
+
+
+def eshop(path: Path, seed: int = 1) -> Clicks:
+    """The clicks of a real clothing shop; it recorded their order but no time.
+
+    Times inside a session are drawn: gaps are lognormal, median 15 s, and e times as long or short at one sigma.
+    """
+    with gzip.open(path, "rb") as file:
+        rows = list(csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""), delimiter=";"))
+    session = np.array([int(row["session ID"]) for row in rows]) - 1
+    gaps = np.random.default_rng(seed).lognormal(np.log(15_000), 1, len(rows)).astype(np.int64)
+    first = np.r_[True, session[1:] != session[:-1]]
+    elapsed = np.cumsum(np.where(first, 0, gaps))
+    events = np.zeros(len(rows), EVENT)
+    events["slot"] = session
+    events["offset"] = np.arange(len(rows))
+    events["t"] = START_MS + elapsed - np.repeat(elapsed[first], np.diff(np.r_[np.flatnonzero(first), len(rows)]))
+    events["kind"] = TYPE_CODE["view_item"]
+    events["page"] = hash64([row["page 2 (clothing model)"] for row in rows])
+    events["category"] = hash64([row["page 1 (main category)"] for row in rows])
+    events["price"] = [float(row["price"]) for row in rows]
+    events["quantity"] = 1
+    return Clicks(events, int(session.max()) + 1)
+
+
+def scored(clicks: Clicks, bundle: Bundle, config: FoldConfig) -> Scored:
+    """Fold and score all sessions to their ends; no history of visitors."""
+    end = int(clicks.events["t"].max()) + MINUTES_31
+    events = np.concatenate([clicks.events, ticks(list(range(clicks.sessions)), end)])
+    seen = fold(empty_states(clicks.sessions), unpack([None] * clicks.sessions), events, config)
+    rows = seen.rows["kind"] <= SILENCE
+    probabilities = np.zeros((rows.size, 4))
+    probabilities[rows] = bundle.score(seen.features[rows])
+    return Scored(seen, probabilities, clicks.sessions)
+
+
+def decided(what: Scored, policy: Policy) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Decisions, and the memory of each ended session."""
+    return policy.decide(what.seen, what.probabilities, np.zeros(what.sessions, MEMORY))
+
+
+def documents(
+    config: SimConfig, bundle: Bundle, policy: Policy, fold_config: FoldConfig
+) -> Iterator[tuple[int, bytes]]:
+    """(stream, document) of the decisions and sessions topics, as a worker would write them for a simulation."""
+    namespace = Namespace("bench", "journeys", "simulated")
+    engine = Engine(bundle, policy, fold_config, namespace, bundle.id, Explainer(bundle))
+    store = MemoryStore(namespace)
+    shard = Shard(0)
+    [lease] = store.acquire([shard], 0, 0)
+    applied: int | None = None
+    offset = 0
+    now = START_MS
+
+    def run(batch: Plan, last: int) -> Iterator[tuple[int, bytes]]:
+        nonlocal applied
+        [blobs] = store.load([(shard, batch.sessions)])
+        states, memory = engine.open(blobs, batch)
+        wanted = engine.visitors_wanted(batch, states)
+        result = engine.run(batch, states, memory, wanted, store.profiles(engine.profile_keys(batch, wanted)), now)
+        [write] = result.writes
+        write.epoch, write.expected, write.applied = lease.epoch, applied, last
+        store.write([write], engine.decision_ttl_ms)
+        applied = last
+        for stream, _, value in result.outputs[0]:
+            yield stream, value
+
+    for chunk in simulate(config):
+        n = len(chunk)
+        records = Records(
+            0, [value for _, value, _ in chunk], list(range(offset, offset + n)), [at for *_, at in chunk]
+        )
+        offset += n
+        now = max(records.record_ms)
+        yield from run(plan([decode_records(records)], 1, lambda _: -1), offset - 1)
+        [due] = store.due([(shard, now)], 1_000_000)
+        if due:
+            yield from run(plan_ticks([(shard, due, now)]), offset - 1)
+    now += MINUTES_31
+    [due] = store.due([(shard, now)], 10_000_000)
+    if due:
+        yield from run(plan_ticks([(shard, due, now)]), offset - 1)

@@ -1,0 +1,151 @@
+"""The policy alone: its speed, what hysteresis buys, and documents to try an analysis on.
+
+python -m bench.policy speed
+python -m bench.policy flips [--eshop FILE]
+python -m bench.policy documents --policy FILE --out FOLDER [--response SHARE --to ACTION]
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from bench import journeys
+from featurestore.hashing import hash_text
+from featurestore.outbox import SESSIONS
+from featurestore.session import MEMORY, SILENCE, Observations
+from models.simulator import SimConfig
+from worker.policy import Policy
+from worker.wiring import DEFAULT_POLICY, fold_config, load_bundle
+
+RUNS: Final = 7
+BATCH: Final = 4_000
+
+EXPERIMENTS: Final = "\n".join(
+    f"  x{i}: {{unit: {unit}, arms: {{control: {{share: 0.5}}, other: {{share: 0.5, replace: {{reviews: none}}}}}}}}"
+    for i, unit in enumerate(["session", "visitor"] * 4)
+)
+
+HYSTERESIS: Final = {
+    "none": "{}",
+    "margin 0.5": "{margin: 0.5}",
+    "margin 0.9": "{margin: 0.9}",
+    "2 in a row (default)": "{persistence: 2}",
+    "3 in a row": "{persistence: 3}",
+    "0.9, or 3 in a row": "{margin: 0.9, persistence: 3}",
+}
+
+
+def with_hysteresis(text: str, hysteresis: str) -> Policy:
+    """A policy with another hysteresis: a later key would be a double one, so the block is cut out."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("hysteresis:"))
+    end = next(i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" "))
+    return Policy.from_text("\n".join([*lines[:start], f"hysteresis: {hysteresis}", *lines[end:]]))
+
+
+def speed(sessions: int) -> None:
+    """Nanoseconds per decision, median of `RUNS`, in batches of `BATCH` observations of simulated sessions."""
+    bundle = load_bundle(None)
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
+    what = journeys.scored(journeys.simulated(sessions, 42), bundle, fold_config(bundle))
+    rows, features, context, ended, *_ = what.seen
+    n = rows.size
+    for name, extra in (("default policy", ""), ("with 8 experiments", f"\nexperiments:\n{EXPERIMENTS}\n")):
+        policy = Policy.from_text(text + extra)
+        policy.warm_up()
+        spent = []
+        for _ in range(RUNS):
+            memory = np.zeros(what.sessions, MEMORY)
+            begin = time.perf_counter()
+            for a in range(0, n, BATCH):
+                cut = slice(a, a + BATCH)
+                part = Observations(rows[cut], features[cut], context[cut], ended[:0], 0, 0)
+                policy.decide(part, what.probabilities[cut], memory)
+            spent.append((time.perf_counter() - begin) / n * 1e9)
+        print(
+            f"policy.decide, {name}: {np.median(spent):.0f} ns a decision ({min(spent):.0f} .. {max(spent):.0f}), n = {n:,}"
+        )
+
+
+def flips(sessions: int, shop: Path | None) -> None:
+    """Stage and action changes per session, with and without hysteresis."""
+    bundle = load_bundle(None)
+    config = fold_config(bundle)
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
+    sources = {f"{sessions:,} simulated sessions": journeys.simulated(sessions, 42)}
+    if shop is not None:
+        clicks = journeys.eshop(shop)
+        sources[f"{clicks.sessions:,} eshop sessions, times synthesised"] = clicks
+    for title, clicks in sources.items():
+        what = journeys.scored(clicks, bundle, config)
+        decided = what.seen.rows["kind"] <= SILENCE
+        print(
+            f"{title}\n  {'hysteresis':18} {'stage flips':>12} {'action changes':>15} {'back and forth':>15} {'shows the top':>14}"
+        )
+        for name, hysteresis in HYSTERESIS.items():
+            decisions, ended = journeys.decided(what, with_hysteresis(text, hysteresis))
+            some = decisions[decided]
+            per_session = ended["flips"].astype(np.int64)
+            actions = np.bincount(what.seen.rows["slot"][decided], some["changed"] >> 1 & 1, what.sessions)
+            print(
+                f"  {name:20} {per_session.mean():>6.2f} {actions.mean():>15.2f} {(per_session >= 3).mean():>16.1%} "
+                f"{(some['stage'] == some['top']).mean():>14.1%}"
+            )
+
+
+def documents(sessions: int, policy: Path, out: Path, response: float, to: Sequence[str]) -> None:
+    """``decisions.jsonl`` and ``sessions.jsonl`` of a simulation under a policy.
+
+    Simulated shoppers do not react to what they are shown. ``response`` adds a reaction: of the sessions that were
+    shown an action of ``to`` and did not buy, this share buys after all, drawn by a hash of the session id.
+    """
+    bundle = load_bundle(None)
+    out.mkdir(parents=True, exist_ok=True)
+    counts = [0, 0]
+    config = SimConfig(sessions=sessions, seed=7)
+    with (out / "decisions.jsonl").open("wb") as decisions, (out / "sessions.jsonl").open("wb") as summaries:
+        for stream, value in journeys.documents(config, bundle, Policy.from_file(policy), fold_config(bundle)):
+            counts[stream] += 1
+            if stream == SESSIONS:
+                summaries.write(_reacted(value, response, to) + b"\n")
+            else:
+                decisions.write(value + b"\n")
+    print(f"{out}/decisions.jsonl: {counts[0]:,} decisions\n{out}/sessions.jsonl: {counts[1]:,} sessions")
+
+
+def _reacted(value: bytes, response: float, to: Sequence[str]) -> bytes:
+    summary: dict[str, Any] = msgspec.json.decode(value)
+    shown = any(action in summary["actions"] for action in to)
+    if shown and summary["outcome"] != "bought" and hash_text(summary["session_id"]) % 10_000 < response * 10_000:
+        summary |= {"outcome": "bought", "value": 60.0}
+    return msgspec.json.encode(summary)
+
+
+def main() -> None:
+    """Run one of the three."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("speed", "flips", "documents"):
+        commands.add_parser(name).add_argument("--sessions", type=int, default=10_000)
+    commands.choices["flips"].add_argument("--eshop", type=Path, metavar="FILE")
+    writer = commands.choices["documents"]
+    writer.add_argument("--policy", type=Path, required=True, metavar="FILE")
+    writer.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    writer.add_argument("--response", type=float, default=0.0, metavar="SHARE")
+    writer.add_argument("--to", action="append", default=[], metavar="ACTION")
+    args = parser.parse_args()
+    if args.command == "speed":
+        speed(args.sessions)
+    elif args.command == "flips":
+        flips(args.sessions, args.eshop)
+    else:
+        documents(args.sessions, args.policy, args.out, args.response, args.to)
+
+
+if __name__ == "__main__":
+    main()
