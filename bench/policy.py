@@ -67,9 +67,8 @@ def speed(sessions: int) -> None:
                 part = Observations(rows[cut], features[cut], context[cut], ended[:0], 0, 0)
                 policy.decide(part, what.probabilities[cut], memory)
             spent.append((time.perf_counter() - begin) / n * 1e9)
-        print(
-            f"policy.decide, {name}: {np.median(spent):.0f} ns a decision ({min(spent):.0f} .. {max(spent):.0f}), n = {n:,}"
-        )
+        middle, low, high = np.median(spent), min(spent), max(spent)
+        print(f"policy.decide, {name}: {middle:.0f} ns a decision ({low:.0f} .. {high:.0f}), n = {n:,}")
 
 
 def flips(sessions: int, shop: Path | None) -> None:
@@ -84,9 +83,8 @@ def flips(sessions: int, shop: Path | None) -> None:
     for title, clicks in sources.items():
         what = journeys.scored(clicks, bundle, config)
         decided = what.seen.rows["kind"] <= SILENCE
-        print(
-            f"{title}\n  {'hysteresis':18} {'stage flips':>12} {'action changes':>15} {'back and forth':>15} {'shows the top':>14}"
-        )
+        print(title)
+        print(f"  {'hysteresis':20} {'flips':>6} {'action changes':>15} {'3 flips or more':>16} {'shows the top':>14}")
         for name, hysteresis in HYSTERESIS.items():
             decisions, ended = journeys.decided(what, with_hysteresis(text, hysteresis))
             some = decisions[decided]
