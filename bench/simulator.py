@@ -14,14 +14,15 @@ from models.simulator import SimConfig, simulate
 
 
 def run(sessions: int, rate: float) -> dict[str, float]:
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     n = size = 0
     with Path(os.devnull).open("wb") as out:
         for chunk in simulate(SimConfig(sessions=sessions, sessions_per_s=rate)):
             size += out.write(b"\n".join([value for _, value, _ in chunk]) + b"\n")
             n += len(chunk)
     seconds = time.perf_counter() - begin
-    return {"events": n, "events_per_s": n / seconds, "bytes_per_event": size / n}
+    cpu_seconds = time.process_time() - cpu
+    return {"events": n, "events_per_s": n / seconds, "per_cpu_s": n / cpu_seconds, "bytes_per_event": size / n}
 
 
 def main() -> None:
@@ -36,12 +37,14 @@ def main() -> None:
         results[f"simulator.rate_{rate:g}"] = {
             "events": runs[0]["events"],
             "events_per_s": statistics.median(speeds),
+            "events_per_cpu_s": statistics.median(r["per_cpu_s"] for r in runs),
             "slowest": speeds[0],
             "fastest": speeds[-1],
         }
         print(
             f"{rate:>7,g} sessions/s: {statistics.median(speeds):>9,.0f} events/s "
-            f"(of five runs: {speeds[0]:,.0f} to {speeds[-1]:,.0f}; {runs[0]['events']:,.0f} events)"
+            f"(of five runs: {speeds[0]:,.0f} to {speeds[-1]:,.0f}), "
+            f"{statistics.median(r['per_cpu_s'] for r in runs):,.0f} per CPU second, {runs[0]['events']:,.0f} events"
         )
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
