@@ -148,7 +148,7 @@ DRIFT: Final = Dashboard(
                     "model no longer says what it was taught.",
                     "nats",
                     [Query("clickstage:stage_kl_divergence:1h", "KL")],
-                    limit=0.05,
+                    limit=0.02,
                     lowest=0,
                     decimals=4,
                 ),
