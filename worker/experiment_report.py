@@ -1,5 +1,8 @@
 """``clickstage experiment``: size an experiment, and read its result out of decisions and session summaries.
 
+Where visitors were drawn, not sessions, intervals and the sample ratio count visitors, since sessions of one visitor
+resemble each other.
+
 `analyse` takes the documents of the ``decisions`` and ``sessions`` topics, one JSON document a line, and compares arms
 session by session. Documents that Kafka delivered twice count once (by source, session and seq); bots do not count.
 """
@@ -15,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from featurestore.errors import SettingsError
 from featurestore.stages import STAGES
@@ -46,6 +50,7 @@ class _Session(msgspec.Struct):
     stages_seen: list[str] = []
     actions: dict[str, int] = {}
     arm: dict[str, str] = {}
+    visitor: str = ""
 
 
 class _Decision(msgspec.Struct):
@@ -58,17 +63,36 @@ class _Decision(msgspec.Struct):
 
 @dataclass
 class ArmCounts:
-    """Sessions of one arm, how many bought, and their order values."""
+    """One arm: sessions, purchases and order value per cluster (a visitor, or a session where sessions were drawn)."""
 
-    sessions: int = 0
-    bought: int = 0
-    values: list[float] = field(default_factory=list, repr=False)
+    clusters: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, session: _Session) -> None:
+    def add(self, cluster: str, session: _Session) -> None:
         """Count one session."""
-        self.sessions += 1
-        self.bought += session.outcome == "bought"
-        self.values.append(session.value)
+        sums = self.clusters.setdefault(cluster, [0.0, 0.0, 0.0])
+        sums[0] += 1
+        sums[1] += session.outcome == "bought"
+        sums[2] += session.value
+
+    def column(self, which: int) -> NDArray[np.float64]:
+        """Sessions (0), purchases (1) or values (2) by cluster."""
+        return np.array([sums[which] for sums in self.clusters.values()], np.float64)
+
+    @property
+    def sessions(self) -> int:
+        """How many."""
+        return int(self.column(0).sum())
+
+    @property
+    def bought(self) -> int:
+        """How many of them bought."""
+        return int(self.column(1).sum())
+
+    def effective(self) -> tuple[float, float]:
+        """Purchases and sessions as if all sessions were independent."""
+        sessions = self.column(0)
+        effect = stats.Clusters(self.column(1), sessions).design_effect()
+        return float(self.column(1).sum()) / effect, float(sessions.sum()) / effect
 
 
 @dataclass(frozen=True)
@@ -89,7 +113,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Population:
-    """All sessions, or those that passed through a stage, with the sample ratio among them."""
+    """All sessions, or those that passed through a stage, with the sample ratio among the units that were drawn."""
 
     name: str
     counts: dict[str, tuple[int, int]]
@@ -112,10 +136,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """What the two topics say about one experiment."""
+    """What the two topics say about one experiment; ``unit`` is what was drawn, session or visitor."""
 
     experiment: str
     salt_version: str
+    unit: str
     control: str
     populations: list[Population]
     groups: list[Group]
@@ -235,10 +260,11 @@ def _report(
     base = control or next((c for c in CONTROL_NAMES if c in arm_names), arm_names[0])
     if base not in arm_names:
         raise SettingsError(f"experiment {name!r} has no arm {base!r}; choose one of: {', '.join(arm_names)}")
-    populations = [_population("all", [(arm, s) for arm, s, _ in members], arm_names, base, shares)]
-    populations += [
-        _population(stage, [(arm, s) for arm, s, stages in members if stage in stages], arm_names, base, shares)
-        for stage in STAGES
+    unit = _unit(members)
+    groups_of_stage = {"all": members} | {stage: [m for m in members if stage in m[2]] for stage in STAGES}
+    populations = [
+        _population(title, [(arm, s) for arm, s, _ in some], arm_names, base, shares, unit)
+        for title, some in groups_of_stage.items()
     ]
     treated = [s for arm, s, _ in members if arm != base]
     chosen = list(benefit) or sorted(
@@ -247,7 +273,17 @@ def _report(
     groups = [
         g for title, attribute in GROUPINGS.items() for g in _groups(title, attribute, treated, chosen, min_group)
     ]
-    return Report(name, version, base, populations, groups, chosen, {k: n for k, n in dropped.items() if n})
+    return Report(name, version, unit, base, populations, groups, chosen, {k: n for k, n in dropped.items() if n})
+
+
+def _unit(members: Iterable[tuple[str, _Session, set[str]]]) -> str:
+    """What was drawn: visitors, if those who came several times always met the same arm; else sessions."""
+    met: dict[str, Counter[str]] = defaultdict(Counter)
+    for arm, session, _ in members:
+        if session.visitor:
+            met[session.visitor][arm] += 1
+    again = [arms for arms in met.values() if arms.total() > 1]
+    return "visitor" if again and all(len(arms) == 1 for arms in again) else "session"
 
 
 def _as_number(text: str) -> int:
@@ -260,19 +296,23 @@ def _population(
     arms: Sequence[str],
     base: str,
     shares: Mapping[str, float] | None,
+    unit: str,
 ) -> Population:
     counts = {arm: ArmCounts() for arm in arms}
-    for arm, session in members:
-        counts[arm].add(session)
+    for i, (arm, session) in enumerate(members):
+        cluster = session.visitor if unit == "visitor" and session.visitor else f"session {i}"
+        counts[arm].add(cluster, session)
     expected = [shares.get(arm, 0.0) if shares else 1.0 for arm in arms]
-    chi_square, p = stats.sample_ratio([counts[arm].sessions for arm in arms], expected)
+    chi_square, p = stats.sample_ratio([len(counts[arm].clusters) for arm in arms], expected)
     comparisons = [_compare(arm, counts[arm], counts[base]) for arm in arms if arm != base]
     return Population(name, {arm: (c.sessions, c.bought) for arm, c in counts.items()}, chi_square, p, comparisons)
 
 
 def _compare(arm: str, b: ArmCounts, a: ArmCounts) -> Comparison:
-    ratio = stats.ratio(a.bought, a.sessions, b.bought, b.sessions)
-    z = stats.z_of_rates(a.bought, a.sessions, b.bought, b.sessions)
+    four = (*a.effective(), *b.effective())
+    ratio = stats.ratio(*four)
+    z = stats.z_of_rates(*four)
+    value_a, value_b = (stats.Clusters(x.column(2), x.column(0)) for x in (a, b))
     return Comparison(
         arm=arm,
         sessions=b.sessions,
@@ -280,8 +320,8 @@ def _compare(arm: str, b: ArmCounts, a: ArmCounts) -> Comparison:
         control_sessions=a.sessions,
         control_bought=a.bought,
         lift=Interval(ratio.value - 1, ratio.low - 1, ratio.high - 1),
-        difference=stats.difference(a.bought, a.sessions, b.bought, b.sessions),
-        value_per_session=stats.mean_difference(np.array(a.values, np.float64), np.array(b.values, np.float64)),
+        difference=stats.difference(*four),
+        value_per_session=stats.mean_difference(value_a, value_b),
         z=z,
         p=stats.two_sided(z),
     )
@@ -318,7 +358,9 @@ def _verdict(ratio: Interval) -> str:
 
 def render(report: Report, bound: float | None = None) -> str:
     """A report as text; ``bound`` is the |z| of a sequential look."""
-    lines = [f"experiment {report.experiment}, salt {report.salt_version}, against {report.control!r}"]
+    lines = [
+        f"experiment {report.experiment}, salt {report.salt_version}, by {report.unit}, against {report.control!r}"
+    ]
     lines += [f"  left out: {n:,} {what}" for what, n in report.dropped.items()]
     for population in report.populations:
         lines += ["", f"{'all sessions' if population.name == 'all' else f'sessions that were in {population.name}'}"]

@@ -220,7 +220,7 @@ def sample_ratio(counts: Sequence[int], shares: Sequence[float]) -> tuple[float,
     return statistic, chi_square_p(statistic, len(counts) - 1)
 
 
-def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
+def wilson(hits: float, n: float, level: float = 0.95) -> Interval:
     """Wilson's score interval of a rate."""
     if n == 0:
         return Interval(math.nan, math.nan, math.nan)
@@ -232,7 +232,7 @@ def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
     return Interval(p, max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0))
 
 
-def difference(hits_a: int, n_a: int, hits_b: int, n_b: int, level: float = 0.95) -> Interval:
+def difference(hits_a: float, n_a: float, hits_b: float, n_b: float, level: float = 0.95) -> Interval:
     """Rate of b minus rate of a."""
     a, b = wilson(hits_a, n_a, level), wilson(hits_b, n_b, level)
     delta = b.value - a.value
@@ -241,7 +241,7 @@ def difference(hits_a: int, n_a: int, hits_b: int, n_b: int, level: float = 0.95
     return Interval(delta, low, high)
 
 
-def ratio(hits_a: int, n_a: int, hits_b: int, n_b: int, level: float = 0.95) -> Interval:
+def ratio(hits_a: float, n_a: float, hits_b: float, n_b: float, level: float = 0.95) -> Interval:
     """Rate of b over rate of a; NaN without hits on either side."""
     if min(hits_a, hits_b) == 0:
         return Interval(math.nan, math.nan, math.nan)
@@ -251,7 +251,7 @@ def ratio(hits_a: int, n_a: int, hits_b: int, n_b: int, level: float = 0.95) -> 
     return Interval(value, value / factor, value * factor)
 
 
-def z_of_rates(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
+def z_of_rates(hits_a: float, n_a: float, hits_b: float, n_b: float) -> float:
     """Pooled z of the difference of two rates, 0 where there is nothing to compare."""
     if min(n_a, n_b) == 0:
         return 0.0
@@ -260,10 +260,42 @@ def z_of_rates(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
     return (hits_b / n_b - hits_a / n_a) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def mean_difference(a: NDArray[np.float64], b: NDArray[np.float64], level: float = 0.95) -> Interval:
-    """Mean of b minus mean of a, unequal variances, normal limits: for arms of a hundred sessions and more."""
-    if min(a.size, b.size) < 2:
+def mean_difference(a: "Clusters", b: "Clusters", level: float = 0.95) -> Interval:
+    """Mean per session of b minus that of a, normal limits: for arms of a hundred clusters and more."""
+    if min(a.sizes.size, b.sizes.size) < 2:
         return Interval(math.nan, math.nan, math.nan)
-    delta = float(b.mean() - a.mean())
-    half = quantile((1 + level) / 2) * math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
+    delta = b.mean - a.mean
+    half = quantile((1 + level) / 2) * math.sqrt(a.variance + b.variance)
     return Interval(delta, delta - half, delta + half)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A sum and a number of sessions per cluster: per visitor where visitors were drawn, else per session.
+
+    Sessions of one visitor resemble each other, so they say less than as many sessions of different visitors.
+    """
+
+    sums: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+    @property
+    def mean(self) -> float:
+        """Mean per session."""
+        return float(self.sums.sum() / self.sizes.sum())
+
+    @property
+    def variance(self) -> float:
+        """Variance of `mean`, linearised (Deng, Knoblich and Lu, KDD 2018); NaN for a single cluster."""
+        n = self.sizes.size
+        if n < 2:
+            return math.nan
+        rest = self.sums - self.mean * self.sizes
+        return float(n / (n - 1) * (rest @ rest) / self.sizes.sum() ** 2)
+
+    def design_effect(self) -> float:
+        """How many clustered sessions say as much as one independent session, for sums of hits; at least 1."""
+        p = self.mean if self.sizes.size else 0.0
+        if not 0 < p < 1 or self.sizes.size < 2:
+            return 1.0
+        return max(self.variance * float(self.sizes.sum()) / (p * (1 - p)), 1.0)

@@ -39,6 +39,7 @@ class Summary(msgspec.Struct, frozen=True):
     value: float
     actions: dict[str, int]
     arm: dict[str, str]
+    visitor: str  # hash of the visitor id in hex, "" for none: an experiment by visitor counts visitors
     bot: bool
     device: str
     traffic_source: str
@@ -115,6 +116,7 @@ class Summaries:
             value=round(float(s["purchase_value"]), 2),
             actions=self._actions(m),
             arm=self._words.arms.get(arm, {}),
+            visitor=f"{s['visitor']:016x}" if s["visitor"] else "",
             bot=bool(s["flags"] & IS_BOT),
             device=DEVICES[s["device"]],
             traffic_source=SOURCES[s["source"]],

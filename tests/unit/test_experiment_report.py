@@ -122,6 +122,21 @@ def test_unfinished_sessions_are_counted() -> None:
     }
 
 
+def test_an_experiment_by_visitor_counts_visitors() -> None:
+    """Ten sessions of each visitor: as many visitors in both arms, and an interval wider than that of sessions."""
+    sessions = [
+        session(i, "ab"[i // 10 % 2], visitor=f"v{i // 10}", outcome="bought" if i // 10 % 4 < 2 else "browsed")
+        for i in range(2_000)
+    ]
+    by_visitor = report(sessions)
+    by_session = report([s | {"visitor": ""} for s in sessions])
+    assert (by_visitor.unit, by_session.unit) == ("visitor", "session")
+    widths = [r.populations[0].comparisons[0].difference for r in (by_visitor, by_session)]
+    assert widths[0].high - widths[0].low > 3 * (widths[1].high - widths[1].low)
+    mixed = report([session(i, "ab"[i % 2], visitor="v1") for i in range(10)])
+    assert mixed.unit == "session"
+
+
 def test_unequal_shares_of_the_benefit_are_judged_by_four_fifths() -> None:
     unfair = {(g.grouping, g.name): g for g in report(world(fair=False)).groups}
     assert unfair["device", "desktop"].verdict == "highest"
@@ -172,7 +187,7 @@ def test_the_command_reads_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "s").write_bytes(b"\n".join(lines(world(lift=0.5))))
     options = ["analyse", "--decisions", "-", "--sessions", str(tmp_path / "s")]
     text = run([*options, "--shares", "control=0.5,treatment=0.5", "--look", "2/5"], capsys)
-    assert "experiment deal, salt 1, against 'control'" in text
+    assert "experiment deal, salt 1, by session, against 'control'" in text
     assert "stop from 3.357" in text or "stop from 3.36" in text
     assert json.loads(run([*options, "--json"], capsys))[0]["experiment"] == "deal"
     with pytest.raises(SettingsError, match="cannot be read"):

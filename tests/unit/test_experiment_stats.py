@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from worker import experiment_stats as stats
@@ -91,16 +92,44 @@ def test_intervals_cover_the_truth() -> None:
     assert np.mean([r.low <= 1.2 <= r.high for r in ratios]) == pytest.approx(0.95, abs=0.015)
 
 
+def alone(values: NDArray[np.float64]) -> stats.Clusters:
+    return stats.Clusters(values, np.ones(values.size))
+
+
 def test_mean_differences_are_welchs() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.gamma(1, 20, 5_000), rng.gamma(1, 22, 4_000)
-    x = stats.mean_difference(a, b)
+    x = stats.mean_difference(alone(a), alone(b))
     welch = scipy_stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
     assert (x.low, x.high) == pytest.approx((welch.low, welch.high), rel=1e-2)
+
+
+def test_clusters_of_one_are_plain_sessions() -> None:
+    hits = (np.random.default_rng(6).random(3_000) < 0.1).astype(np.float64)
+    assert alone(hits).variance == pytest.approx(hits.var(ddof=1) / hits.size)
+    assert alone(hits).design_effect() == pytest.approx(1, abs=0.001)
+
+
+def test_clustered_intervals_cover_the_truth_where_plain_ones_do_not() -> None:
+    """Visitors with their own rates and about ten sessions each: the plain interval of an A/A test is too narrow."""
+    rng = np.random.default_rng(7)
+    plain, clustered = [], []
+    for _ in range(400):
+        arms = []
+        for _ in range(2):
+            sizes = rng.integers(1, 20, 300)
+            arms.append((rng.binomial(sizes, rng.beta(0.5, 4.5, 300)).astype(np.float64), sizes.astype(np.float64)))
+        counts = [(float(hits.sum()), float(sizes.sum())) for hits, sizes in arms]
+        effects = [stats.Clusters(*arm).design_effect() for arm in arms]
+        (a, n), (b, m) = counts
+        plain.append(abs(stats.z_of_rates(a, n, b, m)) > 1.96)
+        clustered.append(abs(stats.z_of_rates(a / effects[0], n / effects[0], b / effects[1], m / effects[1])) > 1.96)
+    assert np.mean(plain) > 0.1
+    assert np.mean(clustered) == pytest.approx(0.05, abs=0.03)
 
 
 def test_empty_counts_give_no_figures() -> None:
     assert math.isnan(stats.difference(0, 0, 1, 10).value)
     assert math.isnan(stats.ratio(0, 10, 1, 10).value)
-    assert math.isnan(stats.mean_difference(np.zeros(0), np.zeros(5)).value)
+    assert math.isnan(stats.mean_difference(alone(np.zeros(0)), alone(np.zeros(5))).value)
     assert stats.z_of_rates(0, 0, 1, 2) == stats.z_of_rates(0, 5, 0, 5) == 0.0
