@@ -65,6 +65,7 @@ def main() -> None:
         write.sessions = names
         write.blobs = [blob] * len(names)
         write.deadlines = [deadline] * len(names)
+        write.armed = list(names)
         write.decision_keys = [decision_key(name) for name in names]
         write.decisions = [decision] * len(names)
         [result] = store.write([write], TTL_MS)

@@ -35,7 +35,7 @@ def _times(dtype: np.dtype[np.void], names: Sequence[str], base: int) -> list[in
 assert MEMORY.fields is not None
 _T_MIN_AT: Final[int] = _fields["t_min"][1]
 _TIMES = np.array(
-    _times(STATE, ("t_max", "last_int"), 0)
+    _times(STATE, ("t_max", "last_int", "armed"), 0)
     + _times(MEMORY, ("stage_since", "offer_until"), _PAGES_AT)
     + [_PAGES_AT + MEMORY.fields["action_at"][1] + 8 * j for j in range(8)],
     np.int64,

@@ -180,7 +180,9 @@ class DecisionEncoder:
         numbers[:, 5] = decisions["action"] + self._first[2]
         numbers[:, 6] = decisions["route"] + self._first[3]
         tails, tail_of = self._tails(decisions, reasons)
-        fixed = _Fragments([self._head, ',"probabilities":[', f',"decided_at":{decided_at}{self._source}', ',"expires_at":'])
+        fixed = _Fragments(
+            [self._head, ',"probabilities":[', f',"decided_at":{decided_at}{self._source}', ',"expires_at":']
+        )
         longest = int(sizes.max()) + 6 * self._fragments.longest + int(fixed.ends[-1]) + tails.longest + 64 + 24
         out = np.empty(n * longest, np.uint8)
         ends = np.empty(n, np.int64)
@@ -206,7 +208,9 @@ class DecisionEncoder:
         data = out[: spans[-1]].tobytes()
         return [data[a:b] for a, b in zip([0, *spans[:-1]], spans, strict=True)]
 
-    def _tails(self, decisions: NDArray[np.void], reasons: dict[int, list[str]]) -> tuple[_Fragments, NDArray[np.int64]]:
+    def _tails(
+        self, decisions: NDArray[np.void], reasons: dict[int, list[str]]
+    ) -> tuple[_Fragments, NDArray[np.int64]]:
         """The ends of the documents (reasons, guards, arms), each kind once, and which one each row has."""
         packed = decisions["guards"].astype(np.uint64) << np.uint64(32) | decisions["arms"]
         kinds, kind_of = np.unique(packed, return_inverse=True)

@@ -1,7 +1,7 @@
 """The stores in memory: for tests, dry runs and `replay --verify`. Same rules, no server."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from featurestore.keys import Namespace, Shard
@@ -41,6 +41,16 @@ class MemoryStore:
         """See `SessionStore`."""
         return [[self._shard(shard).states.get(session) for session in sessions] for shard, sessions in requests]
 
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        """See `SessionStore`."""
+        loaded = self.load(requests)
+        return lambda: loaded
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        """See `SessionStore`."""
+        results = self.write(writes, decision_ttl_ms)
+        return lambda: results
+
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
         return [self.visitors.get(key) for key in keys]
@@ -69,7 +79,7 @@ class MemoryStore:
         data.applied = write.applied
         data.outbox = write.outbox or data.outbox
         data.states.update(zip(write.sessions, write.blobs, strict=True))
-        data.idle.update(zip(write.sessions, write.deadlines, strict=True))
+        data.idle.update(zip(write.armed, write.deadlines, strict=True))
         self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))
         for session in write.removed:
             data.states.pop(session, None)

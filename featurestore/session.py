@@ -53,6 +53,7 @@ STATE = np.dtype(
         ("t_min", "<i8"),
         ("t_max", "<i8"),
         ("last_int", "<i8"),  # time of the last interaction; before the first, t_min
+        ("armed", "<i8"),  # where the session stands in the idle index: at its deadline or before it; 0 for nowhere
         ("visitor", "<u8"),
         ("gap_sum", "<u4"),  # ms, each gap capped
         ("gaps", "<u4", (N_GAPS,)),  # the last gaps, ms, as a ring indexed by gap_n
@@ -369,6 +370,7 @@ def _erase(states: NDArray[np.void], slot: int) -> None:
     s["t_min"] = 0
     s["t_max"] = 0
     s["last_int"] = 0
+    s["armed"] = 0
     s["visitor"] = 0
     s["gap_sum"] = 0
     s["gaps"][:] = 0
@@ -562,4 +564,3 @@ def _deadlines(
         out[i] = end
         if not s["flags"] & (SILENT | IS_BOT):
             out[i] = min(end, _idle_deadline(s, idle_after_ms, idle_mean_ms))
-

@@ -6,7 +6,7 @@ nothing. `memory.MemoryStore` is the twin for tests and dry runs; one contract s
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, Protocol
@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+from featurestore.line import Line
 
 APPLIED: Final = 1
 FENCED: Final = -1
@@ -66,7 +67,8 @@ class ShardWrite:
     applied: int | None
     sessions: list[str] = field(default_factory=list)
     blobs: list[bytes] = field(default_factory=list)
-    deadlines: list[int] = field(default_factory=list)  # one a session
+    armed: list[str] = field(default_factory=list)  # sessions whose entry in the idle index moves
+    deadlines: list[int] = field(default_factory=list)  # where to, epoch ms
     decision_keys: list[str] = field(default_factory=list)
     decisions: list[bytes] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
@@ -84,6 +86,14 @@ class SessionStore(Protocol):
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """The stored sessions, in the order asked, None where absent."""
+        ...
+
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        """Send a `load` and return; the call returned reads the answer. What is begun later is answered later."""
+        ...
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        """Send a `write` and return; the call returned reads the answer."""
         ...
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -124,6 +134,13 @@ def unavailable(error: redis.RedisError, doing: str) -> StoreUnavailable:
     return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
 
 
+def _write_result(reply: tuple[int, bytes]) -> WriteResult:
+    status, text = reply[0], reply[1].decode()
+    if status == FENCED:
+        return WriteResult(status, text, None)
+    return WriteResult(status, "", int(text) if text else None)
+
+
 class Script:
     """A Lua script, loaded once and again whenever the server does not know it (restart, failover, SCRIPT FLUSH)."""
 
@@ -142,6 +159,7 @@ class RedisSessionStore:
 
     def __init__(self, client: "redis.Redis[Any]", namespace: Namespace) -> None:
         self._client = client
+        self._line = Line(client)
         self._namespace = namespace
         self._acquire = Script("acquire")
         self._write = Script("write")
@@ -155,10 +173,12 @@ class RedisSessionStore:
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
+        return self.begin_load(requests)()
+
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        """See `SessionStore`."""
         states = self._namespace.states
-        commands = [("HMGET", states(shard), *sessions) for shard, sessions in requests]
-        replies: list[list[bytes | None]] = self._execute(commands, "loading sessions")
-        return replies
+        return self._begin([("HMGET", states(shard), *sessions) for shard, sessions in requests], "loading sessions")
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
@@ -169,15 +189,13 @@ class RedisSessionStore:
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`."""
+        return self.begin_write(writes, decision_ttl_ms)()
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        """See `SessionStore`."""
         calls = [self._arguments(write, decision_ttl_ms) for write in writes]
-        results = []
-        for reply in self._run(self._write, calls, "writing a batch"):
-            status, text = reply[0], reply[1].decode()
-            if status == FENCED:
-                results.append(WriteResult(status, text, None))
-            else:
-                results.append(WriteResult(status, "", int(text) if text else None))
-        return results
+        read = self._begin_run(self._write, calls, "writing a batch")
+        return lambda: [_write_result(reply) for reply in read()]
 
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """See `SessionStore`."""
@@ -207,55 +225,59 @@ class RedisSessionStore:
             len(write.deadlines),
         )
         n = len(write.sessions)
-        puts: list[Any] = [None] * (4 * n + 2 * len(write.decisions))
+        m = 2 * n + 2 * len(write.deadlines)
+        puts: list[Any] = [None] * (m + 2 * len(write.decisions))
         puts[0 : 2 * n : 2] = write.sessions
         puts[1 : 2 * n : 2] = write.blobs
-        puts[2 * n : 4 * n : 2] = write.deadlines
-        puts[2 * n + 1 : 4 * n : 2] = write.sessions
-        puts[4 * n :: 2] = write.decision_keys
-        puts[4 * n + 1 :: 2] = write.decisions
+        puts[2 * n : m : 2] = write.deadlines
+        puts[2 * n + 1 : m : 2] = write.armed
+        puts[m::2] = write.decision_keys
+        puts[m + 1 :: 2] = write.decisions
         tail = [part for pair in write.profiles for part in pair]
         return (*head, *puts, *write.removed, *write.dropped_decisions, *tail, write.outbox)
 
     def _run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+        return self._begin_run(script, calls, doing)()
+
+    def _begin_run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> Callable[[], list[Any]]:
         try:
             if not script.sha:
                 script.load(self._client)
-            replies = self._send([("EVALSHA", script.sha, *call) for call in calls])
-            missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
-            if missing:
-                script.load(self._client)
-                again = self._send([("EVALSHA", script.sha, *calls[i]) for i in missing])
-                for i, reply in zip(missing, again, strict=True):
-                    replies[i] = reply
-            return self._checked(replies)
+            ticket = self._line.send([("EVALSHA", script.sha, *call) for call in calls])
         except redis.RedisError as error:
             raise self._mapped(error, doing) from None
+
+        def read() -> list[Any]:
+            try:
+                replies = ticket.read()
+                missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+                if missing:
+                    script.load(self._client)
+                    again = self._line.send([("EVALSHA", script.sha, *calls[i]) for i in missing]).read()
+                    for i, reply in zip(missing, again, strict=True):
+                        replies[i] = reply
+                return self._checked(replies)
+            except redis.RedisError as error:
+                raise self._mapped(error, doing) from None
+
+        return read
 
     def _execute(self, commands: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+        return self._begin(commands, doing)()
+
+    def _begin(self, commands: Sequence[tuple[Any, ...]], doing: str) -> Callable[[], list[Any]]:
         try:
-            return self._checked(self._send(commands))
+            ticket = self._line.send(commands)
         except redis.RedisError as error:
             raise self._mapped(error, doing) from None
 
-    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send all, then read all; an error reply stands in its place."""
-        pool = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies = []
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except redis.ResponseError as error:
-                    replies.append(error)
-            return replies
-        except BaseException:
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
+        def read() -> list[Any]:
+            try:
+                return self._checked(ticket.read())
+            except redis.RedisError as error:
+                raise self._mapped(error, doing) from None
+
+        return read
 
     @staticmethod
     def _checked(replies: list[Any]) -> list[Any]:
@@ -267,5 +289,6 @@ class RedisSessionStore:
     def _mapped(self, error: redis.RedisError, doing: str) -> StoreUnavailable:
         if isinstance(error, redis.exceptions.ReadOnlyError):
             # A demoted node behind a fixed address would keep this connection for ever.
+            self._line.reset()
             self._client.connection_pool.disconnect()
         return unavailable(error, doing)

@@ -250,7 +250,8 @@ class Engine:
     def warm_up(self) -> None:
         """Compile and touch everything now, so that no event waits for it: a whole batch, thrown away."""
         values = [
-            b'{"session_id":"w","type":"add_to_cart","ts":%d,"event_id":"e","visitor_id":"v","page":"p","price":1.5}' % t
+            b'{"session_id":"w","type":"add_to_cart","ts":%d,"event_id":"e","visitor_id":"v","page":"p","price":1.5}'
+            % t
             for t in (0, 60_000, 4_000_000)
         ]
         decoded = decode(Records(0, values, [0, 1, 2], [-1, -1, -1]))
@@ -348,9 +349,7 @@ class Engine:
                     result.outputs[where].append(output)
         return dict(zip(slots.tolist(), documents, strict=True))
 
-    def _reasons(
-        self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]
-    ) -> dict[int, list[str]]:
+    def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
         told = np.flatnonzero(decisions["changed"] & STAGE_CHANGED)
         reasons: dict[int, list[str]] = {}
         if told.size:
@@ -385,20 +384,37 @@ class Engine:
         gone = np.flatnonzero(touched & ~live)
         shown = np.flatnonzero((latest > closed) & live)
         dropped = np.flatnonzero((closed >= 0) & ~((latest > closed) & live))
+        armed = self._arm(states, put, batch)
         blobs = pack(states[put], memory[put])
-        due = deadlines(states[put], self.config).tolist()
         names = batch.sessions
         for shard, first, end in batch.spans:
             a, b = np.searchsorted(put, (first, end)).tolist()
             mine = [names[slot] for slot in put[a:b].tolist()]
             seen = _within(shown, first, end)
             write = ShardWrite(shard, "", None, None)
-            write.sessions, write.blobs, write.deadlines = mine, blobs[a:b], due[a:b]
+            write.sessions, write.blobs = mine, blobs[a:b]
+            again = _within(armed, first, end)
+            write.armed = [names[slot] for slot in again]
+            write.deadlines = states["armed"][again].tolist()
             write.decision_keys = [decision_key(names[slot]) for slot in seen]
             write.decisions = [documents[slot] for slot in seen]
             write.removed = [names[slot] for slot in _within(gone, first, end)]
             write.dropped_decisions = [decision_key(names[slot]) for slot in _within(dropped, first, end)]
             result.writes.append(write)
+
+    def _arm(self, states: NDArray[np.void], put: NDArray[np.int64], batch: Plan) -> NDArray[np.int64]:
+        """The slots whose entry in the idle index must move.
+
+        An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked
+        at, found busy, and armed anew. So an entry is written once a silence, not once an event.
+        """
+        due = deadlines(states[put], self.config)
+        stands = states["armed"][put]
+        fallen = np.zeros(states.size, np.bool_)
+        fallen[batch.events["slot"][batch.events["kind"] == TICK]] = True
+        again = put[(stands == 0) | (stands > due) | fallen[put]]
+        states["armed"][again] = due[np.searchsorted(put, again)]
+        return again
 
     def _ends(self, batch: Plan, result: Result, decided_at: int) -> None:
         states, memories = result.ended

@@ -18,12 +18,14 @@ safe. A crash anywhere repeats work, never loses it, and what is repeated is the
 import logging
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
-from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore import outbox
+from featurestore.errors import Backpressure, StoreUnavailable
+from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
 from worker import batch as core
@@ -49,8 +51,38 @@ BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 
 
-class Stopping(Exception):  # noqa: N818 - not an error
+class Stopping(Exception):
     """The worker is asked to stop while a step waits; nothing of the batch in hand was applied."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A batch in hand.
+
+    Attributes:
+        plan: its events and sessions.
+        parts: each partition with its decoded records.
+        partitions: the same partitions by number.
+        watch: its stopwatch.
+        load: reads the stored sessions asked for.
+        result: what it changed, once decided.
+        writes: what was sent, with the outputs of each.
+        answer: reads what became of them.
+    """
+
+    plan: Plan
+    parts: list[tuple[Partition, Decoded]]
+    partitions: dict[int, Partition]
+    watch: Watch
+    load: Callable[[], list[list[bytes | None]]] | None
+    result: Result | None = None
+    writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
+    answer: Callable[[], list[WriteResult]] | None = None
+
+    @property
+    def done(self) -> dict[int, int]:
+        """Partition → offset of its last record in this batch."""
+        return {partition.number: decoded.last for partition, decoded in self.parts}
 
 
 class Loop:
@@ -88,6 +120,8 @@ class Loop:
         self._clock = clock
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
+        self._ahead: Batch | None = None  # prepared; its sessions are being loaded
+        self._sent: Batch | None = None  # decided; its write is under way
         self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
         self._next_timer = 0.0
@@ -111,24 +145,33 @@ class Loop:
         try:
             while not self._stop:
                 self.step()
+            self._drain()
         except Stopping:
             log.info("stopped while waiting; what was in hand will be read again")
 
     def step(self) -> None:
-        """One turn: assignment, one batch, timers, fences, commit."""
+        """One turn: assignment, batches, timers, fences, commit."""
         self._beat()
         for hook in self.before_poll:
             hook()
-        polled = self._source.poll(self._size, IDLE_WAIT_S)  # 1
+        busy = self._ahead is not None or self._sent is not None
+        polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
         self._own.follow()
-        for number in polled.out_of_range:
-            self._own.out_of_range(number)
-        self._take_waiting()
-        if polled.records:
-            self._batch(polled)
+        if polled.out_of_range or self._own.waiting():
+            self._drain()
+            for number in polled.out_of_range:
+                self._own.out_of_range(number)
+            self._take_waiting()
+        batch = self._prepare(polled) if polled.records else None  # 2, 3
+        if self._ahead is not None:
+            self._complete(self._ahead)  # 4 to 7
+        self._ahead = batch
+        if batch is None or batch.plan.events.size < self._size // 2:
+            self._drain()  # nothing waits behind it: be quick
         self._note_ends(polled)
         now = self._clock.monotonic()
         if now >= self._next_timer:
+            self._drain()
             self._next_timer = now + TIMER_EVERY_S
             self._timers()
             self._verify()
@@ -147,7 +190,8 @@ class Loop:
 
     # -- a batch ---------------------------------------------------------------------------------
 
-    def _batch(self, polled: Polled) -> None:
+    def _prepare(self, polled: Polled) -> Batch | None:
+        """Decode and plan, and ask Redis for the sessions; the answer is read by `_complete`."""
         watch = self._observer.watch(self._clock)
         parts = []
         for records in polled.records:
@@ -155,33 +199,80 @@ class Loop:
             if partition is not None and self._own.current(partition):
                 decoded = core.decode(records)  # 2
                 self._dead_letters(decoded, polled, len(records.offsets))
+                partition.next_offset = decoded.last + 1
                 parts.append((partition, decoded))
         if not parts:
-            return
-        watch.lap("decode")
-        by_number = {partition.number: partition for partition, _ in parts}
+            return None
+        partitions = {partition.number: partition for partition, _ in parts}
         plan = core.plan(
             [decoded for _, decoded in parts],
             self._settings.buckets,
-            lambda shard: by_number[shard.partition].floor(shard),
+            lambda shard: partitions[shard.partition].floor(shard),
         )
-        for partition, decoded in parts:
-            partition.next_offset = decoded.last + 1
-        result = self._process(plan, watch)
+        watch.lap("decode")
+        load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
+        return Batch(plan, parts, partitions, watch, load)
+
+    def _complete(self, batch: Batch) -> None:
+        """Fold, score, decide, and send the write; its answer is read by `_settle`."""
+        result = None
+        loaded = self._load(batch)
+        watch = batch.watch
+        earlier = self._settle()
+        if batch.plan.events.size:
+            if earlier is not None:
+                loaded = _overlaid(batch.plan, loaded, earlier)
+            result = self._run(batch.plan, loaded, watch)
         self._flush()  # 8, of the batch before this one; and this one's dead letters
         watch.lap("flush")
-        done = {partition.number: decoded.last for partition, decoded in parts}
-        self._write(result, by_number, done)  # 7
-        watch.lap("write")
-        self._advance(plan, by_number)
-        self.progress = self._clock.monotonic()
-        self._observer.batch(plan, result, parts, self._clock.now_ms())
-        self._resize(watch.total())
+        batch.result = result
+        batch.writes = self._fenced(result, batch.partitions, batch.done)
+        if batch.writes:
+            writes = [write for write, _ in batch.writes]
+            ttl = self._engine.decision_ttl_ms
+            batch.answer = self._begun(lambda: self._store.begin_write(writes, ttl))  # 7
+        self._sent = batch
 
-    def _process(self, plan: Plan, watch: Watch) -> Result | None:
-        if not plan.events.size:
+    def _settle(self) -> Batch | None:
+        """Read what became of the write under way; the batch, if there was one."""
+        batch, self._sent = self._sent, None
+        if batch is None:
             return None
-        loaded = self._call("load", lambda: self._store.load(plan.requests()))  # 3
+        if batch.writes:
+            self._finish(batch.writes, self._answers(batch), batch.partitions)
+        self._applied_up_to(batch.partitions, batch.done)
+        batch.watch.lap("write")
+        self._advance(batch.plan, batch.partitions)
+        self.progress = self._clock.monotonic()
+        self._observer.batch(batch.plan, batch.result, batch.parts, self._clock.now_ms())
+        self._resize(batch.watch.total())
+        return batch
+
+    def _drain(self) -> None:
+        """Finish what is in hand, so that nothing is under way."""
+        if self._ahead is not None:
+            batch, self._ahead = self._ahead, None
+            self._complete(batch)
+        self._settle()
+
+    def _load(self, batch: Batch) -> list[list[bytes | None]]:
+        """The stored sessions; the answer under way first, a new question if that fails."""
+        if not batch.plan.events.size:
+            return []
+        begun = batch.load
+
+        def read() -> list[list[bytes | None]]:
+            nonlocal begun
+            if begun is not None:
+                answer, begun = begun, None
+                return answer()
+            return self._store.load(batch.plan.requests())
+
+        loaded = self._call("load", read)
+        batch.watch.lap("load")
+        return loaded
+
+    def _run(self, plan: Plan, loaded: list[list[bytes | None]], watch: Watch) -> Result:
         states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
         wanted = self._engine.visitors_wanted(plan, states)
         keys = self._engine.profile_keys(plan, wanted)
@@ -190,6 +281,13 @@ class Loop:
         result = self._engine.run(plan, states, memory, wanted, profiles, self._clock.now_ms())  # 4, 5, 6
         watch.lap("score")
         return result
+
+    def _begun(self, begin: Callable[[], Callable[[], T]]) -> Callable[[], T] | None:
+        """Send now, read later; None if it could not be sent, so that reading asks again."""
+        try:
+            return begin()
+        except StoreUnavailable:
+            return None
 
     def _dead_letters(self, decoded: Decoded, polled: Polled, n: int) -> None:
         topic_id = self._engine.namespace.topic_id
@@ -235,8 +333,10 @@ class Loop:
                 "this worker may write to them, and message.max.bytes"
             ) from None
 
-    def _write(self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]) -> None:
-        """Apply the batch, and move the applied offset of partitions whose records brought no event."""
+    def _fenced(
+        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]
+    ) -> list[tuple[ShardWrite, list[Output]]]:
+        """The writes of a batch with their fences, and a bare one for partitions whose records brought no event."""
         writes: list[tuple[ShardWrite, list[Output]]] = []
         if result is not None:
             writes += zip(result.writes, result.outputs, strict=True)
@@ -250,9 +350,9 @@ class Loop:
                 if produced:
                     write.outbox = outbox.encode(done.get(partition.number, outbox.NEVER_COMMITTED), produced)
                 mine.append((write, produced))
-        if not mine:
-            return
-        self._finish(mine, self._send([write for write, _ in mine]), partitions)
+        return mine
+
+    def _applied_up_to(self, partitions: dict[int, Partition], done: dict[int, int]) -> None:
         for number, offset in done.items():
             if self._own.current(partitions[number]):
                 partitions[number].done = offset
@@ -264,13 +364,23 @@ class Loop:
         write.expected = lease.applied
         write.applied = lease.applied if applied is None else applied
 
-    def _send(self, writes: Sequence[ShardWrite]) -> list[WriteResult]:
+    def _answers(self, batch: Batch) -> list[WriteResult]:
+        """What became of a batch's writes; the answer under way first."""
+        begun, batch.answer = batch.answer, None
+        return self._send([write for write, _ in batch.writes], begun)
+
+    def _send(
+        self, writes: Sequence[ShardWrite], begun: Callable[[], list[WriteResult]] | None = None
+    ) -> list[WriteResult]:
         """The script's answers; after an unknown outcome the same call again, and both answers mean applied once."""
         repeated = False
 
         def call() -> list[WriteResult]:
-            nonlocal repeated
+            nonlocal repeated, begun
             try:
+                if begun is not None:
+                    answer, begun = begun, None
+                    return answer()
                 return self._store.write(writes, self._engine.decision_ttl_ms)
             except StoreUnavailable:
                 repeated = True
@@ -332,12 +442,13 @@ class Loop:
         due = [entry for entry in due if entry[0].partition in partitions]
         if not due:
             return
-        watch = self._observer.watch(self._clock)
         plan = core.plan_ticks(due)
-        result = self._process(plan, watch)
-        if result is not None:
-            self._flush()
-            self._write(result, partitions, {})
+        loaded = self._call("load", lambda: self._store.load(plan.requests()))
+        result = self._run(plan, loaded, self._observer.watch(self._clock))
+        self._flush()
+        writes = self._fenced(result, partitions, {})
+        if writes:
+            self._finish(writes, self._send([write for write, _ in writes]), partitions)
             self._observer.timers(result)
 
     def _verify(self) -> None:
@@ -452,3 +563,15 @@ class Loop:
     def _beat(self) -> None:
         self.beat = self._clock.monotonic()
 
+
+def _overlaid(plan: Plan, loaded: list[list[bytes | None]], earlier: Batch) -> list[list[bytes | None]]:
+    """The loaded sessions as the batch before this one left them: they were asked for before it was written."""
+    newer: dict[Shard, dict[str, bytes | None]] = {}
+    for write, _ in earlier.writes:
+        newer[write.shard] = dict(zip(write.sessions, write.blobs, strict=True))
+        newer[write.shard].update(dict.fromkeys(write.removed))
+    fresh = []
+    for (shard, sessions), blobs in zip(plan.requests(), loaded, strict=True):
+        known = newer.get(shard)
+        fresh.append([known.get(s, blob) for s, blob in zip(sessions, blobs, strict=True)] if known else blobs)
+    return fresh

@@ -1,0 +1,82 @@
+"""A line to Redis: commands go out at once, answers are read later, in order, on one connection.
+
+Redis works on a batch's write while the worker decodes the next; a second command sent behind the write sees what it
+wrote. redis-py's pipeline waits for its answers, so this is built on its connections.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+
+class Ticket:
+    """Answers that are still under way."""
+
+    def __init__(self, line: "Line", commands: int) -> None:
+        self._line = line
+        self.commands = commands
+        self.answers: list[Any] | None = None
+        self.broken = False
+
+    def read(self) -> list[Any]:
+        """One answer a command, an error answer in its place; blocks up to the client's timeout.
+
+        Raises:
+            redis.RedisError: the connection broke, so what became of the commands is not known.
+        """
+        self._line.read_to(self)
+        if self.answers is None:
+            raise redis.ConnectionError("the connection broke before the answer")
+        return self.answers
+
+
+class Line:
+    """One connection of a client, used from one thread."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._pool = client.connection_pool
+        self._connection: Any = None
+        self._under_way: deque[Ticket] = deque()
+
+    def send(self, commands: Sequence[tuple[Any, ...]]) -> Ticket:
+        """Send and return; a connection that breaks is told by the ticket."""
+        ticket = Ticket(self, len(commands))
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._connection.send_packed_command(self._connection.pack_commands(commands))
+        except BaseException:
+            self.reset()
+            raise
+        self._under_way.append(ticket)
+        return ticket
+
+    def read_to(self, ticket: Ticket) -> None:
+        """Read answers up to this ticket's."""
+        while ticket.answers is None and not ticket.broken:
+            oldest = self._under_way[0]
+            try:
+                oldest.answers = [self._answer() for _ in range(oldest.commands)]
+            except BaseException:
+                oldest.answers = None
+                self.reset()
+                raise
+            self._under_way.popleft()
+
+    def reset(self) -> None:
+        """Drop the connection; every ticket under way is broken."""
+        for ticket in self._under_way:
+            ticket.broken = True
+        self._under_way.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except redis.ResponseError as error:
+            return error
