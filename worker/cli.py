@@ -13,6 +13,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
     "train": ("models.train_command", "from simulated or own events to a model bundle"),
     "simulate": ("models.simulator", "simulated shoppers as JSON lines"),
+    "shoppers": ("worker.commands.shoppers", "simulated shoppers that publish to Kafka, until stopped"),
     "calibrate": ("models.calibrate", "stage rules proposed from a shop's own events"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
     "check": ("worker.commands.check", "say what is wrong with a policy file, before a worker meets it"),

@@ -379,7 +379,7 @@ def render(report: Report, bound: float | None = None) -> str:
 
 def _population_lines(population: Population, control: str, bound: float | None) -> Iterator[str]:
     verdict = "ok" if population.srm_p >= SRM_P else "MISMATCH: do not trust the figures below"
-    yield f"  sample ratio: chi-square {population.srm_chi_square:.2f}, p {population.srm_p:.3f}: {verdict}"
+    yield f"  sample ratio: chi-square {population.srm_chi_square:.2f}, p {_p(population.srm_p)}: {verdict}"
     n, bought = population.counts[control]
     yield f"  {'arm':14} {'sessions':>9} {'bought':>7} {'rate':>7}  {'lift (95 %)':28} {'difference in points':26} p"
     yield f"  {control:14} {n:>9,} {bought:>7,} {_rate(bought, n):>7}"
@@ -389,9 +389,13 @@ def _population_lines(population: Population, control: str, bound: float | None)
         stop = "" if bound is None else f"  |z| {abs(c.z):.2f}, stop from {bound:.2f}"
         yield (
             f"  {c.arm:14} {c.sessions:>9,} {c.bought:>7,} {_rate(c.bought, c.sessions):>7}  {lift:28} {difference:26} "
-            f"{c.p:.3f}{stop}"
+            f"{_p(c.p)}{stop}"
         )
         yield f"  {'':14} order value per session {_percent(c.value_per_session, '', 1, 2)}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "<0.001"
 
 
 def _rate(hits: int, n: int) -> str:

@@ -63,9 +63,7 @@ class Observer:
         self.metrics.use_policy(policy.version, policy.hash, policy.action_names)
         self._kpis.use_policy(policy)
 
-    def batch(
-        self, plan: Plan, result: Result | None, parts: Sequence[tuple[Partition, Decoded]], now_ms: int
-    ) -> None:
+    def batch(self, plan: Plan, result: Result | None, parts: Sequence[tuple[Partition, Decoded]], now_ms: int) -> None:
         """Count a batch that has been written."""
         metrics = self.metrics
         bad = sum(len(decoded.bad) for _, decoded in parts)

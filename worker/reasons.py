@@ -29,7 +29,9 @@ _WORDS: Final[dict[str, Callable[[float], str]]] = {
     "session_duration": _seconds("{} in the shop so far"),
     "num_clicks": _count("click", "clicks"),
     "pages_viewed": _count("page viewed", "different pages viewed"),
-    "cart_additions": lambda v: "nothing added to the cart" if v < 1 else _count("item added", "items added")(v) + " to the cart",
+    "cart_additions": lambda v: (
+        "nothing added to the cart" if v < 1 else _count("item added", "items added")(v) + " to the cart"
+    ),
     "time_between_clicks": _seconds("{} between clicks on average"),
     "bounce_rate": lambda v: "no earlier visits known" if v != v else f"{v:.0%} of earlier visits left after one page",
     "engagement_score": lambda v: f"{v * 60:.1f} clicks a minute",

@@ -28,7 +28,9 @@ class Settings(BaseModel):
     )
     kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
     redis: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="Redis URL; rediss:// for TLS")
-    redis_timeout_s: _Seconds = Field(2.0, description="A Redis call that takes longer has an unknown outcome and is repeated")
+    redis_timeout_s: _Seconds = Field(
+        2.0, description="A Redis call that takes longer has an unknown outcome and is repeated"
+    )
     group: str = Field("clickstage", min_length=1, description="Consumer group; part of every key")
     env: str = Field("prod", pattern=r"^[A-Za-z0-9_.-]+$", description="Deployment; part of every key")
     group_protocol: Literal["classic", "consumer"] = Field(
@@ -67,7 +69,8 @@ class Settings(BaseModel):
     metrics_host: str = Field("0.0.0.0", description="Address of that port")  # noqa: S104 - Prometheus scrapes from another host
     log_format: Literal["console", "json"] = Field("console", description="Layout of log lines")
     id_key: SecretStr = Field(
-        SecretStr(""), description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent"
+        SecretStr(""),
+        description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent",
     )
     buckets: Annotated[int, Field(ge=1, le=256)] = Field(
         1, description="Buckets a partition, on Redis Cluster; fixed for the life of the keys"

@@ -148,9 +148,7 @@ def compare(expected: Mapping[Identity, dict[str, Any]], found: Iterable[bytes])
     return difference
 
 
-def _apply(
-    engine: Engine, expected: Expected, plan: Plan, epoch: str, applied: int | None, upto: int | None
-) -> None:
+def _apply(engine: Engine, expected: Expected, plan: Plan, epoch: str, applied: int | None, upto: int | None) -> None:
     store = expected.store
     blobs = [blob for part in store.load(plan.requests()) for blob in part]
     states, memory = engine.open(blobs, plan)

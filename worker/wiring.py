@@ -83,7 +83,9 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     Raises:
         SettingsError: Kafka cannot be reached, or there is no such topic.
     """
-    admin = AdminClient({**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka"))
+    admin = AdminClient(
+        {**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka")
+    )
     where = f"Kafka at {settings.kafka}"
     try:
         topics = admin.list_topics(timeout=8.0).topics
@@ -209,4 +211,3 @@ def _try(make: Callable[[], T], problems: list[Exception]) -> T | None:
     except (SettingsError, BundleError) as error:
         problems.append(error)
         return None
-

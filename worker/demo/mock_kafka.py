@@ -22,7 +22,9 @@ def _library() -> ctypes.CDLL:
     found = [path for folder in folders for path in sorted(folder.glob("librdkafka*")) if path.is_file()]
     name = str(found[0]) if found else ctypes.util.find_library("rdkafka")
     if name is None:
-        raise SettingsError("librdkafka was not found beside confluent-kafka; install the confluent-kafka wheel from PyPI")
+        raise SettingsError(
+            "librdkafka was not found beside confluent-kafka; install the confluent-kafka wheel from PyPI"
+        )
     return ctypes.CDLL(name)
 
 
