@@ -1,4 +1,4 @@
-"""Compiles every kernel that a worker runs, into NUMBA_CACHE_DIR; the image's build does it so that no container must."""
+"""Compiles every kernel that a worker runs into NUMBA_CACHE_DIR; the image build does it so that no container must."""
 
 import numpy as np
 from prometheus_client import CollectorRegistry

@@ -1,0 +1,109 @@
+"""``clickstage shoppers``: simulated shoppers that publish to Kafka at the pace of the wall clock, until stopped.
+
+For trying out a deployment: dashboards, alerts (``--drift`` and ``--mix`` set them off), scaling.
+"""
+
+import argparse
+import logging
+import signal
+from collections.abc import Sequence
+from threading import Event
+from types import FrameType
+from typing import Final
+
+from confluent_kafka import KafkaException, Producer
+
+from featurestore.errors import SettingsError
+from models.simulator import SimConfig, SimEvent, live
+from worker import logs
+from worker.commands.options import add_settings, settings_from
+from worker.errors import ExitCode
+from worker.outputs import PARTITIONER
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S: Final = 10.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Publish until SIGTERM or SIGINT, or for so many sessions."""
+    parser = argparse.ArgumentParser(prog="clickstage shoppers", description=__doc__)
+    parser.add_argument("--shoppers", type=int, default=200, metavar="N", help="sessions at a time, on average (200)")
+    parser.add_argument("--sessions", type=int, default=100_000_000, metavar="N", help="stop after so many")
+    parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
+    parser.add_argument("--drift", action="append", default=[], metavar="FEATURE=X", help="shift one feature")
+    parser.add_argument("--mix", action="append", default=[], metavar="PERSONA=X", help="multiply a persona's share")
+    add_settings(parser, only=("kafka", "kafka_config", "kafka_password", "topic", "log_format"))
+    args = parser.parse_args(argv)
+    settings = settings_from(args)
+    logs.configure(settings.log_format)
+    config = SimConfig.checked(
+        sessions=args.sessions, seed=args.seed, drift=_factors(args.drift), mix=_factors(args.mix)
+    )
+    stop = Event()
+
+    def stopped(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, stopped)
+    signal.signal(signal.SIGINT, stopped)
+    publish(settings, config, max(1, args.shoppers), stop)
+    return ExitCode.OK
+
+
+def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event) -> int:
+    """Publish until ``stop`` or the simulation's end; the number of events sent. Blocks while Kafka is away.
+
+    Raises:
+        SettingsError: Kafka cannot be reached at start, or has no such topic.
+    """
+    producer = Producer(
+        {
+            **settings.kafka_client(),
+            "partitioner": PARTITIONER,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "allow.auto.create.topics": False,
+        },
+        logger=logging.getLogger("worker.kafka"),
+    )
+    try:
+        missing = producer.list_topics(settings.topic, timeout=10.0).topics[settings.topic].error
+    except KafkaException as error:
+        raise SettingsError(
+            f"Kafka at {settings.kafka} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA"
+        ) from None
+    if missing is not None:
+        raise SettingsError(f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (README, 'Topics')")
+    log.info("shoppers are coming", extra={"shoppers": shoppers})
+    sent = 0
+    for batch in live(config, shoppers=shoppers, sleep=lambda seconds: _wait(stop, seconds)):
+        for event in batch:
+            _send(producer, settings.topic, event, stop)
+        sent += len(batch)
+        producer.poll(0)
+        if stop.is_set():
+            break
+    producer.flush(_FLUSH_S)
+    log.info("the shop is closed", extra={"events": sent})
+    return sent
+
+
+def _send(producer: Producer, topic: str, event: SimEvent, stop: Event) -> None:
+    key, value, _ = event
+    while not stop.is_set():
+        try:
+            producer.produce(topic, value, key)
+        except BufferError:  # Kafka is slower than the shoppers, or away
+            producer.poll(0.1)
+        else:
+            return
+
+
+def _factors(pairs: Sequence[str]) -> dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in pairs)
+
+
+def _wait(stop: Event, seconds: float) -> None:
+    stop.wait(seconds)
