@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bundle", help="another bundle than the shipped one")
     options = parser.parse_args(argv)
     given = {"batch-max": options.batch_max, "latency-target-ms": options.latency_target_ms, "bundle": options.bundle}
-    flags = {name: value for name, value in given.items() if value is not None}
+    flags = {"timers": "event", **{name: value for name, value in given.items() if value is not None}}
     spy = shutil.which("py-spy", path=f"{os.environ.get('PATH', '')}:{REPOSITORY / '.cache/tools/bin'}")
     with Stack() as stack:
         topics = stack.filled("shoppers", shoppers(options.events), PARTITIONS)

@@ -222,7 +222,7 @@ class WorkerProcess:
 
 
 def produce(bootstrap: str, topic: str, events: Iterable[SimEvent]) -> None:
-    """Put events in a topic the way a web tier does (murmur2, lz4), each at its own time; block until they are there."""
+    """Put events in a topic as a web tier does (murmur2, lz4), each at its own time; block until they are there."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,

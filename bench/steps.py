@@ -17,7 +17,7 @@ from bench.stack import ENV, Stack
 from bench.workload import batches, shoppers
 from featurestore.codec import pack, unpack
 from featurestore.keys import Namespace, Shard
-from featurestore.session import SILENCE, fold
+from featurestore.session import fold
 from featurestore.sessions import RedisSessionStore, connect
 from featurestore.visitors import unpack as unpack_profiles
 from worker.batch import Engine, Plan, Records, Result, decode, plan

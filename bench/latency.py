@@ -1,0 +1,185 @@
+"""From the moment at which an event is due to the moment at which its decision can be read in Redis.
+
+The load is open: `bench.offer` sends on a fixed schedule and never waits for an answer, and an event's time begins
+when it is due, not when it could be sent; a stall is thus felt by every event that falls into it. The end is seen from
+outside: one script writes a decision and the partition's applied offset together, so a poller of the applied offsets
+knows of every event when its decision became readable, late by at most the gap between two polls (given as
+``poll_gap_ms``, and part of the figure).
+"""
+
+import subprocess
+import sys
+import time
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.context import Context, Samples
+from bench.processes import usage
+from bench.saturate import EVENTS, PARTITIONS, drain
+from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
+from bench.workload import shoppers
+
+RATES: Final = (1_000, 5_000, 20_000)
+WARM_S: Final = 5.0
+WINDOW_S: Final = 10.0
+PERCENTILES: Final = (50.0, 99.0, 99.9)
+POLL_S: Final = 0.0005
+SHARE: Final = 0.8
+OVERLOAD: Final = 1.3
+
+
+class Seen(NamedTuple):
+    """What one offering showed.
+
+    Attributes:
+        due: seconds since the start at which each event was due, shape (n,).
+        latency: seconds, shape (n,); infinite for what was not applied in time.
+        applied_per_s: in the second half of the offering.
+        gap_ms: between two polls, 99th percentile.
+        late_ms: of the producer, 99th percentile and highest.
+        worker_cpu: cores that the worker used.
+    """
+
+    due: NDArray[np.float64]
+    latency: NDArray[np.float64]
+    applied_per_s: float
+    gap_ms: float
+    late_ms: tuple[float, float]
+    worker_cpu: float
+
+
+class Poller:
+    """Reads the applied offsets of all partitions in one round trip of prepared bytes."""
+
+    def __init__(self, stack: Stack, worker: WorkerProcess) -> None:
+        self._connection: Any = stack.redis.client().connection_pool.get_connection()
+        metas = [worker.namespace.meta(shard) for shard in worker.shards]
+        self._request = self._connection.pack_commands([("HGET", meta, "applied") for meta in metas])
+        self._count = len(metas)
+
+    def read(self) -> list[int]:
+        """Offsets, -1 for none."""
+        self._connection.send_packed_command(self._request)
+        replies = [self._connection.read_response() for _ in range(self._count)]
+        return [-1 if reply is None else int(reply) for reply in replies]
+
+
+def offered(stack: Stack, rate: float, seconds: float, patience_s: float = 20.0) -> Seen:
+    """Offer ``rate`` events a second to one idle worker on fresh topics."""
+    topics = stack.topics(PARTITIONS)
+    stack.flush()
+    with WorkerProcess(stack, topics, stack.group()) as worker:
+        producer, schedule = _producer(stack, topics, rate, seconds)
+        worker.wait_ready()
+        poller = Poller(stack, worker)
+        times, offsets = [], []
+        begin = time.time() + 0.5
+        assert producer.stdin is not None
+        producer.stdin.write(f"{begin!r}\n")
+        producer.stdin.flush()
+        before = usage(worker.pid).cpu_s
+        partitions = np.load(schedule)
+        goal = [int(n) - 1 for n in np.bincount(partitions, minlength=PARTITIONS)]
+        last = [-2]
+        gaps = []
+        previous = time.time()
+        while (now := time.time()) < begin + seconds + patience_s:
+            applied = poller.read()
+            seen = time.time()
+            gaps.append(seen - previous)
+            previous = seen
+            if applied != last:
+                times.append(seen)
+                offsets.append(applied)
+                last = applied
+            if applied == goal:
+                break
+            time.sleep(POLL_S)
+        spent = usage(worker.pid).cpu_s - before
+        worker.check()
+        output, _ = producer.communicate()
+        late = tuple(float(part) for part in output.split()[-2:])
+    due, latency = latencies(partitions, rate, np.array(times) - begin, np.array(offsets))
+    done = latency + due
+    half = (done > seconds / 2) & (done <= seconds)
+    return Seen(
+        due,
+        latency,
+        float(half.sum() / (seconds / 2)),
+        float(np.percentile(gaps, 99) * 1000),
+        (late[0], late[1]),
+        spent / (now - begin),
+    )
+
+
+def latencies(
+    partitions: NDArray[np.int32], rate: float, times: NDArray[np.float64], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When each event was due, and how long it took.
+
+    Args:
+        partitions: of each event, shape (n,); its offset is how many went there before it.
+        rate: events a second; event k is due at k / rate.
+        times: of the polls, seconds since the first event was due, shape (m,).
+        offsets: applied at each poll, shape (m, partitions).
+    """
+    due = np.arange(partitions.size) / rate
+    latency = np.full(partitions.size, np.inf)
+    for number in range(offsets.shape[1]):
+        mine = np.flatnonzero(partitions == number)
+        first = np.searchsorted(offsets[:, number], np.arange(mine.size), side="left")
+        found = first < times.size
+        latency[mine[found]] = times[first[found]] - due[mine[found]]
+    return due, latency
+
+
+def latency(context: Context) -> Samples:
+    """``latency``: at the fixed rates, and at 80 % of what this machine sustains with the producer beside it."""
+    samples: Samples = {}
+    for rate in RATES:
+        _at(context, str(rate), rate, samples)
+    drained = context.median("e2e", "events_per_s")
+    if drained is None:
+        events = context.size(EVENTS)
+        figures, _ = drain(
+            context.stack, context.stack.filled("shoppers", shoppers(events), PARTITIONS), events
+        )
+        drained = figures["events_per_s"]
+    seconds = WARM_S + WINDOW_S
+    saturation = offered(context.stack, OVERLOAD * drained, seconds, patience_s=0).applied_per_s
+    samples["saturation_with_producer.events_per_s"] = [saturation]
+    _at(context, "sat80", SHARE * saturation, samples)
+    return samples
+
+
+def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
+    seen = offered(context.stack, rate, WARM_S + context.runs * WINDOW_S)
+    for run in range(context.runs):
+        first = WARM_S + run * WINDOW_S
+        window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
+        for percentile in PERCENTILES:
+            key = f"{name}.p{percentile:g}_ms".replace("99.9", "99_9")
+            samples.setdefault(key, []).append(float(np.percentile(window, percentile, method="higher") * 1000))
+    samples[f"{name}.offered_per_s"] = [rate]
+    samples[f"{name}.worker_cores"] = [seen.worker_cpu]
+    samples[f"{name}.poll_gap_p99"] = [seen.gap_ms]
+    samples[f"{name}.producer_late_p99"] = [seen.late_ms[0]]
+    samples[f"{name}.producer_late_most"] = [seen.late_ms[1]]
+
+
+def _producer(stack: Stack, topics: Topics, rate: float, seconds: float) -> tuple["subprocess.Popen[str]", str]:
+    schedule = str(stack.directory / f"{topics.clicks}.npy")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.offer", stack.kafka.bootstrap, topics.clicks, str(topics.partitions)]
+        + [str(rate), str(seconds), schedule],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    if process.stdout.readline().strip() != "ready":
+        raise RuntimeError("the producer stopped")
+    return process, schedule
