@@ -22,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
 from featurestore.errors import SettingsError
 from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
@@ -57,6 +58,10 @@ class Shoppers:
     numeric: NDArray[np.float64]
     categorical: NDArray[np.float64]
     bought: NDArray[np.bool_]
+
+    def every(self, step: int) -> "Shoppers":
+        """Every ``step``-th session."""
+        return Shoppers(self.numeric[::step], self.categorical[::step], self.bought[::step])
 
 
 def find_shoppers(data: Path | None) -> Path | None:
@@ -165,8 +170,9 @@ def _predict(
     held: NDArray[np.int64],
     seed: int,
 ) -> NDArray[np.float64]:
-    model = new_classifier(name, seed, X.shape[1] - len(CATEGORICAL)).fit(X[fit], bought[fit])
-    probability: NDArray[np.float64] = model.predict_proba(X[held])[:, 1]
+    with threadpool_limits(limits=1):  # the folds run side by side already; more threads would wait for each other
+        model = new_classifier(name, seed, X.shape[1] - len(CATEGORICAL)).fit(X[fit], bought[fit])
+        probability: NDArray[np.float64] = model.predict_proba(X[held])[:, 1]
     return probability
 
 

@@ -1,11 +1,16 @@
 """How every figure looks: fonts, colours, size; and from a matplotlib figure to SVG text, the same bytes each time."""
 
+import functools
 import io
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from html import escape
+from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 INK: Final = "#1d2530"
 SOFT: Final = "#7a8594"
@@ -26,7 +31,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.labelcolor": SOFT,
     "axes.edgecolor": LINE,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,21 +53,33 @@ _STYLE: Final[dict[Any, Any]] = {
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8.6, 3.4), **grid: Any) -> tuple[Figure, Any]:
     """An empty figure and its axes, without matplotlib's global state."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, **grid)
-    return figure, axes
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, **grid)
 
 
-def to_svg(figure: Figure, name: str, words: str) -> str:
-    """SVG element whose ids are unique to ``name``; ``words`` tell what it shows to who cannot see it."""
+def picture(words: str) -> Callable[[Callable[P, Figure]], Callable[P, str]]:
+    """Draw in our style and return an SVG element instead of a figure; ``words`` tell what it shows.
+
+    Its ids begin with the function's name, so that pictures can stand in one page.
+    """
+
+    def decorate(draw: Callable[P, Figure]) -> Callable[P, str]:
+        @functools.wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+            with mpl.rc_context(_STYLE | {"svg.hashsalt": draw.__name__}):
+                return _to_svg(draw(*args, **kwargs), draw.__name__, words)
+
+        return drawn
+
+    return decorate
+
+
+def _to_svg(figure: Figure, name: str, words: str) -> str:
     out = io.StringIO()
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "inherit", svg)  # the page's font; DejaVu is wider, so all still fits
     svg = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    label = words.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)

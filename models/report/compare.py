@@ -51,9 +51,14 @@ def fraction(value: float | None, digits: int = 3) -> str:
     return shown[1:] if shown.startswith("0.") else shown
 
 
+def signed(points: float) -> str:
+    """Points with their sign."""
+    return f"{points:+.1f}".replace("-", MINUS)
+
+
 def deviation(figure: Figure) -> Markup:
     """The deviation, marked where it needs an explanation."""
-    return badge(f"{figure.points:+.1f}".replace("-", MINUS), "far" if figure.deviates else "near")
+    return badge(signed(figure.points), "far" if figure.deviates else "near")
 
 
 def comparison(figures: Iterable[Figure], caption: str = "", name: str = "") -> Markup:
@@ -67,17 +72,28 @@ def comparison(figures: Iterable[Figure], caption: str = "", name: str = "") -> 
     return Markup(shown + reasons(rows))
 
 
+def matrix(head: Iterable[str], lines: Iterable[tuple[str, list[Figure]]], caption: str = "") -> Markup:
+    """Several figures a line, each as ours, P's and the deviation; the reasons below."""
+    shown = list(lines)
+    rows = [(name, *(_cell(row) for row in figures)) for name, figures in shown]
+    return Markup(table(tuple(head), rows, caption) + reasons(row for _, figures in shown for row in figures))
+
+
 def reasons(figures: Iterable[Figure]) -> Markup:
     """Each reason once, with the figures it explains; empty if nothing deviates."""
     labels: dict[str, list[str]] = {}
     for row in figures:
         if row.deviates:
-            labels.setdefault(row.why, []).append(f"{row.label} {row.points:+.1f}".replace("-", MINUS))
+            labels.setdefault(row.why, []).append(f"{row.label} {signed(row.points)}")
     if not labels:
         return Markup('<p class="fine">No deviation beyond two points.</p>')
     return bullets(
         (Markup(f"<b>{text('; '.join(names))}.</b> {text(why)}") for why, names in labels.items()), kind="why"
     )
+
+
+def _cell(row: Figure) -> Markup:
+    return Markup(f"{_show(row, row.ours)}<small>P {_show(row, row.published)}</small>{deviation(row)}")
 
 
 def _show(row: Figure, value: float) -> str:

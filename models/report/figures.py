@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from featurestore.features import FEATURES
 from featurestore.stages import STAGES
-from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, to_svg
+from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
 from models.study import published as p
 
 NAMES = {
@@ -17,7 +18,8 @@ NAMES = {
 }
 
 
-def shares(ours: dict[str, float]) -> str:
+@picture("Class shares, ours beside the published ones")
+def shares(ours: dict[str, float]) -> Figure:
     """Class shares beside P's, as bars."""
     figure, axes = panels(size=(8.6, 2.6))
     place = np.arange(len(STAGES))
@@ -32,10 +34,11 @@ def shares(ours: dict[str, float]) -> str:
     axes.invert_yaxis()
     axes.set_xlabel("share of sessions, %")
     axes.grid(visible=False, axis="y")
-    return to_svg(figure, "shares", "Class shares, ours beside the published ones")
+    return figure
 
 
-def accuracies(classifiers: dict[str, Any], majority: float) -> str:
+@picture("Accuracy of four classifiers, test and cross-validated, ours and P's")
+def accuracies(classifiers: dict[str, Any], majority: float) -> Figure:
     """Test accuracy and cross-validation of the four classifiers and P's."""
     figure, axes = panels(size=(8.6, 2.7))
     for y, name in enumerate(NAMES):
@@ -61,10 +64,11 @@ def accuracies(classifiers: dict[str, Any], majority: float) -> str:
     ):
         axes.plot([], [], marker, color=colour, mfc=colour if colour == OURS else "white", ms=5, label=label)
     axes.legend(loc="lower left", bbox_to_anchor=(0.08, 0.0))
-    return to_svg(figure, "accuracies", "Accuracy of four classifiers, test and cross-validated, ours and P's")
+    return figure
 
 
-def confusions(linear: list[list[int]], forest: list[list[int]]) -> str:
+@picture("Confusion matrices of the linear model and the forest, and P's forest")
+def confusions(linear: list[list[int]], forest: list[list[int]]) -> Figure:
     """Three heat maps: our linear model, our forest, P's forest."""
     figure, axes = panels(1, 3, size=(10.2, 3.7), sharey=True)
     tables = (linear, forest, p.FOREST_CONFUSION)
@@ -86,10 +90,11 @@ def confusions(linear: list[list[int]], forest: list[list[int]]) -> str:
         for spine in axis.spines.values():
             spine.set_visible(False)
     axes[0].set_ylabel("actual (recorded label)")
-    return to_svg(figure, "confusions", "Confusion matrices of the linear model and the forest, and P's forest")
+    return figure
 
 
-def rocs(linear: dict[str, list[float]], forest: dict[str, list[float]], auc: dict[str, dict[str, float]]) -> str:
+@picture("ROC curves of the forest and the linear model for each stage")
+def rocs(linear: dict[str, list[float]], forest: dict[str, list[float]], auc: dict[str, dict[str, float]]) -> Figure:
     """ROC curves, one stage against the rest."""
     figure, axes = panels(1, 2, size=(9.2, 3.9), sharey=True)
     parts = (("random_forest", forest), ("logistic_regression", linear))
@@ -104,10 +109,11 @@ def rocs(linear: dict[str, list[float]], forest: dict[str, list[float]], auc: di
         axis.set_xlim(-0.01, 1.01)
         axis.set_ylim(-0.01, 1.01)
     axes[0].set_ylabel("true-positive rate")
-    return to_svg(figure, "roc", "ROC curves of the forest and the linear model for each stage")
+    return figure
 
 
-def importances(values: dict[str, Any]) -> str:
+@picture("Gini and permutation importance of the nine features")
+def importances(values: dict[str, Any]) -> Figure:
     """Gini importance beside P's, and permutation importance."""
     figure, axes = panels(1, 2, size=(9.2, 3.6), sharey=True)
     order = sorted(FEATURES, key=lambda name: values[name]["gini"])
@@ -128,10 +134,11 @@ def importances(values: dict[str, Any]) -> str:
     axes[0].set_yticks(place, order)
     for axis in axes:
         axis.grid(visible=False, axis="y")
-    return to_svg(figure, "importances", "Gini and permutation importance of the nine features")
+    return figure
 
 
-def correlations(table: list[list[float]]) -> str:
+@picture("Pearson correlations of the nine features")
+def correlations(table: list[list[float]]) -> Figure:
     """Heat map of the feature correlations."""
     figure, axes = panels(size=(7.2, 4.9))
     values = np.array(table)
@@ -145,10 +152,11 @@ def correlations(table: list[list[float]]) -> str:
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return to_svg(figure, "correlations", "Pearson correlations of the nine features")
+    return figure
 
 
-def learning(curve: list[dict[str, Any]]) -> str:
+@picture("Learning curve of the forest")
+def learning(curve: list[dict[str, Any]]) -> Figure:
     """Cross-validated accuracy of the forest by number of training sessions."""
     figure, axes = panels(size=(8.6, 3.0))
     x = [row["sessions"] for row in curve]
@@ -164,10 +172,11 @@ def learning(curve: list[dict[str, Any]]) -> str:
     axes.set_xlabel("training sessions")
     axes.set_ylabel("accuracy, %")
     axes.legend(loc="lower right")
-    return to_svg(figure, "learning", "Learning curve of the forest")
+    return figure
 
 
-def trees(search: dict[str, Any]) -> str:
+@picture("Accuracy of the forest by number of trees and depth")
+def trees(search: dict[str, Any]) -> Figure:
     """Cross-validated accuracy by number of trees, one line a depth."""
     figure, axes = panels(size=(8.6, 3.0))
     counts = search["trees"]
@@ -188,10 +197,11 @@ def trees(search: dict[str, Any]) -> str:
     axes.set_xlabel("trees")
     axes.set_ylabel("5-fold accuracy, %")
     axes.legend(loc="lower right", ncols=3)
-    return to_svg(figure, "trees", "Accuracy of the forest by number of trees and depth")
+    return figure
 
 
-def noise(sweep: dict[str, Any]) -> str:
+@picture("Accuracy of the forest by label noise")
+def noise(sweep: dict[str, Any]) -> Figure:
     """Accuracy of the forest by label noise: noisy and clean test labels, the ceiling, P."""
     figure, axes = panels(size=(8.6, 3.4))
     x = [int(rate) for rate in sweep]
@@ -220,10 +230,11 @@ def noise(sweep: dict[str, Any]) -> str:
     axes.set_ylabel("accuracy, %")
     axes.set_xticks(x)
     axes.legend(loc="lower left")
-    return to_svg(figure, "noise", "Accuracy of the forest by label noise")
+    return figure
 
 
-def mistakes(groups: dict[str, dict[str, Any]], names: tuple[str, ...]) -> str:
+@picture("The forest's mistakes in four groups")
+def mistakes(groups: dict[str, dict[str, Any]], names: tuple[str, ...]) -> Figure:
     """Shares of the error groups: P, our test set, our held-out folds."""
     figure, axes = panels(size=(8.6, 2.1))
     colours = (SECOND, OURS, STAGE_COLOURS["Evaluator"], STAGE_COLOURS["Drop-Off Risk"])
@@ -242,10 +253,11 @@ def mistakes(groups: dict[str, dict[str, Any]], names: tuple[str, ...]) -> str:
     axes.set_xlabel("share of the mistakes, %")
     axes.grid(visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    return to_svg(figure, "mistakes", "The forest's mistakes in four groups")
+    return figure
 
 
-def latency(values: dict[str, dict[str, float]]) -> str:
+@picture("Mean and 99th percentile of one prediction: P, scikit-learn, Clickstage")
+def latency(values: dict[str, dict[str, float]]) -> Figure:
     """Mean and p99 of a single prediction on a logarithmic scale."""
     figure, axes = panels(size=(8.6, 3.0))
     for y, (name, title) in enumerate(NAMES.items()):
@@ -271,4 +283,4 @@ def latency(values: dict[str, dict[str, float]]) -> str:
     axes.minorticks_off()
     axes.grid(visible=False, axis="y")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return to_svg(figure, "latency", "Mean and 99th percentile of one prediction: P, scikit-learn, Clickstage")
+    return figure

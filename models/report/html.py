@@ -1,6 +1,6 @@
 """Small pieces of HTML as text. Whatever comes from data goes through `escape`; `Markup` is already HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 DASH = "\N{EN DASH}"
@@ -28,14 +28,17 @@ def bullets(items: Iterable[object], kind: str = "") -> Markup:
     return Markup(f"<ul{attribute}>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>")
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str = "") -> Markup:
-    """The first column holds names, all others figures."""
+def table(
+    head: Sequence[object], rows: Iterable[Sequence[object]], caption: str = "", words: Container[int] = ()
+) -> Markup:
+    """The first column holds names, the columns ``words`` text that may wrap, all others figures."""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    top = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{text(row[0])}</th>{"".join(f"<td>{text(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
+    kinds = [' class="words"' if column in words else "" for column in range(len(head))]
+    top = "".join(f'<th scope="col"{kind}>{text(cell)}</th>' for kind, cell in zip(kinds, head, strict=True))
+    body = ""
+    for name, *cells in rows:
+        line = "".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds[1:], cells, strict=True))
+        body += f'<tr><th scope="row">{text(name)}</th>{line}</tr>'
     return Markup(f'<div class="wide"><table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
 
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from featurestore.features import FEATURES
 from featurestore.stages import STAGES
-from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, to_svg
+from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
 from models.report.figures import NAMES
 from models.report.html import DASH
 
@@ -15,7 +16,8 @@ PUBLISHED_WAY = STAGE_COLOURS["Drop-Off Risk"]
 _BEESWARM_BINS = 60
 
 
-def positions(served: list[dict[str, Any]], published: list[dict[str, Any]]) -> str:
+@picture("Accuracy and macro-F1 by position in the session")
+def positions(served: list[dict[str, Any]], published: list[dict[str, Any]]) -> Figure:
     """Accuracy and macro-F1 by position in the session: the served model and one trained the published way."""
     figure, axes = panels(1, 2, size=(9.2, 3.3), sharey=True)
     ticks = _bands(served)
@@ -31,10 +33,11 @@ def positions(served: list[dict[str, Any]], published: list[dict[str, Any]]) -> 
         axis.set_xlabel("position in the session")
     axes[0].set_ylabel("%")
     axes[1].legend(loc="lower right")
-    return to_svg(figure, "positions", "Accuracy and macro-F1 by position in the session")
+    return figure
 
 
-def reliability(served: list[dict[str, Any]], published: list[dict[str, Any]]) -> str:
+@picture("Reliability curve and the distribution of confidence")
+def reliability(served: list[dict[str, Any]], published: list[dict[str, Any]]) -> Figure:
     """Accuracy by confidence, and how many rows have it."""
     figure, axes = panels(1, 2, size=(9.2, 3.3), width_ratios=(1.1, 1))
     axes[0].plot([0, 1], [0, 1], color=SOFT, lw=1, ls=":")
@@ -54,10 +57,11 @@ def reliability(served: list[dict[str, Any]], published: list[dict[str, Any]]) -
     axes[1].set_title("Rows by confidence, %")
     axes[1].set_xlabel("confidence")
     axes[1].set_xlim(0.2, 1.02)
-    return to_svg(figure, "reliability", "Reliability curve and the distribution of confidence")
+    return figure
 
 
-def shoppers(results: dict[str, Any]) -> str:
+@picture("ROC-AUC and PR-AUC on the shoppers' real labels")
+def shoppers(results: dict[str, Any]) -> Figure:
     """ROC-AUC and PR-AUC with and without PageValues."""
     figure, axes = panels(1, 2, size=(9.2, 2.7), sharey=True)
     place = np.arange(len(NAMES))
@@ -77,10 +81,11 @@ def shoppers(results: dict[str, Any]) -> str:
     axes[0].set_yticks(place, list(NAMES.values()))
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return to_svg(figure, "shoppers", "ROC-AUC and PR-AUC on the shoppers' real labels")
+    return figure
 
 
-def explanations(X: NDArray[np.float64], contributions: NDArray[np.float64], seed: int) -> str:
+@picture("What each feature adds to the probability of each stage")
+def explanations(X: NDArray[np.float64], contributions: NDArray[np.float64], seed: int) -> Figure:
     """SHAP-style summary: each dot a session, across what a feature adds to a stage's probability.
 
     ``X`` (n, 9) raw; ``contributions`` (4, n, 9), one block a stage.
@@ -114,7 +119,7 @@ def explanations(X: NDArray[np.float64], contributions: NDArray[np.float64], see
     bar = figure.colorbar(dots, ax=axes, shrink=0.5, aspect=30, ticks=[0, 1])
     bar.ax.set_yticklabels(["low value", "high value"])
     bar.outline.set_edgecolor(LINE)
-    return to_svg(figure, "explanations", "What each feature adds to the probability of each stage")
+    return figure
 
 
 def _spread(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

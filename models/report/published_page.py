@@ -5,7 +5,7 @@ from typing import Any
 from featurestore.features import FEATURES
 from featurestore.stages import STAGES
 from models.report import why
-from models.report.compare import Figure, comparison, deviation, fraction, percent, reasons
+from models.report.compare import Figure, comparison, deviation, fraction, matrix, percent, reasons
 from models.report.figures import NAMES
 from models.report.html import Markup, bullets, figure, heading, paragraph, section, table
 from models.study import published as p
@@ -51,7 +51,7 @@ def protocol(report: Report, pictures: Pictures) -> Markup:
                 "Why somebody came is not what the session becomes. The rules decide, so every profile has habits "
                 "that end in another stage."
             ),
-            table(("profile", "habit", "share of the profile"), habits),
+            table(("profile", "habit", "share of the profile"), habits, words={1}),
         ],
     )
 
@@ -60,29 +60,28 @@ def classifiers(report: Report, pictures: Pictures) -> Markup:
     detail = report["detail"]
     forest = why.forest(report)
     reason = {"logistic_regression": why.LINEAR, "decision_tree": why.TREE}
-    tables = []
-    for title, key, column, scale in (
-        ("Test accuracy", "accuracy", 0, 100),
-        ("5-fold accuracy", "cv_mean", 4, 100),
-        ("Macro precision", "precision", 1, 1),
-        ("Macro recall", "recall", 2, 1),
-        ("Macro F1", "f1", 3, 1),
-    ):
-        rows = [
-            Figure(
-                NAMES[name],
-                detail["classifiers"][name][key],
-                p.MODELS[name][column] / scale,
-                reason.get(name, forest),
-                percent=scale == 100,
-            )
-            for name in NAMES
-        ]
-        if key in {"accuracy", "f1"}:
-            ours = detail["majority"][key]
-            theirs = p.MAJORITY[0] / 100 if key == "accuracy" else p.MAJORITY[1]
-            rows.append(Figure("majority class", ours, theirs, why.MAJORITY, percent=key == "accuracy"))
-        tables.append(comparison(rows, title, "classifier"))
+    keys = (("accuracy", 0, 100), ("precision", 1, 1), ("recall", 2, 1), ("f1", 3, 1), ("cv_mean", 4, 100))
+    names = ("test accuracy", "macro precision", "macro recall", "macro F1", "5-fold accuracy")
+    lines = [
+        (
+            title,
+            [
+                Figure(
+                    f"{title}, {shown}",
+                    detail["classifiers"][name][key],
+                    p.MODELS[name][column] / scale,
+                    reason.get(name, forest),
+                    percent=scale == 100,
+                )
+                for (key, column, scale), shown in zip(keys, names, strict=True)
+            ],
+        )
+        for name, title in NAMES.items()
+    ]
+    baseline = [
+        Figure("test accuracy", detail["majority"]["accuracy"], p.MAJORITY[0] / 100, why.MAJORITY),
+        Figure("macro F1", detail["majority"]["f1"], p.MAJORITY[1], why.MAJORITY, percent=False),
+    ]
     spread = table(
         ("classifier", "ours: mean ± sd", "P: mean ± sd", "ours, test, clean labels"),
         [
@@ -101,18 +100,25 @@ def classifiers(report: Report, pictures: Pictures) -> Markup:
         "Four classifiers and a baseline",
         [
             figure(pictures["accuracies"], "Filled: ours. Hollow: P. Bars are one standard deviation over five folds."),
+            matrix(("classifier", *names), lines),
+            comparison(baseline, f"The baseline that always says {detail['majority']['stage']}", "majority class"),
             spread,
-            *tables,
         ],
     )
 
 
 def per_stage(report: Report, pictures: Pictures) -> Markup:
     record = report["detail"]["classifiers"]["random_forest"]["by_stage"]
-    rows = [
-        Figure(f"{stage}, {key}", record[stage][key], p.FOREST_CLASSES[stage][column], why.stage(report), percent=False)
+    names = {"precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC"}
+    lines = [
+        (
+            stage,
+            [
+                Figure(f"{stage}, {shown}", record[stage][key], theirs, why.stage(report), percent=False)
+                for (key, shown), theirs in zip(names.items(), p.FOREST_CLASSES[stage], strict=True)
+            ],
+        )
         for stage in STAGES
-        for column, key in enumerate(("precision", "recall", "f1", "auc"))
     ]
     return section(
         "stages",
@@ -123,7 +129,7 @@ def per_stage(report: Report, pictures: Pictures) -> Markup:
                 "Test set. The forest's off-diagonal counts are flipped labels; the linear model's are mostly its own.",
             ),
             heading("Random forest by stage"),
-            comparison(rows, name="stage and figure"),
+            matrix(("stage", *names.values()), lines),
             figure(pictures["roc"], "One stage against the rest, test set, recorded labels."),
         ],
     )
@@ -272,8 +278,7 @@ def mistakes(report: Report, pictures: Pictures) -> Markup:
             bullets(
                 (
                     "flipped label: noise changed the session's label, so that the right answer counts as a mistake;",
-                    "near a rule boundary: a tenth more or less of a time, count or rate changes the stage by the "
-                    "rules;",
+                    "near a rule boundary: a tenth more or less of a time, count or rate changes its rule stage;",
                     "ambiguous: the two most probable stages lie within 0.2 of each other;",
                     "true model error: everything else.",
                 )
@@ -311,7 +316,7 @@ def cases(report: Report) -> Markup:
             for case, row in judged[key].items()
         ]
         head = ("case", "stage", "confidence", "P", "deviation, points", "action", "P's action")
-        parts += [table(head, rows, f"Judged by the {title}"), reasons(figures.values())]
+        parts += [table(head, rows, f"Judged by the {title}", words={1, 3, 5, 6}), reasons(figures.values())]
     return section(
         "cases",
         "Five cases",

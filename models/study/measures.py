@@ -110,7 +110,10 @@ def noise_sweep(
 
     The study's own rate is read from ``compared``.
     """
-    noisy = {percent: build_study(study.seed, percent / 100, study.rules, study.per_profile) for percent in percents}
+    noisy = {
+        percent: build_study(study.seed, percent / 100, study.rules, study.per_profile, study.trees)
+        for percent in percents
+    }
     tasks = [
         (s, fit, held)
         for s in noisy.values()
@@ -175,7 +178,7 @@ def _correlation(a: Floats, b: Floats) -> float:
 
 
 def _fit_predict(study: Study, name: str, fit: NDArray[np.int64], held: NDArray[np.int64]) -> tuple[Pipeline, Floats]:
-    model = new_pipeline(name, study.seed).fit(study.X[fit], study.labels[fit])
+    model = new_pipeline(name, study.seed, study.trees).fit(study.X[fit], study.labels[fit])
     return model, aligned(model, study.X[held])
 
 

@@ -41,7 +41,7 @@ class Study:
     """One draw of the published data: n rows.
 
     ``X`` (n, 9) raw, NaN where the bounce rate is missing; ``clean`` the rules' stage codes; ``labels`` the same after
-    flips; ``train`` and ``test`` row numbers, stratified by ``labels``.
+    flips; ``train`` and ``test`` row numbers, stratified by ``labels``; ``trees`` of the forests that are fitted to it.
     """
 
     X: Floats
@@ -54,6 +54,7 @@ class Study:
     noise: float
     rules: StageRules
     per_profile: int
+    trees: int
 
 
 def build_study(
@@ -61,6 +62,7 @@ def build_study(
     noise: float = NOISE,
     rules: StageRules | None = None,
     per_profile: int = SESSIONS_PER_PROFILE,
+    trees: int = TREES,
 ) -> Study:
     """Draw, label, flip and split.
 
@@ -77,7 +79,7 @@ def build_study(
             f"these rules leave fewer than 10 of {len(X)} study sessions to {', '.join(rare)}; loosen their thresholds"
         )
     train, test = train_test_split(np.arange(len(X)), test_size=TEST_SHARE, stratify=labels, random_state=seed)
-    return Study(X, profiles, clean, labels, np.sort(train), np.sort(test), seed, noise, rules, per_profile)
+    return Study(X, profiles, clean, labels, np.sort(train), np.sort(test), seed, noise, rules, per_profile, trees)
 
 
 def flip_labels(stages: Stages, rate: float, seed: int) -> Stages:
@@ -100,7 +102,10 @@ def noise_ceiling(rate: float) -> float:
 
 
 def new_model(name: str, seed: int, trees: int = TREES, depth: int | None = DEPTH) -> Any:
-    """An unfitted classifier with scikit-learn's defaults except where P names a setting. One thread."""
+    """An unfitted classifier with scikit-learn's defaults except where P names a setting. One thread.
+
+    ``trees`` is 200 for P; boosting gets half as many rounds, scikit-learn's 100.
+    """
     if name == "logistic_regression":
         return LogisticRegression(max_iter=1000)
     if name == "decision_tree":
@@ -108,7 +113,7 @@ def new_model(name: str, seed: int, trees: int = TREES, depth: int | None = DEPT
     if name == "random_forest":
         return RandomForestClassifier(n_estimators=trees, max_depth=depth, random_state=seed)
     if name == "gradient_boosting":
-        return GradientBoostingClassifier(random_state=seed)
+        return GradientBoostingClassifier(n_estimators=trees // 2, random_state=seed)
     raise ValueError(f"no classifier is called {name!r}; there are {', '.join(CLASSIFIERS)}")
 
 
@@ -117,6 +122,6 @@ def new_transformer() -> Pipeline:
     return make_pipeline(SimpleImputer(strategy="median"), MinMaxScaler())
 
 
-def new_pipeline(name: str, seed: int) -> Pipeline:
+def new_pipeline(name: str, seed: int, trees: int = TREES) -> Pipeline:
     """Preprocessing and classifier as one estimator, so that every fold fits its own medians and ranges."""
-    return Pipeline([("prepare", new_transformer()), ("model", new_model(name, seed))])
+    return Pipeline([("prepare", new_transformer()), ("model", new_model(name, seed, trees))])
