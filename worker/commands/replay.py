@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined] # public all the same
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined] # all public
 
 from featurestore.errors import ClickstageError, SettingsError
 from worker.adapters import ESHOP_SEED, FORMATS, Click, read, shifted
