@@ -1,8 +1,11 @@
 """The compiled loop decides as its readable twin, and keeps its promises whatever it is fed."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
@@ -14,6 +17,7 @@ from tests.unit.policy_twin import Row, Twin
 from worker.policy import Policy
 from worker.policy.engine import decide_rows
 
+DEFAULT = Path(__file__).parents[2] / "deploy" / "policies" / "default.yaml"
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -267,3 +271,30 @@ def test_no_observations_give_no_decisions() -> None:
     decisions, ended = Policy.from_text(policy_text()).decide(*observed([]), memories(0))
     assert decisions.size == ended.size == 0
     assert np.array_equal(decisions["stage"], [])
+
+
+CASES = {
+    "A": ("Explorer", 0.87, {}, "act", "trending-banner"),
+    "B": ("Evaluator", 0.91, {}, "act", "comparison-panel"),
+    "C": ("Intent Buyer", 0.95, {"cart_items": 3, "cart_value": 90}, "act", "timed-discount"),
+    "D": ("Drop-Off Risk", 0.83, {"cart_items": 1, "kind": SILENCE}, "act", "exit-intent-reminder"),
+    "E": ("Evaluator", 0.58, {}, "fallback", "trending-banner"),
+}
+"""The published cases: pages, stage and confidence as published; what the default policy must make of them."""
+
+PAGES = {"A": 3, "B": 18, "C": 7, "D": 9, "E": 14}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_default_policy_gives_the_published_actions(case: str) -> None:
+    stage, confidence, context, route, action = CASES[case]
+    policy = Policy.from_file(DEFAULT)
+    row = at(0, stage, confidence, **context)
+    row = replace(row, features=(0.0, 0.0, PAGES[case], *QUIET[3:]))
+    answer = decided(policy, [row], memories(1))[0]
+    assert (answer.stage, answer.route, answer.action) == (stage, route, action)
+    if case == "C":
+        offer = policy.file.actions[action]
+        assert (offer.discount_percent, answer.offer_until - row.t) == (10, 15 * 60_000)
+    if case == "D":
+        assert "shipping is free" in policy.file.actions[action].label

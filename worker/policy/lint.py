@@ -125,13 +125,13 @@ def _wording(policy: PolicyFile) -> Iterator[_Remark]:
 
 
 def _only_n_left(label: str) -> list[str]:
-    """``only 3 left``, ``2 in stock``, ``just 5 remaining`` and the like."""
+    """``only 3 left``, ``2 in stock``, ``just 5 remaining``, ``4 rooms left`` and the like."""
     words = label.replace(",", " ").replace("!", " ").replace(".", " ").split()
     for i, word in enumerate(words):
-        after = words[i + 1 : i + 3]
-        if word.isdigit() and (
-            after[:1] in (["left"], ["remaining"]) or after == ["in", "stock"] or after[1:] == ["left"]
-        ):
+        one, two = (*words[i + 1 : i + 3], "", "")[:2]
+        if word.isdigit() and one in {"left", "remaining"}:
+            return [" ".join(words[max(i - 1, 0) : i + 2])]
+        if word.isdigit() and (two == "left" or (one, two) == ("in", "stock")):
             return [" ".join(words[max(i - 1, 0) : i + 3])]
     return []
 
