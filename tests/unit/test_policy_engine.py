@@ -278,7 +278,7 @@ CASES = {
     "B": ("Evaluator", 0.91, {}, "act", "comparison-panel"),
     "C": ("Intent Buyer", 0.95, {"cart_items": 3, "cart_value": 90}, "act", "timed-discount"),
     "D": ("Drop-Off Risk", 0.83, {"cart_items": 1, "kind": SILENCE}, "act", "exit-intent-reminder"),
-    "E": ("Evaluator", 0.58, {}, "fallback", "trending-banner"),
+    "E": ("Evaluator", 0.58, {}, "fallback", "category-banner"),
 }
 """The published cases: pages, stage and confidence as published; what the default policy must make of them."""
 
