@@ -46,6 +46,8 @@ _FEWEST_ROWS: Final = 30
 _STEPS: Final = 8
 _WARM_UP: Final = 0.3
 _GOLDEN_ROWS: Final = 40
+_LARGEST_STEP: Final = 10.0
+"""Of a boosting leaf, before the learning rate: two units of log-odds a round are plenty."""
 _DECIDES: Final = {
     EXPLORER: "every other stage takes its rows: raise idle_s, buyer_cart_additions or the evaluator_ thresholds",
     EVALUATOR: "lower evaluator_pages, evaluator_clicks or evaluator_duration_s",
@@ -314,4 +316,12 @@ def _grow(rows: Weighted, config: TrainConfig, report: Report) -> Any:
         size = max(1, total * step // _STEPS)
         if size > len(getattr(estimator, "estimators_", ())):
             estimator.set_params(n_estimators=size).fit(rows.X, rows.stages, sample_weight=rows.weights)
+            if config.model == "gradient_boosting":
+                _tame(estimator)
     return estimator
+
+
+def _tame(boosting: Any) -> None:
+    """Cut leaf values that a Newton step on a few saturated rows made astronomic; the next rounds build on the rest."""
+    for member in boosting.estimators_.ravel():
+        np.clip(member.tree_.value, -_LARGEST_STEP, _LARGEST_STEP, out=member.tree_.value)
