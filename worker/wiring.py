@@ -188,7 +188,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:
-        if (changed := watcher.poll()) is not None:
+        refused = watcher.refused
+        changed = watcher.poll()
+        if watcher.refused > refused:
+            metrics.policy_reloads.inc("refused")
+        if changed is not None:
+            metrics.policy_reloads.inc("ok")
             engine.use_policy(changed)
             observer.use_policy(changed)
 
