@@ -89,7 +89,7 @@ def persona_given_length() -> NDArray[np.float64]:
     weights[:, EVALUATOR] = 0.02 + 1.3 * long
     weights[:, BUYER] = np.where(length >= 4, 0.45, 0.03)
     weights[:, ABANDONER] = np.where(length >= 3, 0.4, 0.2)
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
 
 
 def joint_law(mix: dict[str, float]) -> NDArray[np.float64]:
