@@ -15,10 +15,15 @@ from featurestore.errors import StoreUnavailable
 from featurestore.jit import compiled
 from featurestore.session import MEMORY, STATE, STATE_VERSION
 
-_fields = STATE.fields
-assert _fields is not None
-_PAGES_AT: Final[int] = _fields["page_hashes"][1]
-_IDS_AT: Final[int] = _fields["id_hashes"][1]
+
+def _at(dtype: np.dtype[np.void], name: str) -> int:
+    """Where a field begins in a row."""
+    offset: int = (dtype.fields or {})[name][1]
+    return offset
+
+
+_PAGES_AT: Final = _at(STATE, "page_hashes")
+_IDS_AT: Final = _at(STATE, "id_hashes")
 _HEAD: Final = _PAGES_AT + MEMORY.itemsize
 _BITMAP: Final = (_HEAD + 7) // 8
 ID_BYTES: Final = 5
@@ -27,17 +32,11 @@ _MAX: Final = 1 + _BITMAP + _HEAD + 64 * 4 + 64 * ID_BYTES
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
 
 
-def _times(dtype: np.dtype[np.void], names: Sequence[str], base: int) -> list[int]:
-    assert dtype.fields is not None
-    return [base + int(dtype.fields[name][1]) for name in names]
-
-
-assert MEMORY.fields is not None
-_T_MIN_AT: Final[int] = _fields["t_min"][1]
+_T_MIN_AT: Final = _at(STATE, "t_min")
 _TIMES = np.array(
-    _times(STATE, ("t_max", "last_int", "armed"), 0)
-    + _times(MEMORY, ("stage_since", "offer_until"), _PAGES_AT)
-    + [_PAGES_AT + MEMORY.fields["action_at"][1] + 8 * j for j in range(8)],
+    [_at(STATE, name) for name in ("t_max", "last_int", "armed")]
+    + [_PAGES_AT + _at(MEMORY, name) for name in ("stage_since", "offer_until")]
+    + [_PAGES_AT + _at(MEMORY, "action_at") + 8 * j for j in range(8)],
     np.int64,
 )
 

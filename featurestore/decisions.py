@@ -83,13 +83,13 @@ class DecisionReader(Protocol):
 class RedisDecisionReader:
     """Reads decisions from Redis; raises `StoreUnavailable`."""
 
-    def __init__(self, client: "redis.Redis[Any]") -> None:
+    def __init__(self, client: "redis.Redis") -> None:
         self._client = client
 
     def get(self, session_id: str) -> Decision | None:
         """See `DecisionReader`."""
         try:
-            document = self._client.get(decision_key(session_id))
+            document: Any = self._client.get(decision_key(session_id))
         except redis.RedisError as error:
             raise unavailable(error, "reading a decision") from None
         return decode_decision(document) if document else None

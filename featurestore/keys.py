@@ -2,10 +2,10 @@
 
 | key | type | holds | life |
 |---|---|---|---|
-| ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset, ``watermark`` | 14 days after the last write |
+| ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset | 14 days |
 | ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
 | ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
-| ``cs:{…}:outbox`` | string | what the last batch produces to Kafka, until the next batch (`outbox`) | with the meta key |
+| ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | with the meta key |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
 | ``cs:<env>:erased:<hash>`` | string | tombstone of an erased session: blocks its resurrection by a replay | 14 days |

@@ -426,11 +426,10 @@ def _recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
 
 @inlined
 def _seen(s: np.void, event_id: int) -> bool:
-    ids = s["id_hashes"]
+    found = False
     for j in range(s["ids"]):
-        if ids[j] == event_id:
-            return True
-    return False
+        found |= s["id_hashes"][j] == event_id
+    return found
 
 
 @inlined
@@ -439,10 +438,8 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
     kind = e["kind"]
     s["offset"] = e["offset"]
     s["silences"] = 0
-    if t < s["t_min"]:
-        s["t_min"] = t
-    if t > s["t_max"]:
-        s["t_max"] = t
+    s["t_min"] = min(s["t_min"], t)
+    s["t_max"] = max(s["t_max"], t)
     s["counts"][kind] = min(s["counts"][kind] + 1, 255)
     if not _IS_PASSIVE[kind]:
         gap = min(max(t - s["last_int"], 0), gap_cap_ms)
@@ -470,7 +467,7 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
             s["pages"] += 1
     price = e["price"]
     quantity = e["quantity"]
-    if price == price:
+    if not np.isnan(price):
         s["price_min"] = min(s["price_min"], price) if s["price_n"] > 0 else price
         s["price_max"] = max(s["price_max"], price)
         s["price_sum"] += price
@@ -479,17 +476,17 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
     if kind == _ADD:
         s["cart_additions"] = min(s["cart_additions"] + quantity, 65_535)
         s["cart_items"] = min(s["cart_items"] + quantity, 65_535)
-        if price == price:
+        if not np.isnan(price):
             s["cart_value"] += price * quantity
     elif kind == _REMOVE:
         s["cart_items"] = s["cart_items"] - min(s["cart_items"], quantity)
         if s["cart_items"] == 0:
             s["cart_value"] = 0.0
-        elif price == price:
+        elif not np.isnan(price):
             s["cart_value"] = max(s["cart_value"] - price * quantity, 0.0)
     elif kind == _PURCHASE:
         s["purchases"] = min(s["purchases"] + 1, 255)
-        s["purchase_value"] += e["value"] if e["value"] == e["value"] else s["cart_value"]
+        s["purchase_value"] += e["value"] if not np.isnan(e["value"]) else s["cart_value"]
         s["cart_items"] = 0
         s["cart_value"] = 0.0
     s["checkout"] = max(s["checkout"], max(e["checkout"], _CHECKOUT_STEP[kind]))
@@ -519,7 +516,7 @@ def _recent_gaps(s: np.void, n: int) -> int:
 
 @inlined
 def _idle_deadline(s: np.void, idle_after_ms: int, idle_mean_ms: int) -> int:
-    """When the mean of the last five gaps, the open one included, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
+    """When the mean of the last five gaps, the open one too, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
     k = min(s["gap_n"] + 1, N_GAPS)
     return int(s["last_int"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
 

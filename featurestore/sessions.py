@@ -114,8 +114,8 @@ def epoch_number(epoch: str) -> int:
     return int(epoch.partition(":")[0] or 0)
 
 
-def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis[Any]":
-    """A client that never re-sends on its own: a re-sent write is applied twice (redis-py retries ten times by default)."""
+def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis":
+    """A client that never re-sends on its own: a re-sent write is applied twice (redis-py retries ten times)."""
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout_s,
@@ -148,16 +148,16 @@ class Script:
         self.text: Final = files("featurestore").joinpath("scripts", f"{name}.lua").read_text()
         self.sha = ""
 
-    def load(self, client: "redis.Redis[Any]") -> None:
+    def load(self, client: "redis.Redis") -> None:
         """Put the script on the server."""
-        sha = client.script_load(self.text)
-        self.sha = sha.decode() if isinstance(sha, bytes) else str(sha)
+        sha: Any = client.script_load(self.text)
+        self.sha = sha.decode() if isinstance(sha, bytes) else sha
 
 
 class RedisSessionStore:
     """Sessions in one Redis or Valkey."""
 
-    def __init__(self, client: "redis.Redis[Any]", namespace: Namespace) -> None:
+    def __init__(self, client: "redis.Redis", namespace: Namespace) -> None:
         self._client = client
         self._line = Line(client)
         self._namespace = namespace

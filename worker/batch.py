@@ -33,7 +33,7 @@ class Records(NamedTuple):
     """The records of one partition, in log order."""
 
     partition: int
-    values: list[bytes]
+    values: list[bytes | None]
     offsets: list[int]
     record_ms: list[int]
 
@@ -111,11 +111,15 @@ def decode(records: Records) -> Decoded:
     partition, values, offsets, record_ms = records
     last = offsets[-1]
     try:
-        if max(map(len, values)) <= MAX_VALUE_BYTES:
-            return Decoded(partition, [decode_unchecked(value) for value in values], offsets, record_ms, [], last)
-    except Exception:  # noqa: BLE001, S110 - one bad record: the slow path below says which and why
+        # A tombstone (None) raises here like a bad record does.
+        if max(map(len, values)) <= MAX_VALUE_BYTES:  # type: ignore[arg-type]
+            events = [decode_unchecked(value) for value in values]  # type: ignore[arg-type]
+            return Decoded(partition, events, offsets, record_ms, [], last)
+    except Exception:  # noqa: S110 - one bad record: the slow path below says which and why
         pass
-    events, kept, bad = [], [], []
+    kept: list[int] = []
+    bad: list[tuple[int, InvalidEvent]] = []
+    events = []
     for i, value in enumerate(values):
         if value is None:  # a tombstone is no poison: compaction's business, not ours
             continue
@@ -227,7 +231,7 @@ class Engine:
         self.bundle = bundle
         self.config = config
         self.namespace = namespace
-        self._model = model
+        self.model = model
         self._explainer = explainer
         self._log_decisions = log_decisions
         self.use_policy(policy)
@@ -240,7 +244,7 @@ class Engine:
             routes=ROUTES,
             guards=GUARDS,
             arms=policy.arms,
-            model=self._model,
+            model=self.model,
             policy=policy.hash,
             source=self.namespace.topic_id,
         )
@@ -249,7 +253,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compile and touch everything now, so that no event waits for it: a whole batch, thrown away."""
-        values = [
+        values: list[bytes | None] = [
             b'{"session_id":"w","type":"add_to_cart","ts":%d,"event_id":"e","visitor_id":"v","page":"p","price":1.5}'
             % t
             for t in (0, 60_000, 4_000_000)
@@ -278,7 +282,8 @@ class Engine:
         restarts = events["t"][named] >= s["t_max"] + self.config.session_gap_ms
         wanted = named[begins | restarts]
         _, first = np.unique(events["slot"][wanted], return_index=True)
-        return wanted[first]
+        chosen: NDArray[np.int64] = wanted[first]
+        return chosen
 
     def open(self, blobs: Sequence[bytes | None], batch: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """States and memories of the batch's slots."""
@@ -412,7 +417,7 @@ class Engine:
         stands = states["armed"][put]
         fallen = np.zeros(states.size, np.bool_)
         fallen[batch.events["slot"][batch.events["kind"] == TICK]] = True
-        again = put[(stands == 0) | (stands > due) | fallen[put]]
+        again: NDArray[np.int64] = put[(stands == 0) | (stands > due) | fallen[put]]
         states["armed"][again] = due[np.searchsorted(put, again)]
         return again
 

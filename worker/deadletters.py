@@ -13,7 +13,7 @@ WINDOW: Final = 1_000
 STAGE: Final = "VALUE_CONVERTER"
 
 
-def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str, bytes]]:
+def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str, str | bytes | None]]:
     """The original headers, then where the record stood and why it was refused.
 
     ``(topic id, partition, offset)`` tells a record that a replay sends here again from a second one.

@@ -48,7 +48,12 @@ class Outputs:
                 self._producer.poll(0.01)
 
     def send_one(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, str | bytes | None]],
+        timestamp_ms: int,
     ) -> None:
         """Queue one record with headers, as it is."""
         while True:

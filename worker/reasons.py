@@ -1,5 +1,6 @@
 """Reasons in words that marketing understands: the features that spoke most for the stage, with their values."""
 
+import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -33,7 +34,9 @@ _WORDS: Final[dict[str, Callable[[float], str]]] = {
         "nothing added to the cart" if v < 1 else _count("item added", "items added")(v) + " to the cart"
     ),
     "time_between_clicks": _seconds("{} between clicks on average"),
-    "bounce_rate": lambda v: "no earlier visits known" if v != v else f"{v:.0%} of earlier visits left after one page",
+    "bounce_rate": lambda v: (
+        "no earlier visits known" if math.isnan(v) else f"{v:.0%} of earlier visits left after one page"
+    ),
     "engagement_score": lambda v: f"{v * 60:.1f} clicks a minute",
     "cart_ratio": lambda v: f"{v:.2f} cart additions a page",
     "idle_time": _seconds("{} between the latest clicks, pause included"),

@@ -3,6 +3,7 @@
 Its identity is ``(source, session_id, seq)``, as a decision's; a summary that is produced twice is the same one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ class Summaries:
             started=int(s["t_min"]),
             ended=int(s["t_max"]),
             events=int(s["counts"].astype(np.int64).sum()),
-            features={name: None if value != value else value for name, value in zip(FEATURES, x, strict=True)},
+            features={name: None if math.isnan(value) else value for name, value in zip(FEATURES, x, strict=True)},
             stages_seen=[stage for i, stage in enumerate(STAGES) if stage_ms[i] or shown == i + 1],
             stage_ms={stage: ms for stage, ms in zip(STAGES, stage_ms, strict=True) if ms},
             final_stage=STAGES[shown - 1] if shown else None,

@@ -113,7 +113,7 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
         ) from None
 
 
-def redis_client(settings: Settings) -> "redis.Redis[Any]":
+def redis_client(settings: Settings) -> "redis.Redis":
     """A client that has answered once.
 
     Raises:
@@ -129,7 +129,7 @@ def redis_client(settings: Settings) -> "redis.Redis[Any]":
     return client
 
 
-def record_partitions(client: "redis.Redis[Any]", namespace: Namespace, partitions: int, buckets: int) -> None:
+def record_partitions(client: "redis.Redis", namespace: Namespace, partitions: int, buckets: int) -> None:
     """Refuse a partition count other than the one that the keys were made under.
 
     Raises:
@@ -138,7 +138,7 @@ def record_partitions(client: "redis.Redis[Any]", namespace: Namespace, partitio
     key = namespace.partitions()
     shape = json.dumps({"partitions": partitions, "buckets": buckets})
     client.set(key, shape, nx=True)
-    stored = client.get(key)
+    stored: Any = client.get(key)
     if stored is not None and stored.decode() != shape:
         raise SettingsError(
             f"the keys of this group were made for {stored.decode()}, now it is {shape}: a session would change its "

@@ -51,7 +51,7 @@ def run(settings: Settings) -> int:
     )
     log.info(
         "worker started: bundle %s, policy %s, metrics on port %d",
-        worker.engine.bundle.id,
+        worker.engine.model,
         worker.engine.policy.label,
         health.port,
     )

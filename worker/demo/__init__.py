@@ -1,1 +1,1 @@
-"""The demo: embedded Kafka and Valkey, simulated shoppers, one worker, a live view. For trying out, never for figures."""
+"""The demo: embedded Kafka and Valkey, simulated shoppers, one worker, a live view; never a basis for figures."""

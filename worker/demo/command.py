@@ -56,8 +56,8 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     stack.callback(valkey.close)
     console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")
     _ensure_bundle(console)
-    log = stack.enter_context(tempfile.NamedTemporaryFile(prefix="clickstage-demo-", suffix=".log"))
-    worker, port = _start_worker(kafka.bootstrap, valkey.url, log.name, console)
+    log_file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickstage-demo-"))) / "worker.log"
+    worker, port = _start_worker(kafka.bootstrap, valkey.url, log_file, console)
     stack.callback(_stop_worker, worker)
     shop = Shop(kafka.bootstrap, "clicks", options.shoppers, options.seed)
     newest = Newest(kafka.bootstrap, "decisions", TOPICS["decisions"])
@@ -73,7 +73,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
             while options.seconds <= 0 or time.monotonic() - begun < options.seconds:
                 time.sleep(0.25)
                 if worker.poll() is not None:
-                    raise SettingsError(f"the worker ended by itself with code {worker.returncode}:\n{_tail(log.name)}")
+                    raise SettingsError(f"the worker ended by itself with code {worker.returncode}:\n{_tail(log_file)}")
                 now = scrape(port)
                 if now is None:
                     continue
@@ -95,7 +95,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
         console.print(render(figures, newest.latest, newest.story))
     keys = [decision_key(session) for session in sorted(shop.sessions)]
     missing = sum(document is None for document in valkey.client.mget(keys)) if keys else 0
-    return _report(console, options.json, figures, end, shop, missing, code, log.name)
+    return _report(console, options.json, figures, end, shop, missing, code, log_file)
 
 
 def _report(
@@ -106,7 +106,7 @@ def _report(
     shop: Shop,
     missing: int,
     worker_code: int,
-    log_name: str,
+    log_file: Path,
 ) -> int:
     problems = []
     if figures.events_produced != figures.events_applied + figures.dead_letters:
@@ -119,7 +119,7 @@ def _report(
     if missing:
         problems.append(f"{missing} sessions have no decision")
     if worker_code != 0:
-        problems.append(f"the worker ended with code {worker_code}:\n{_tail(log_name)}")
+        problems.append(f"the worker ended with code {worker_code}:\n{_tail(log_file)}")
     if json_file is not None:
         counted = {
             "events_produced": figures.events_produced,
@@ -142,7 +142,8 @@ def _report(
     console.print(
         f"self-check: {figures.events_produced:,} records sent = {figures.events_applied:,} applied + "
         f"{figures.dead_letters} dead letters; each of {figures.sessions:,} sessions has a decision; "
-        f"{figures.decisions:,} decisions, {figures.p50_ms:.1f} ms median and {figures.p99_ms:.1f} ms p99 after the event"
+        f"{figures.decisions:,} decisions, {figures.p50_ms:.1f} ms median and {figures.p99_ms:.1f} ms p99 after "
+        "the event"
     )
     return ExitCode.OK
 
@@ -173,7 +174,7 @@ def _ensure_bundle(console: Console) -> None:
     subprocess.run([sys.executable, "-m", "worker", "train"], check=True)
 
 
-def _start_worker(bootstrap: str, url: str, log_name: str, console: Console) -> tuple[subprocess.Popen[bytes], int]:
+def _start_worker(bootstrap: str, url: str, log_file: Path, console: Console) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
     environment = {
         **os.environ,
@@ -185,7 +186,7 @@ def _start_worker(bootstrap: str, url: str, log_name: str, console: Console) -> 
         "CLICKSTAGE_METRICS_HOST": "127.0.0.1",
         "CLICKSTAGE_METRICS_PORT": str(port),
     }
-    with Path(log_name).open("wb") as log:
+    with log_file.open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "worker", "worker"], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
@@ -194,7 +195,7 @@ def _start_worker(bootstrap: str, url: str, log_name: str, console: Console) -> 
         while scrape(port) is None:
             if worker.poll() is not None or time.monotonic() > deadline:
                 worker.kill()
-                raise SettingsError(f"the worker did not start:\n{_tail(log_name)}")
+                raise SettingsError(f"the worker did not start:\n{_tail(log_file)}")
             time.sleep(0.1)
     return worker, port
 
@@ -222,5 +223,5 @@ def _stop_worker(worker: subprocess.Popen[bytes]) -> int:
     return worker.returncode
 
 
-def _tail(log_name: str, lines: int = 15) -> str:
-    return "\n".join(Path(log_name).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+def _tail(log_file: Path, lines: int = 15) -> str:
+    return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

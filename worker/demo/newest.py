@@ -38,8 +38,9 @@ class Newest:
     def _run(self) -> None:
         while not self._stop.is_set():
             for message in self._consumer.consume(500, 0.1):
-                if message.error() is None:
-                    self._take(decode_decision(message.value()))
+                value = message.value()
+                if message.error() is None and value is not None:
+                    self._take(decode_decision(value))
 
     def _take(self, decision: Decision) -> None:
         self.latest.appendleft(decision)

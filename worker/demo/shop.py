@@ -61,7 +61,7 @@ class Shop:
             self._failure = error
 
     def _publish(self) -> None:
-        for batch in live(self._config, shoppers=self._shoppers, warm_s=60.0, sleep=self._stop.wait):
+        for batch in live(self._config, shoppers=self._shoppers, warm_s=60.0, sleep=self._wait):
             for key, value, _ in batch:
                 self._send(key, value)
                 self.sessions.add(key.decode())
@@ -73,6 +73,9 @@ class Shop:
                 self.caught_up.set()
             if self._stop.is_set():
                 return
+
+    def _wait(self, seconds: float) -> None:
+        self._stop.wait(seconds)
 
     def _send(self, key: bytes, value: bytes) -> None:
         while True:

