@@ -31,8 +31,8 @@ def main() -> None:
         confidence = model.forest.predict_proba(filled(case_rows(), model.medians))[4, 1]
         held = model.held_out
         print(
-            f"| {tried} | {leaves} | {held['accuracy']:.2%} | {held['macro_f1']:.2%} | {held['calibration']['ece']:.3f} "
-            f"| {confidence:.2f} | {seconds:.1f} s | {sorted(speeds)[2]:,.0f} |",
+            f"| {tried} | {leaves} | {held['accuracy']:.2%} | {held['macro_f1']:.2%} "
+            f"| {held['calibration']['ece']:.3f} | {confidence:.2f} | {seconds:.1f} s | {sorted(speeds)[2]:,.0f} |",
             flush=True,
         )
 

@@ -56,7 +56,7 @@ ITEM_CATEGORY: Final[NDArray[np.int64]] = np.arange(N_ITEMS, dtype=np.int64) % l
 def _prices() -> NDArray[np.float64]:
     spread = np.exp(0.55 * np.cos(np.arange(N_ITEMS) * 2.399963))
     level = np.linspace(25.0, 90.0, len(CATEGORIES))[ITEM_CATEGORY]
-    return np.round(level * spread) - 0.05
+    return np.asarray(np.round(level * spread) - 0.05, np.float64)
 
 
 PRICES: Final[NDArray[np.float64]] = _prices()
