@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from featurestore.errors import StoreUnavailable
 from featurestore.jit import compiled
-from featurestore.session import MEMORY, STATE, STATE_VERSION
+from featurestore.session import MAX_EVENT_IDS, MAX_PAGES, MEMORY, STATE, STATE_VERSION
 
 
 def _at(dtype: np.dtype[np.void], name: str) -> int:
     """Where a field begins in a row."""
-    offset: int = (dtype.fields or {})[name][1]
+    offset: int = dtype.fields[name][1]  # type: ignore[index] # both are structured
     return offset
 
 
@@ -56,7 +56,7 @@ def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.
     """`STATE` and `MEMORY` rows; None is an absent session.
 
     Raises:
-        StoreUnavailable: bytes of another version; a newer worker has written them, so this one must not go on.
+        StoreUnavailable: bytes of another version, or damaged ones: this worker must not go on.
     """
     n = len(blobs)
     states = np.zeros(n, STATE)
@@ -136,8 +136,11 @@ def _unpack(
             return False
         bitmap = start + 1
         at = bitmap + _BITMAP
+        end = start + lengths[i]
         for j in range(_HEAD):
             if data[bitmap + j // 8] >> (j % 8) & 1:
+                if at == end:
+                    return False
                 head[j] = data[at]
                 at += 1
             else:
@@ -152,14 +155,16 @@ def _unpack(
                 head[where : where + 8] = word_bytes
         state_bytes[i, :_PAGES_AT] = head[:_PAGES_AT]
         memory_bytes[i] = head[_PAGES_AT:]
-        for j in range(4 * states[i]["pages"]):
+        pages, ids = states[i]["pages"], states[i]["ids"]
+        # Counts that are not true would write into the next session's memory.
+        if pages > MAX_PAGES or ids > MAX_EVENT_IDS or at + 4 * pages + ID_BYTES * ids != end:
+            return False
+        for j in range(4 * pages):
             state_bytes[i, _PAGES_AT + j] = data[at]
             at += 1
-        for j in range(states[i]["ids"]):
+        for j in range(ids):
             for b in range(ID_BYTES):
                 state_bytes[i, _IDS_AT + 8 * j + b] = data[at]
                 at += 1
-        start += lengths[i]
-        if at != start:
-            return False
+        start = end
     return True

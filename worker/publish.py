@@ -1,0 +1,130 @@
+"""What the documentation takes from the code: ``python -m worker.publish`` writes it, a test holds it up to date.
+
+JSON Schemas of the event, the decision and the summary go to ``docs/schemas/``; tables go between
+``<!-- generated: NAME -->`` and ``<!-- end -->`` of the pages below.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from featurestore import decisions, events, keys
+from featurestore.session import MEMORY, STATE
+from worker import settings, summaries
+from worker.errors import ExitCode
+
+ROOT: Final = Path(__file__).parent.parent
+_END: Final = "<!-- end -->"
+
+EXIT_CODES: Final = {
+    ExitCode.OK: "done, or stopped by SIGTERM",
+    ExitCode.USAGE: "a setting or an argument is missing or wrong",
+    ExitCode.BUNDLE: "the model bundle was refused",
+    ExitCode.POLICY: "the policy file was refused",
+    ExitCode.DEAD_LETTERS: "more bad records than the limit allows: the deployment is wrong",
+    ExitCode.STUCK: "nothing was applied for `stuck_after_s` while the log grew; a restart reads on",
+    ExitCode.UNSAFE: "Kafka or Redis void the promise (`clickstage check` says how), or are out of reach",
+    ExitCode.SHUTDOWN: "the shutdown overran `shutdown_s`; nothing applied is lost",
+    ExitCode.CHECK: "a self-check found a difference",
+    ExitCode.INTERNAL: "a bug",
+}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """File name → JSON Schema."""
+    return {
+        "event.schema.json": events.json_schema(),
+        "decision.schema.json": decisions.json_schema(),
+        "summary.schema.json": summaries.json_schema(),
+    }
+
+
+def exit_codes() -> str:
+    """The exit codes as a Markdown table."""
+    return _table(("code", "meaning"), [(str(int(code)), text) for code, text in EXIT_CODES.items()])
+
+
+def head_table() -> str:
+    """The head of a stored session: where each field begins."""
+    rows = [(str(at), name, kind) for name, at, kind in _fields(STATE, 0, until="page_hashes")]
+    base = STATE.fields["page_hashes"][1] if STATE.fields is not None else 0
+    rows += [(str(at), f"memory.{name}", kind) for name, at, kind in _fields(MEMORY, base)]
+    return _table(("byte", "field", "type"), [(at, f"`{name}`", kind) for at, name, kind in rows])
+
+
+def type_table() -> str:
+    """The event types' codes."""
+    return ", ".join(f"{code} `{name}`" for code, name in enumerate(events.EVENT_TYPES)) + "."
+
+
+def key_table() -> str:
+    """Every Redis key, out of the module that makes them."""
+    lines = [line.replace("``", "`") for line in (keys.__doc__ or "").splitlines() if line.startswith("|")]
+    return "\n".join(lines)
+
+
+PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
+    "README.md": {"settings": settings.table, "exit codes": exit_codes},
+    "featurestore/FORMAT.md": {"head": head_table, "types": type_table, "keys": key_table},
+}
+
+
+def published(root: Path = ROOT) -> dict[Path, str]:
+    """Every file as it should be.
+
+    Raises:
+        ValueError: a page lacks the marks of a generated part.
+    """
+    files = {
+        root / "docs" / "schemas" / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas().items()
+    }
+    for page, parts in PAGES.items():
+        text = (root / page).read_text()
+        for name, make in parts.items():
+            start = f"<!-- generated: {name} -->\n"
+            pattern = re.compile(re.escape(start) + ".*?" + re.escape(_END), re.DOTALL)
+            if not pattern.search(text):
+                raise ValueError(f"{page} has no part {start.strip()!r} that ends in {_END!r}")
+            filled = f"{start}{make()}\n{_END}"
+            text = pattern.sub(lambda _, filled=filled: filled, text)  # type: ignore[misc] # mypy cannot infer the default
+        files[root / page] = text
+    return files
+
+
+def main() -> int:
+    """Write what differs and say so."""
+    for path, text in published().items():
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+    return 0
+
+
+def _fields(dtype: "np.dtype[np.void]", base: int, until: str = "") -> list[tuple[str, int, str]]:
+    fields = dtype.fields
+    found: list[tuple[str, int, str]] = []
+    if fields is None:
+        return found
+    for name in dtype.names or ():
+        if name == until:
+            break
+        kind, offset = fields[name][0], fields[name][1]
+        one = kind.base.name
+        found.append((name, base + offset, f"{one}[{kind.shape[0]}]" if kind.shape else one))
+    return found
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
