@@ -139,18 +139,11 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         {"partition": OPEN},
     ),
     Spec("assigned_partitions", _G, "partitions", "Partitions that this worker owns now."),
-    Spec("live_sessions", _G, "sessions", "Sessions with a timer armed on this worker's partitions."),
     Spec(
         "dead_letters_total", _C, "records", "Records moved to the dead letter topic.", {"reason": DEAD_LETTER_REASONS}
     ),
     Spec("duplicates_skipped_total", _C, "events", "Events skipped since their event_id was among the session's last."),
     Spec("late_events_total", _C, "events", "Events applied although older than the session's latest event."),
-    Spec(
-        "clock_skewed_events_total",
-        _C,
-        "events",
-        "Events whose ts was over 5 minutes from the record's timestamp, which was used instead.",
-    ),
     Spec("unknown_types_total", _C, "events", "Events of a type that the contract does not know, counted as click."),
     Spec(
         "timers_fired_total",

@@ -101,6 +101,7 @@ class Observer:
     def tick(self, *, ready: bool) -> None:
         """Once a second or so: gauges."""
         self.metrics.ready.set(1.0 if ready else 0.0)
+        self._drift.publish()
 
     def _rows(self, result: Result) -> None:
         metrics = self.metrics

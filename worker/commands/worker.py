@@ -35,6 +35,7 @@ def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
     worker = build(settings)
+    logs.configure(settings.log_format, on_suppressed=worker.metrics.log_lines_suppressed.inc)
     clock = SystemClock()
     loop = worker.loop
 

@@ -85,13 +85,6 @@ WORKERS: Final = Dashboard(
                     decimals=0,
                 ),
                 Panel(
-                    "Live sessions",
-                    help_of("live_sessions"),
-                    "short",
-                    [Query(f"clickstage_live_sessions{_ON}", "{{instance}}")],
-                    lowest=0,
-                ),
-                Panel(
                     "Ready",
                     help_of("ready"),
                     "bool",
@@ -113,12 +106,11 @@ WORKERS: Final = Dashboard(
                 ),
                 Panel(
                     "Odd events",
-                    "Duplicates skipped, late events, events whose clock is wrong, unknown types; all are handled.",
+                    "Duplicates skipped, late events, unknown types; all are handled.",
                     "ops",
                     [
                         Query(f"sum(rate(clickstage_duplicates_skipped_total{_ON}[5m]))", "duplicate"),
                         Query(f"sum(rate(clickstage_late_events_total{_ON}[5m]))", "late"),
-                        Query(f"sum(rate(clickstage_clock_skewed_events_total{_ON}[5m]))", "clock skewed"),
                         Query(f"sum(rate(clickstage_unknown_types_total{_ON}[5m]))", "unknown type"),
                     ],
                     lowest=0,
