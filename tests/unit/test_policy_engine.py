@@ -87,14 +87,15 @@ def test_caps_cool_downs_and_expiry_hold_under_any_interleaving(text: str, rows:
     clock: dict[int, int] = {}
     for row, answer in zip(rows, decided(policy, rows, memories(2)), strict=True):
         slot = row.slot
-        if row.kind in {CLEAR, END, BOT}:
-            if row.kind != BOT:
-                begun[slot].clear()
-                clock[slot] = 0
-                for key in [k for k in last_shown if k[0] == slot]:
-                    del last_shown[key]
+        if row.kind in {CLEAR, END}:
+            begun[slot].clear()
+            clock[slot] = 0
+            for key in [k for k in last_shown if k[0] == slot]:
+                del last_shown[key]
             continue
         now = clock[slot] = max(row.t, clock.get(slot, 0))
+        if row.kind == BOT:
+            continue
         action = file.actions.get(answer.action)
         if action is None:
             continue
