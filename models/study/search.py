@@ -43,7 +43,7 @@ def search(
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(X, y)
     rows = Parallel(n_jobs=jobs)(delayed(fold_accuracy)(X, y, fit, held, depths, trees, seed) for fit, held in folds)
     accuracy = np.array(rows).transpose(1, 2, 0)
-    return Search(trees, depths, accuracy, *_choose(accuracy, trees, depths))
+    return Search(trees, depths, accuracy, *choose(accuracy, trees, depths))
 
 
 def fold_accuracy(
@@ -85,7 +85,7 @@ def prefix_accuracy(
     return accuracies, max(tree.tree_.max_depth for tree in forest.estimators_)
 
 
-def _choose(
+def choose(
     accuracy: Floats, trees: tuple[int, ...], depths: tuple[int | None, ...]
 ) -> tuple[tuple[int, int | None], tuple[int, int | None]]:
     """The best and the chosen (trees, depth): fewest trees, then smallest depth, of those within one deviation."""
