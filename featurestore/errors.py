@@ -6,6 +6,7 @@
     ├── Backpressure       nobody yet: pause, retry, do not commit
     ├── Fenced             another owner writes: stop writing, wait for the rebalance
     ├── Rewound            the store is not where this worker left it: re-read and seek
+    ├── TopicReplaced      the supervisor: the topic was created anew, start again
     ├── SettingsError      the operator: stop with a documented exit code
     │   └── PolicyError    marketing: the policy file is wrong
     ├── BundleError        the data scientist: stop with a documented exit code
@@ -42,6 +43,10 @@ class Fenced(ClickstageError):
 
 class Rewound(ClickstageError):
     """The stored offset is not the one this worker last wrote."""
+
+
+class TopicReplaced(ClickstageError):
+    """The clicks topic was deleted and created again: offsets and keys of the old one mean nothing any more."""
 
 
 class SettingsError(ClickstageError):

@@ -38,6 +38,7 @@ REWIND_CAUSES: Final = (
     "unknown_outcome",
     "log_gap",
     "topic_recreated",
+    "output_refused",
     "operator",
     OTHER,
 )

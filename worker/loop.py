@@ -49,6 +49,10 @@ TIMER_EVERY_S: Final = 0.1
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
+HEARD_FOR_S: Final = 1.0
+"""How long Kafka's word that a partition has been read to its end is good for timers."""
+ASK_S: Final = 1.0
+"""How long to wait for that word; the loop stands still meanwhile."""
 
 
 class Stopping(Exception):
@@ -122,10 +126,12 @@ class Loop:
         self._size = settings.batch_max
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
+        self._settled_lately: list[Batch] = []  # whose writes a load under way may not have seen
         self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
         self._next_timer = 0.0
         self._next_commit = 0.0
+        self._ask_again = 0.0
         self.before_poll: list[Callable[[], None]] = []
         self.trouble: str | None = "no partition yet"
         self.beat = clock.monotonic()
@@ -140,7 +146,7 @@ class Loop:
 
         Raises:
             DeadLetterLimit: too many bad records.
-            KafkaException: the consumer is unusable.
+            Backpressure: the Kafka client is unusable.
         """
         try:
             while not self._stop:
@@ -148,27 +154,31 @@ class Loop:
             self._drain()
         except Stopping:
             log.info("stopped while waiting; what was in hand will be read again")
+        except KafkaException as error:
+            raise Backpressure(
+                f"the Kafka client gave up ({error.args[0].name()}); a restart reads on from what is applied"
+            ) from None
 
     def step(self) -> None:
         """One turn: assignment, batches, timers, fences, commit."""
         self._beat()
         for hook in self.before_poll:
             hook()
+        if self._own.waiting():
+            self._drain()
+            self._take_waiting()  # before the poll: what it brings must come from where the lease says
         busy = self._ahead is not None or self._sent is not None
         polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
         self._own.follow()
-        if polled.out_of_range or self._own.waiting():
-            self._drain()
-            for number in polled.out_of_range:
-                self._own.out_of_range(number)
-            self._take_waiting()
+        for number in polled.out_of_range:
+            self._own.out_of_range(number)
+        self._note_ends(polled)  # before the batch: what waits in it may outdate an end seen now
         batch = self._prepare(polled) if polled.records else None  # 2, 3
         if self._ahead is not None:
             self._complete(self._ahead)  # 4 to 7
         self._ahead = batch
         if batch is None or batch.plan.events.size < self._size // 2:
             self._drain()  # nothing waits behind it: be quick
-        self._note_ends(polled)
         now = self._clock.monotonic()
         if now >= self._next_timer:
             self._drain()
@@ -194,12 +204,14 @@ class Loop:
         """Decode and plan, and ask Redis for the sessions; the answer is read by `_complete`."""
         watch = self._observer.watch(self._clock)
         parts = []
+        read = {}
         for records in polled.records:
             partition = self._own.partitions.get(records.partition)
             if partition is not None and self._own.current(partition):
                 decoded = core.decode(records)  # 2
                 self._dead_letters(decoded, polled, len(records.offsets))
-                partition.next_offset = decoded.last + 1
+                read[partition.number] = partition.next_offset
+                partition.next_offset = max(partition.next_offset, decoded.last + 1)
                 parts.append((partition, decoded))
         if not parts:
             return None
@@ -207,7 +219,8 @@ class Loop:
         plan = core.plan(
             [decoded for _, decoded in parts],
             self._settings.buckets,
-            lambda shard: partitions[shard.partition].floor(shard),
+            # What was read before may be in hand and not applied yet: a seek must not bring it in twice.
+            lambda shard: max(partitions[shard.partition].floor(shard), read[shard.partition] - 1),
         )
         watch.lap("decode")
         load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
@@ -218,9 +231,9 @@ class Loop:
         result = None
         loaded = self._load(batch)
         watch = batch.watch
-        earlier = self._settle()
+        self._settle()
         if batch.plan.events.size:
-            if earlier is not None:
+            for earlier in self._settled_lately:
                 loaded = _overlaid(batch.plan, loaded, earlier)
             result = self._run(batch.plan, loaded, watch)
         self._flush()  # 8, of the batch before this one; and this one's dead letters
@@ -233,11 +246,11 @@ class Loop:
             batch.answer = self._begun(lambda: self._store.begin_write(writes, ttl))  # 7
         self._sent = batch
 
-    def _settle(self) -> Batch | None:
-        """Read what became of the write under way; the batch, if there was one."""
+    def _settle(self) -> None:
+        """Read what became of the write under way, if one is."""
         batch, self._sent = self._sent, None
         if batch is None:
-            return None
+            return
         if batch.writes:
             self._finish(batch.writes, self._answers(batch), batch.partitions)
         self._applied_up_to(batch.partitions, batch.done)
@@ -246,7 +259,8 @@ class Loop:
         self.progress = self._clock.monotonic()
         self._observer.batch(batch.plan, batch.result, batch.parts, self._clock.now_ms())
         self._resize(batch.watch.total())
-        return batch
+        # The load of the next batch left before this write, and that of the one after it before a write sent again.
+        self._settled_lately = [*self._settled_lately[-1:], batch]
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -254,6 +268,7 @@ class Loop:
             batch, self._ahead = self._ahead, None
             self._complete(batch)
         self._settle()
+        self._settled_lately = []
 
     def _load(self, batch: Batch) -> list[list[bytes | None]]:
         """The stored sessions; the answer under way first, a new question if that fails."""
@@ -328,10 +343,20 @@ class Loop:
         try:
             return self._outputs.settled(wait_s)
         except KafkaException as error:
-            raise Backpressure(
-                f"Kafka refused an output record for good ({error.args[0].name()}); check that the topics exist, that "
-                "this worker may write to them, and message.max.bytes"
-            ) from None
+            self._refused(error.args[0].name())
+            return False
+
+    def _refused(self, code: str) -> None:
+        """Kafka gave an output back: apply nothing more, and produce again from the outboxes after a while."""
+        self._applied.clear()
+        for partition in self._own.running():
+            self._own.rewind(partition, "output_refused", BACKOFF_MOST_S)
+        self.trouble = f"Kafka refused an output ({code})"
+        log.error(
+            "Kafka refused an output record (%s); nothing is applied until it takes it. Check that the topics exist, "
+            "that this worker may write to them, and message.max.bytes",
+            code,
+        )
 
     def _fenced(
         self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]
@@ -367,13 +392,16 @@ class Loop:
     def _answers(self, batch: Batch) -> list[WriteResult]:
         """What became of a batch's writes; the answer under way first."""
         begun, batch.answer = batch.answer, None
-        return self._send([write for write, _ in batch.writes], begun)
+        return self._send([write for write, _ in batch.writes], begun, repeated=begun is None)
 
     def _send(
-        self, writes: Sequence[ShardWrite], begun: Callable[[], list[WriteResult]] | None = None
+        self,
+        writes: Sequence[ShardWrite],
+        begun: Callable[[], list[WriteResult]] | None = None,
+        *,
+        repeated: bool = False,
     ) -> list[WriteResult]:
         """The script's answers; after an unknown outcome the same call again, and both answers mean applied once."""
-        repeated = False
 
         def call() -> list[WriteResult]:
             nonlocal repeated, begun
@@ -418,9 +446,11 @@ class Loop:
         for shard, first, end in plan.spans:
             partition = partitions[shard.partition]
             slots = plan.events["slot"]
-            mine = plan.events["t"][(slots >= first) & (slots < end)]
-            if mine.size:
-                newest = int(mine.max())
+            mine = (slots >= first) & (slots < end)
+            if mine.any() and self._own.current(partition):
+                # The record's time, not the event's: one browser with a fast clock must not age everybody's silence.
+                written = int(plan.record_ms[mine].max())
+                newest = written if written >= 0 else int(plan.events["t"][mine].max())
                 partition.watermark = newest if partition.watermark is None else max(partition.watermark, newest)
 
     # -- time ------------------------------------------------------------------------------------
@@ -433,15 +463,16 @@ class Loop:
         if not queries:
             return
         found = self._call("timers", lambda: self._store.due(queries, DUE_LIMIT))
-        due = [(shard, ids, now) for (shard, now), ids in zip(queries, found, strict=True) if ids]
+        partitions = {p.number: p for p in times if self._own.current(p)}
+        due = [
+            (shard, ids, now)
+            for (shard, now), ids in zip(queries, found, strict=True)
+            if ids and shard.partition in partitions and self._silent(partitions[shard.partition], now)
+        ]
         if not due:
             return
         if any(len(ids) == DUE_LIMIT for _, ids, _ in due):
             self._next_timer = 0.0
-        partitions = {p.number: p for p in times if self._own.current(p)}
-        due = [entry for entry in due if entry[0].partition in partitions]
-        if not due:
-            return
         plan = core.plan_ticks(due)
         loaded = self._call("load", lambda: self._store.load(plan.requests()))
         result = self._run(plan, loaded, self._observer.watch(self._clock))
@@ -450,6 +481,25 @@ class Loop:
         if writes:
             self._finish(writes, self._send([write for write, _ in writes]), partitions)
             self._observer.timers(result)
+
+    def _silent(self, partition: Partition, now_ms: int) -> bool:
+        """Whether nobody clicked up to ``now_ms``, rather than that nothing was heard: Kafka is asked once a second."""
+        if partition.watermark is not None and now_ms <= partition.watermark:
+            return True
+        now = self._clock.monotonic()
+        if now - partition.heard_at < HEARD_FOR_S:
+            return True
+        if now < self._ask_again:
+            return False
+        try:
+            bounds = self._source.bounds(partition.number, fresh=True, wait_s=ASK_S)
+        except KafkaException:
+            self._ask_again = now + BACKOFF_MOST_S
+            return False
+        if bounds is None or bounds.high > partition.read_to:
+            return False
+        partition.heard_at = now
+        return True
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
@@ -472,11 +522,11 @@ class Loop:
         for partition in self._own.running():
             if partition.number in polled.at_end:
                 partition.at_end = True
-                partition.next_offset = max(partition.next_offset, polled.at_end[partition.number])
+                partition.ended_at = polled.at_end[partition.number]
             bounds = self._source.bounds(partition.number)
             if bounds is not None:
-                partition.high = max(bounds.high, partition.next_offset if partition.at_end else 0)
-        if all(partition.high <= partition.next_offset for partition in self._own.running()):
+                partition.high = max(bounds.high, partition.read_to if partition.at_end else 0)
+        if all(partition.high <= partition.read_to for partition in self._own.running()):
             self.progress = self._clock.monotonic()
 
     # -- waiting ---------------------------------------------------------------------------------
@@ -492,6 +542,7 @@ class Loop:
                 partition.retry_at = self._clock.monotonic() + BACKOFF_MOST_S * (0.5 + random.random() / 2)
                 reason = str(error) if isinstance(error, StoreUnavailable) else error.args[0].name()
                 log.warning("partition %d cannot be taken yet: %s", partition.number, reason)
+                return  # the others wait as well, each for its timeout: poll in between
 
     def _call(self, op: str, call: Callable[[], T]) -> T:
         """Call the store until it answers: pause, keep polling, back off with jitter."""
@@ -549,7 +600,7 @@ class Loop:
             self._safe()
         if not self._source.commit():
             self._observer.metrics.commit_failures.inc()
-        self._observer.lag({p.number: max(p.high - p.next_offset, 0) for p in self._own.running()})
+        self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})
         self._observer.tick(ready=self.trouble is None)
 
     def _resize(self, seconds: float) -> None:

@@ -108,11 +108,11 @@ class Ownership:
                 if committed is None or committed <= offset:
                     self._outputs.send(left)
 
-    def rewind(self, partition: Partition, cause: str) -> None:
-        """Give up what is in hand: take a new lease and read again from what the store says."""
+    def rewind(self, partition: Partition, cause: str, seconds: float = 0.0) -> None:
+        """Give up what is in hand: take a new lease, after ``seconds``, and read again from what the store says."""
         self._metrics.rewinds.inc(cause)
         partition.cause = cause
-        self._wait(partition, 0.0)
+        self._wait(partition, seconds)
 
     def refused(self, partition: Partition, shard: Shard, result: WriteResult) -> None:
         """The fence said no: nothing was written."""
@@ -155,8 +155,10 @@ class Ownership:
 
     def _read_from(self, partition: Partition, offset: int) -> None:
         partition.next_offset = offset
+        partition.ended_at = 0
         partition.done = offset - 1
         partition.at_end = False
+        partition.watermark = None
         self._source.start_at(partition.number, offset)
 
     def _start(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:

@@ -24,12 +24,14 @@ class Partition:
         leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
         next_offset: offset of the next record to read.
         done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
-        watermark: newest event time seen in this assignment, epoch ms; None before the first event.
+        watermark: newest record time seen in this assignment, epoch ms; None before the first event.
         at_end: the partition's end was reached since reading last started.
+        ended_at: the offset there; records that no consumer gets (transaction markers) may lie before it.
         high: one past the last offset that Kafka was known to hold.
         retry_at: monotonic time of the next attempt to take the lease.
         cause: why, for the metric.
         checked_at: monotonic time of the last successful fenced call.
+        heard_at: monotonic time at which Kafka last said that nothing is left to read.
         verified_truncation: offsets up to this one are filtered no more (the log was truncated).
     """
 
@@ -41,10 +43,12 @@ class Partition:
     done: int = -1
     watermark: int | None = None
     at_end: bool = False
+    ended_at: int = 0
     high: int = 0
     retry_at: float = 0.0
     cause: str = "assigned"
     checked_at: float = 0.0
+    heard_at: float = float("-inf")
     own_epoch: int = 0
     ignore_applied: bool = False
 
@@ -52,6 +56,11 @@ class Partition:
     def running(self) -> bool:
         """Whether its events may be applied."""
         return self.status is Status.RUNNING
+
+    @property
+    def read_to(self) -> int:
+        """Everything before this offset has been read."""
+        return max(self.next_offset, self.ended_at)
 
     def lease(self, shard: Shard) -> Lease:
         """The lease of one of its shards."""

@@ -123,11 +123,11 @@ class KafkaSource:
         if owned:
             self._consumer.pause(owned)
 
-    def bounds(self, partition: int, *, fresh: bool = False) -> Bounds | None:
-        """Kept offsets; from the last fetch unless ``fresh`` (which blocks up to 5 s). None while unknown."""
+    def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds | None:
+        """Kept offsets; from the last fetch unless ``fresh`` (which blocks up to ``wait_s``). None while unknown."""
         tp = TopicPartition(self._topic, partition)
         asked = self._asker if fresh else self._consumer
-        low, high = asked.get_watermark_offsets(tp, timeout=5.0, cached=not fresh)
+        low, high = asked.get_watermark_offsets(tp, timeout=wait_s, cached=not fresh)
         return Bounds(low, high) if high >= 0 else None
 
     def committed(self, partition: int) -> int | None:

@@ -31,6 +31,7 @@ from worker.policy import Policy, PolicyWatcher
 from worker.reasons import Explainer
 from worker.settings import Settings
 from worker.source import KafkaSource
+from worker.topic_watch import TopicWatch
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +78,18 @@ def fold_config(bundle: Bundle) -> FoldConfig:
     return bundle.rules.fold_config()
 
 
+def kafka_admin(settings: Settings) -> AdminClient:
+    """A client for questions about topics."""
+    return AdminClient({**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka"))
+
+
 def kafka_topic(settings: Settings) -> tuple[str, int]:
     """Id and partition count of the clicks topic.
 
     Raises:
         SettingsError: Kafka cannot be reached, or there is no such topic.
     """
-    admin = AdminClient(
-        {**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka")
-    )
+    admin = kafka_admin(settings)
     where = f"Kafka at {settings.kafka}"
     try:
         topics = admin.list_topics(timeout=8.0).topics
@@ -198,6 +202,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
             observer.use_policy(changed)
 
     loop.before_poll.append(reload_policy)
+    if not settings.topic_id:
+        watch = TopicWatch(kafka_admin(settings), settings.topic, topic_id, clock)
+        loop.before_poll.append(watch.poll)
     return Worker(loop, registry, metrics, engine, source)
 
 

@@ -1,8 +1,10 @@
 """Fixtures of the fault tests: one broker and one zygote a run, a Redis and a rig a test.
 
-``--fault-seeds 1,2,3`` says at which seeds the central faults run; the others take the first.
+CLICKSTAGE_FAULT_SEEDS=1,2,3 says at which seeds the central faults run; `make faults` sets three.
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +18,13 @@ from tests.faults.small_bundle import small_bundle
 from tests.faults.zygote import Zygote
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
+from worker.wiring import DEFAULT_POLICY
 
 ROWS: list[Row] = []
+SEEDS = [int(seed) for seed in os.environ.get("CLICKSTAGE_FAULT_SEEDS", "1").split(",")]
+
+central = pytest.mark.parametrize("seed", SEEDS)
+"""Of the faults that the promise stands or falls with: at every seed."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -32,6 +39,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: workers and oracle must go by the same one, whoever edits the file meanwhile."""
+    return Path(shutil.copy(DEFAULT_POLICY, tmp_path_factory.mktemp("policy")))
 
 
 @pytest.fixture(scope="session")
@@ -51,15 +64,13 @@ class MakeRig(Protocol):
 
 @pytest.fixture
 def rig(
-    kafka: Kafka, own_redis: StartRedis, unique: str, zygote: Zygote, bundle: Path, tmp_path: Path
+    kafka: Kafka, own_redis: StartRedis, unique: str, zygote: Zygote, bundle: Path, policy: Path, tmp_path: Path
 ) -> Iterator[MakeRig]:
     made: list[Rig] = []
 
-    def make(
-        name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None
-    ) -> Rig:
+    def make(name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None) -> Rig:
         store = server or own_redis("redis" if seed % 2 else "valkey")
-        made.append(Rig(name, seed, unique, bootstrap or kafka.bootstrap, store, zygote, bundle, tmp_path))
+        made.append(Rig(name, seed, unique, bootstrap or kafka.bootstrap, store, zygote, bundle, policy, tmp_path))
         return made[-1]
 
     yield make

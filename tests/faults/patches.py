@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import worker.batch
 import worker.wiring
+from featurestore.events import TICK
 from featurestore.session import FoldConfig
 from featurestore.sessions import FENCED, RedisSessionStore, Script
 from worker.clock import SystemClock
@@ -26,11 +27,12 @@ MUTATION: Final = "CLICKSTAGE_TEST_MUTATION"
 STEPS: Final[dict[str, tuple[Any, str]]] = {
     "poll": (KafkaSource, "poll"),
     "decode": (worker.batch, "decode"),
-    "load": (RedisSessionStore, "load"),
+    "load": (RedisSessionStore, "begin_load"),
     "fold": (worker.batch, "fold"),
     "decide": (worker.batch.Engine, "run"),
     "flush": (Loop, "_flush"),
-    "write": (RedisSessionStore, "write"),
+    "write": (RedisSessionStore, "begin_write"),
+    "answer": (Loop, "_answers"),
     "commit": (KafkaSource, "commit"),
 }
 """The steps of the loop and the call that ends each."""
@@ -60,17 +62,33 @@ def fail_after(step: str, nth: int, what: str) -> None:
 
 def stop_before_write(nth: int) -> None:
     """Freeze with a batch in hand, decided and flushed, right before the fenced script."""
-    whole = RedisSessionStore.write
+    whole = RedisSessionStore.begin_write
     left = nth
 
-    def write(self: RedisSessionStore, writes: Any, ttl: int) -> Any:
+    def begin_write(self: RedisSessionStore, writes: Any, ttl: int) -> Any:
         nonlocal left
         left -= 1 if any(w.sessions for w in writes) else 0
         if left == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
         return whole(self, writes, ttl)
 
-    RedisSessionStore.write = write  # type: ignore[method-assign]
+    RedisSessionStore.begin_write = begin_write  # type: ignore[method-assign]
+
+
+def fail_at_timers(nth: int) -> None:
+    """Die once decisions of the nth round of timers are made and nothing of them is written."""
+    whole = worker.batch.Engine.run
+    left = nth
+
+    def run(self: Any, batch: Any, *args: Any) -> Any:
+        nonlocal left
+        result = whole(self, batch, *args)
+        left -= 1 if batch.events.size and batch.sessions != ["w"] and (batch.events["kind"] == TICK).all() else 0
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    worker.batch.Engine.run = run  # type: ignore[method-assign]
 
 
 def clock_off_by(ms: int) -> None:
@@ -121,7 +139,9 @@ def counter_epoch() -> None:
         "local number = math.max(tonumber(string.match(stored, '^(%d+)')) + 1, tonumber(ARGV[1]), tonumber(ARGV[2]) + 1)",
         "local number = tonumber(string.match(stored, '^(%d+)')) + 1",
     )
-    _edit_script("acquire", "local epoch = string.format('%.0f', number) .. ':' .. ARGV[3]", "local epoch = number .. ':'")
+    _edit_script(
+        "acquire", "local epoch = string.format('%.0f', number) .. ':' .. ARGV[3]", "local epoch = number .. ':'"
+    )
 
 
 def no_flush() -> None:
@@ -162,6 +182,7 @@ def apply(patches: list[list[Any]]) -> None:
         "short_sessions": short_sessions,
         "fail_after": fail_after,
         "stop_before_write": stop_before_write,
+        "fail_at_timers": fail_at_timers,
         "clock_off_by": clock_off_by,
         "slow_scoring": slow_scoring,
     }

@@ -125,6 +125,7 @@ class Rig:
         server: Redis or Valkey.
         zygote: starts workers.
         bundle: the model.
+        policy: the policy file.
         folder: for logs.
     """
 
@@ -137,11 +138,12 @@ class Rig:
         server: RedisServer,
         zygote: Zygote,
         bundle: Path,
+        policy: Path,
         folder: Path,
     ) -> None:
         self.name, self.seed, self.unique = name, seed, unique
         self.bootstrap, self.server = bootstrap, server
-        self.bundle, self._zygote, self._folder = bundle, zygote, folder
+        self.bundle, self.policy, self._zygote, self._folder = bundle, policy, zygote, folder
         self.redis_url = server.url
         self.partitions = PARTITIONS
         self.injected = 0
@@ -166,9 +168,7 @@ class Rig:
 
     # -- workers and traffic -----------------------------------------------------------------------
 
-    def start(
-        self, *, patches: list[list[Any]] | None = None, ready: bool = True, **settings: object
-    ) -> Worker:
+    def start(self, *, patches: list[list[Any]] | None = None, ready: bool = True, **settings: object) -> Worker:
         """Start a worker; settings are those of `worker.settings`."""
         values = {
             "kafka": self.bootstrap,
@@ -176,6 +176,7 @@ class Rig:
             "group": self.unique,
             "env": "test",
             "bundle": self.bundle,
+            "policy": self.policy,
             "metrics_port": 0,
             "metrics_host": "127.0.0.1",
             "session_timeout_s": 3,
@@ -197,7 +198,9 @@ class Rig:
 
     def send(self, **options: Any) -> Traffic:
         """Start the traffic."""
-        self.traffic = Traffic(self.bootstrap, self.topics["topic"], self.seed, f"s-{self.unique}", **options)
+        self.traffic = Traffic(
+            self.bootstrap, self.topics["topic"], self.seed, f"s-{self.unique}-{self.seed}", **options
+        )
         return self.traffic.start()
 
     # -- waiting -----------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ class Rig:
 
     def serving(self) -> None:
         """Wait until every partition's events are applied as they come."""
+        self.until(lambda: all(self.ends().values()), "every partition has events")
         self.caught_up("the workers serve every partition")
 
     def caught_up(self, what: str = "all is applied", timeout_s: float = 45) -> float:
@@ -307,11 +311,13 @@ class Rig:
     def expected(self, until_ms: int | None = 2**52) -> Expected:
         """The batch recompute of the log."""
         log = records_of(read_topic(self.bootstrap, self.topics["topic"]))
-        return expect(engine_for(self.bundle, FOLD, self.topic_id), log, until_ms)
+        return expect(engine_for(self.bundle, FOLD, self.topic_id, self.policy), log, until_ms)
 
     def documents(self, topic: str) -> list[bytes]:
-        """The values in one of the rig's topics."""
-        return [message.value() for message in read_topic(self.bootstrap, self.topics[topic])]
+        """The values in one of the rig's topics that come from the clicks topic as it is now."""
+        values = [message.value() for message in read_topic(self.bootstrap, self.topics[topic])]
+        mine = f'"source":"{self.topic_id}"'.encode()
+        return [value for value in values if mine in value]
 
     def _counted(self, summaries: list[bytes]) -> tuple[int, int]:
         """Events lost and doubled, by the sessions' own sums (I2): needs no second run of the fold."""
@@ -326,13 +332,13 @@ class Rig:
         lost = sum(max(sent - pages[name], 0) for name, sent in self.traffic.sent.items()) if unique else 0
         return lost, doubled
 
-    def _check(
-        self, row: Row, decisions: Difference, summaries: Difference, expected: Expected, letters: int
-    ) -> None:
+    def _check(self, row: Row, decisions: Difference, summaries: Difference, expected: Expected, letters: int) -> None:
         from tests.faults.conftest import ROWS
 
         ROWS.append(row)
-        story = f"{self.name} seed {self.seed}: {row}\ndecisions: {decisions}\nsummaries: {summaries}\n{_first(decisions)}"
+        story = (
+            f"{self.name} seed {self.seed}: {row}\ndecisions: {decisions}\nsummaries: {summaries}\n{_first(decisions)}"
+        )
         assert (row.lost, row.doubled, row.differing) == (0, 0, 0), story
         assert len(expected.letters) == letters, f"{len(expected.letters)} records are no events, {letters} were sent"
         assert expected.decisions, "the test had no decision to compare"

@@ -40,4 +40,3 @@ def small_bundle(directory: Path) -> Path:
         training=Training(sessions=0, rows=len(X), model="forest"),
         replace=True,
     )
-

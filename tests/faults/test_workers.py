@@ -1,19 +1,177 @@
 """Faults of the workers themselves: killed, frozen, stuck, restarted, joining and leaving."""
 
+import random
 import time
 
 import pytest
 
-from tests.faults.conftest import MakeRig
+from tests.faults.conftest import MakeRig, central
+from tests.faults.patches import STEPS
+from worker.errors import ExitCode
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
 def test_nothing_fails(rig: MakeRig) -> None:
-    """The harness finds nothing where nothing fails, and something where something was left out."""
+    """The bench finds nothing where nothing fails."""
     bench = rig("0 nothing")
     bench.start()
     bench.send()
-    time.sleep(4)
+    time.sleep(3)
+    assert bench.judge().events > 500
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_sigkill_between_two_steps(rig: MakeRig, step: str) -> None:
+    """1: a worker killed right after any step repeats work, and changes nothing."""
+    seed = 1 + list(STEPS).index(step)
+    rng = random.Random(seed)
+    bench = rig(f"1 SIGKILL after {step}", seed)
+    bench.send()
+    for _ in range(2):
+        worker = bench.start(patches=[["fail_after", step, rng.randint(2, 12), "kill"]], ready=False)
+        assert worker.ended(30) == -9
+        bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+@central
+@PROTOCOLS
+def test_sigkill_and_takeover(rig: MakeRig, protocol: str, seed: int) -> None:
+    """1: the partitions of a killed worker are served by another within the session timeout and 5 s."""
+    rng = random.Random(seed)
+    bench = rig(f"1 SIGKILL, takeover ({protocol})", seed)
+    bench.environment["group_protocol"] = protocol
+    bench.send()
+    bench.start()
+    for _ in range(2):
+        bench.start()
+        bench.serving()
+        time.sleep(rng.uniform(0.2, 1.0))
+        bench.workers[-2].kill9()
+        bench.injected += 1
+        bench.recovered()
     row = bench.judge()
-    assert row.events > 1_000
+    timeout_s = 3 if protocol == "classic" else 6
+    assert row.recovery_s <= timeout_s + 5
+
+
+def test_crash_loop(rig: MakeRig) -> None:
+    """2: killed every 0.1 to 1 s, the work still gets done."""
+    bench = rig("2 crash loop", 2)
+    rng = random.Random(2)
+    bench.send()
+    for _ in range(15):
+        worker = bench.start(ready=False)
+        time.sleep(rng.uniform(0.1, 1.6))
+        worker.kill9()
+        bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+@central
+@PROTOCOLS
+def test_zombie(rig: MakeRig, protocol: str, seed: int) -> None:
+    """3: a worker frozen with a batch in hand past the session timeout writes nothing of it when it wakes up."""
+    bench = rig(f"3 zombie ({protocol})", seed)
+    bench.environment["group_protocol"] = protocol
+    bench.send()
+    zombie = bench.start(patches=[["stop_before_write", random.Random(seed).randint(5, 20)]])
+    bench.until(zombie.frozen, "the worker has frozen itself")
+    bench.injected += 1
+    bench.start()
+    bench.caught_up("the other worker has taken over")
+    zombie.thaw()
+    bench.until(lambda: "another owner's epoch is stored" in zombie.log, "the zombie is refused by its epoch")
+    bench.recovered()
+    bench.judge()
+
+
+def test_stuck_scoring(rig: MakeRig) -> None:
+    """4: a worker that scores for ever loses its partitions, and its watchdog ends it with the documented code."""
+    bench = rig("4 stuck in scoring", 4)
+    bench.send(rate=200)
+    stuck = bench.start(patches=[["slow_scoring", 60.0, 8]], max_poll_interval_s=4, stuck_after_s=6)
+    bench.start(max_poll_interval_s=4)
+    assert stuck.ended(20) == ExitCode.STUCK
+    bench.injected += 1
+    bench.recovered()
+    assert "Current thread" in stuck.log or "most recent call first" in stuck.log
+    bench.judge()
+
+
+@central
+@PROTOCOLS
+def test_rolling_restart_and_scaling(rig: MakeRig, protocol: str, seed: int) -> None:
+    """5: one worker, two, four, one; every one that leaves does so in order, and nothing is repeated."""
+    bench = rig(f"5 scale 1-2-4-1 ({protocol})", seed)
+    bench.environment["group_protocol"] = protocol
+    bench.send()
+    bench.start()
+    bench.start()
+    bench.serving()
+    bench.start(ready=False)
+    bench.start()
+    bench.serving()
+    for worker in bench.workers[:3]:
+        assert worker.stop() == 0
+        bench.injected += 1
+    bench.recovered()
+    bench.judge()
+
+
+@PROTOCOLS
+def test_rebalance_storm(rig: MakeRig, protocol: str) -> None:
+    """5: workers join and leave every second."""
+    bench = rig(f"5 rebalance storm ({protocol})", 5)
+    bench.environment["group_protocol"] = protocol
+    rng = random.Random(5)
+    bench.send()
+    bench.start()
+    others = []
+    for _ in range(8):
+        if len(others) < 2 or rng.random() < 0.4:
+            others.append(bench.start(ready=False))
+        else:
+            leaver = others.pop(0)
+            leaver.kill9() if rng.random() < 0.5 else leaver.signal(15)
+        bench.injected += 1
+        time.sleep(1)
+    bench.recovered()
+    bench.judge()
+
+
+def test_signal_storm(rig: MakeRig) -> None:
+    """7: signals skip nothing."""
+    import signal
+
+    bench = rig("7 SIGTERM storm", 7)
+    bench.send()
+    for _ in range(3):
+        worker = bench.start()
+        time.sleep(0.5)
+        for _ in range(5):
+            worker.signal(signal.SIGTERM)
+            time.sleep(0.02)
+        assert worker.ended(15) == 0
+        bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+def test_clock_ten_minutes_off(rig: MakeRig) -> None:
+    """40: a worker whose clock is slow or fast while it lags decides what the log says."""
+    bench = rig("40 worker clock 10 min slow", 40)
+    bench.send()
+    bench.start(patches=[["clock_off_by", -600_000]])
+    time.sleep(3)
+    bench.workers[0].stop()
+    bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()

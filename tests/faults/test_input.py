@@ -1,0 +1,190 @@
+"""Faults of the input: poison, duplicates, disorder, silence, wrong clocks, sessions split over partitions."""
+
+import json
+import random
+import time
+
+from confluent_kafka import Message, Producer
+
+from tests.faults.conftest import MakeRig
+from tests.faults.patches import FOLD
+from tests.services import read_topic
+from worker.errors import ExitCode
+
+POISON = (
+    b"",
+    b"{no json",
+    b"[]",
+    b"null",
+    b'{"session_id": "x"}',
+    b'{"session_id": 7, "type": "click", "ts": 1}',
+    b'{"session_id": "x", "type": "click", "ts": "now"}',
+    b'{"session_id": "x", "type": "click", "ts": NaN}',
+    b'{"session_id": "x", "type": "click", "ts": 1, "price": -1}',
+    b'{"session_id": "", "type": "click", "ts": 1}',
+    b'{"session_id": "x", "type": "click", "ts": 1e400}',
+    b"[" * 20_000,
+    b'{"session_id": "' + b"x" * 70_000 + b'", "type": "click", "ts": 1}',
+    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    b"\xff\xfe\x00\x01",
+    b'{"session_id": "x\xff", "type": "click", "ts": 1}',
+)
+
+
+def test_poison(rig: MakeRig) -> None:
+    """17: every record that is no event is a dead letter once, as it came; tombstones are none; the rest is applied."""
+    rng = random.Random(17)
+    bench = rig("17 poison", 17)
+    bench.start(batch_max=200)
+    traffic = bench.send()
+    bench.serving()
+    sent = []
+    for _ in range(4):
+        for poison in POISON:
+            key = rng.choice([None, b"", b"k\xff"])
+            traffic.send(poison, key, headers=[("trace", b"\x00\x01")])
+            sent.append((key, poison))
+            bench.injected += 1
+        traffic.send(None, b"tombstone")
+        time.sleep(0.3)
+    traffic.flush()
+    bench.recovered()
+    bench.workers[0].kill9()
+    bench.start()
+    bench.recovered()
+    bench.judge(letters=len(sent))
+    letters = _once(read_topic(bench.bootstrap, bench.topics["dlq_topic"]))
+    assert sorted((m.key() or b"", m.value() or b"") for m in letters) == sorted((k or b"", v) for k, v in sent)
+    for letter in letters:
+        headers = dict(letter.headers())
+        assert headers["trace"] == b"\x00\x01"
+        assert headers["__connect.errors.topic"].decode() == bench.topics["topic"]
+        assert b"xxxx" not in headers["__connect.errors.exception.message"]
+
+
+def test_a_record_too_large_for_the_dead_letters(rig: MakeRig) -> None:
+    """17: a record that fills the topic's limit has no room for headers; it is cut, said so, and blocks nothing."""
+    bench = rig("17 poison of 1 MB and more", 18)
+    bench.start()
+    traffic = bench.send(rate=100)
+    bench.serving()
+    large = Producer({"bootstrap.servers": bench.bootstrap, "message.max.bytes": 4_000_000})
+    for size in (1_000_000, 3_500_000):
+        large.produce(bench.topics["topic"], b"x" * size, "large")
+        bench.injected += 1
+    large.flush()
+    bench.recovered()
+    bench.judge(letters=2)
+    assert len(_once(read_topic(bench.bootstrap, bench.topics["dlq_topic"]))) == 2
+
+
+def test_nothing_but_poison(rig: MakeRig) -> None:
+    """17: a topic full of what is no event stops the worker with its own exit code; nothing passes as applied."""
+    bench = rig("17 nothing but poison", 17)
+    worker = bench.start(dlq_max_consecutive=100, ready=False)
+    producer = Producer({"bootstrap.servers": bench.bootstrap})
+    for number in range(1_000):
+        producer.produce(bench.topics["topic"], f"poison {number}", "k")
+    producer.flush()
+    bench.injected = 1_000
+    assert worker.ended(30) == ExitCode.DEAD_LETTERS
+    assert "records in a row are no events" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_producer_duplicates(rig: MakeRig) -> None:
+    """19: an event sent twice with one event_id counts once."""
+    bench = rig("19 producer duplicates", 19)
+    worker = bench.start()
+    traffic = bench.send(twins=0.05)
+    bench.serving()
+    time.sleep(3)
+    traffic.stop()
+    bench.caught_up()
+    sent = sum(bench.ends().values()) - traffic.events
+    bench.injected = sent
+    assert sent > 20
+    assert worker.metrics()["duplicates_skipped_total"] == sent
+    bench.judge()
+
+
+def test_out_of_order_and_late(rig: MakeRig) -> None:
+    """20, 40: shuffled, hours late, from 1970 and from 2099: one pass over the same log says the same."""
+    rng = random.Random(20)
+    bench = rig("20 shuffled, late, wrong clocks", 20)
+    worker = bench.start()
+    producer = Producer({"bootstrap.servers": bench.bootstrap, "partitioner": "murmur2_random"})
+    began = time.time_ns() // 1_000_000
+    for n in range(3_000):
+        now = time.time_ns() // 1_000_000
+        ts = rng.choice([now] * 40 + [now - 1_500, now - 7_200_000, 0, 4_070_908_800_000, now + 1_000])
+        name = f"s-{bench.unique}-{rng.randrange(40)}"
+        event = {"session_id": name, "type": "page_view", "ts": ts, "page": f"/{n}", "event_id": f"{n}"}
+        producer.produce(bench.topics["topic"], json.dumps(event), name)
+        producer.poll(0)
+        bench.injected += ts != now
+        time.sleep(0.001)
+    producer.flush()
+    bench.caught_up()
+    assert worker.metrics()["late_events_total"] > 100
+    assert time.time_ns() // 1_000_000 - began < 60_000
+    bench.judge()
+
+
+def test_a_session_on_two_partitions(rig: MakeRig) -> None:
+    """21: clients that partition differently split sessions; each half is counted exactly, none is lost."""
+    bench = rig("21 mixed partitioners", 21)
+    bench.start()
+    bench.send(partitioner="consistent_random")
+    bench.serving()
+    time.sleep(2)
+    bench.injected = 1
+    bench.judge()
+
+
+def test_silence_fires_once_and_in_time(rig: MakeRig) -> None:
+    """37: with no events at all, each open session is called silent once, soon after its deadline, by one of two workers."""
+    bench = rig("37 silence", 37)
+    bench.start()
+    bench.start()
+    traffic = bench.send(rate=300)
+    bench.serving()
+    time.sleep(1)
+    traffic.stop()
+    bench.injected = 1
+    stopped = time.monotonic()
+    bench.quiet()
+    assert time.monotonic() - stopped < FOLD.session_gap_ms / 1000 + 5
+    row = bench.judge()
+    assert row.repeated == 0
+    silences = [d for d in map(json.loads, bench.documents("decisions_topic")) if d["seq"] % 256 not in {0, 255}]
+    assert silences
+    slowest = max(d["decided_at"] - d["event_ts"] for d in silences if d["event_ts"] > d["decided_at"] - 60_000)
+    assert slowest < 5_000
+
+
+def test_crash_between_timer_and_decision(rig: MakeRig) -> None:
+    """39: a worker killed right after deadlines were found due: each decision exists once by identity."""
+    bench = rig("39 crash between timer and decision", 39)
+    traffic = bench.send(rate=200)
+    bench.start()
+    bench.serving()
+    time.sleep(1)
+    traffic.stop()
+    bench.caught_up()
+    bench.workers[0].kill9()
+    for nth in (1, 2, 1):
+        worker = bench.start(patches=[["fail_at_timers", nth]], ready=False)
+        assert worker.ended(30) == -9
+        bench.injected += 1
+    bench.start()
+    bench.judge()
+
+
+def _once(letters: list[Message]) -> list[Message]:
+    """Dead letters without what a restart sent again."""
+    by_place = {}
+    for letter in letters:
+        headers = dict(letter.headers())
+        by_place[headers["__connect.errors.partition"], headers["__connect.errors.offset"]] = letter
+    return list(by_place.values())
