@@ -1,0 +1,372 @@
+"""One suite for every session store: in memory, on Redis 7 and on Valkey 9."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import redis
+
+from featurestore.errors import StoreUnavailable
+from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
+from featurestore.memory import MemoryStore
+from featurestore.sessions import (
+    APPLIED,
+    FENCED,
+    MOVED,
+    Lease,
+    RedisSessionStore,
+    SessionStore,
+    ShardWrite,
+    WriteResult,
+    connect,
+)
+from featurestore.visitors import ENTRY, unpack
+from tests.run_services import RunServices
+
+SPACE = Namespace("test", "group", "topic")
+ZERO, ONE = Shard(0), Shard(1)
+LIFE_MS = 1_800_000
+
+
+@dataclass
+class Bench:
+    """A store and a way to look at what the front end and an operator see."""
+
+    store: SessionStore
+    client: "redis.Redis | None"
+
+    def decision(self, session: str) -> bytes | None:
+        if self.client is None:
+            return cast(MemoryStore, self.store).decisions.get(decision_key(session))
+        return cast("bytes | None", self.client.get(decision_key(session)))
+
+    def lease(self, shard: Shard = ZERO, now_ms: int = 1_000, own: int = 0) -> Lease:
+        return self.store.acquire([shard], now_ms, own)[0]
+
+    def write(self, write: ShardWrite) -> WriteResult:
+        return self.store.write([write], LIFE_MS)[0]
+
+    def sessions(self, *names: str, shard: Shard = ZERO) -> list[bytes | None]:
+        return self.store.load([(shard, names)])[0]
+
+
+SERVERS = [pytest.param("redis", marks=pytest.mark.redis), pytest.param("valkey", marks=pytest.mark.valkey)]
+
+
+@contextmanager
+def _served(flavour: str, services: RunServices, folders: pytest.TempPathFactory) -> Iterator[Bench]:
+    server = services.redis(flavour, lambda: folders.mktemp(flavour))
+    client = connect(server.url, timeout_s=5)
+    client.flushall()
+    client.script_flush()
+    yield Bench(RedisSessionStore(client, SPACE), client)
+    client.close()
+
+
+@pytest.fixture(params=["memory", *SERVERS])
+def bench(
+    request: pytest.FixtureRequest, services: RunServices, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """Each store, empty."""
+    if request.param == "memory":
+        yield Bench(MemoryStore(SPACE), None)
+        return
+    with _served(str(request.param), services, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(params=SERVERS)
+def served(
+    request: pytest.FixtureRequest, services: RunServices, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """The stores on a server: nothing expires in memory."""
+    with _served(str(request.param), services, tmp_path_factory) as made:
+        yield made
+
+
+def _full(lease: Lease, applied: int, session: str = "a") -> ShardWrite:
+    """A write that uses every part."""
+    return ShardWrite(
+        ZERO,
+        lease.epoch,
+        lease.applied,
+        applied,
+        sessions=[session, "other"],
+        blobs=[b"state of " + session.encode(), b"\0binary\xff"],
+        armed=[session, "other"],
+        deadlines=[5_000, 6_000],
+        decision_keys=[decision_key(session)],
+        decisions=[b'{"v":1}'],
+        profiles=[(SPACE.visitor(7), _entry(1))],
+        outbox=b"\0outbox\xff",
+    )
+
+
+def _entry(key: int, *, bounced: int = 1, shown: int = 0) -> bytes:
+    import numpy as np
+
+    row = np.zeros(1, ENTRY)
+    row["key"], row["ended"], row["bounced"], row["shown"] = key, 1_000 + key, bounced, shown
+    return row.tobytes()
+
+
+def test_the_first_owner_finds_nothing_applied(bench: Bench) -> None:
+    lease = bench.lease(now_ms=1_234)
+    assert lease.applied is None
+    assert lease.number == 1_234
+    assert not lease.outbox
+
+
+def test_an_epoch_exceeds_the_stored_one_the_clock_and_the_callers_own(bench: Bench) -> None:
+    """A plain counter would roll back with the data it protects."""
+    assert bench.lease(now_ms=500).number == 500
+    assert bench.lease(now_ms=200).number == 501
+    assert bench.lease(now_ms=200, own=9_000).number == 9_001
+    first, second = bench.lease(now_ms=0), bench.lease(now_ms=0)
+    assert first.epoch != second.epoch
+
+
+def test_a_write_puts_everything_and_moves_the_offset(bench: Bench) -> None:
+    lease = bench.lease()
+    assert bench.write(_full(lease, 41)) == WriteResult(APPLIED, "", 41)
+    assert bench.sessions("other", "nobody", "a") == [b"\0binary\xff", None, b"state of a"]
+    assert bench.decision("a") == b'{"v":1}'
+    assert bench.store.due([(ZERO, 5_999)], 10) == [["a"]]
+    assert bench.store.profiles([SPACE.visitor(7), SPACE.visitor(8)]) == [b"\1\0" + _entry(1), None]
+    taken = bench.lease()
+    assert (taken.applied, taken.outbox) == (41, b"\0outbox\xff")
+
+
+def test_another_owner_is_fenced_and_changes_nothing(bench: Bench) -> None:
+    old = bench.lease()
+    new = bench.lease()
+    assert bench.write(_full(old, 41)) == WriteResult(FENCED, new.epoch, None)
+    _nothing_is_there(bench)
+
+
+def test_a_writer_that_is_wrong_about_the_offset_changes_nothing(bench: Bench) -> None:
+    lease = bench.lease()
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 10))
+    assert bench.write(_full(lease, 41)) == WriteResult(MOVED, "", 10)
+    behind = Lease(lease.epoch, 9)
+    assert bench.write(_full(behind, 41)) == WriteResult(MOVED, "", 10)
+    _nothing_is_there(bench)
+
+
+def test_a_store_that_lost_its_offset_says_so(bench: Bench) -> None:
+    """An expected offset where there is none: MOVED to none, not a silent start."""
+    lease = bench.lease()
+    assert bench.write(_full(Lease(lease.epoch, 5), 41)) == WriteResult(MOVED, "", None)
+    _nothing_is_there(bench)
+
+
+def _nothing_is_there(bench: Bench) -> None:
+    assert bench.sessions("a", "other") == [None, None]
+    assert bench.decision("a") is None
+    assert bench.store.due([(ZERO, 10**15)], 10) == [[]]
+    assert bench.store.profiles([SPACE.visitor(7)]) == [None]
+    assert not bench.lease().outbox
+
+
+def test_the_same_call_again_is_recognised_and_counts_nothing_twice(bench: Bench) -> None:
+    """After an unknown outcome the worker repeats: MOVED to its own offset means applied once."""
+    lease = bench.lease()
+    write = _full(lease, 41)
+    assert bench.write(write).status == APPLIED
+    assert bench.write(write) == WriteResult(MOVED, "", 41)
+    assert bench.store.profiles([SPACE.visitor(7)]) == [b"\1\0" + _entry(1)]
+
+
+def test_a_repeat_of_a_write_that_moves_no_offset_changes_nothing_more(bench: Bench) -> None:
+    """Timers write at an unchanged offset: both times APPLIED, with the same outcome."""
+    lease = bench.lease()
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 41))
+    write = _full(Lease(lease.epoch, 41), 41)
+    assert [bench.write(write).status for _ in range(2)] == [APPLIED, APPLIED]
+    assert bench.store.profiles([SPACE.visitor(7)]) == [b"\1\0" + _entry(1)]
+    assert bench.sessions("a") == [b"state of a"]
+
+
+def test_an_empty_write_verifies_the_fence(bench: Bench) -> None:
+    lease = bench.lease()
+    bench.write(_full(lease, 41))
+    assert bench.write(ShardWrite(ZERO, lease.epoch, 41, 41)) == WriteResult(APPLIED, "", 41)
+    assert bench.lease().outbox == b"\0outbox\xff", "an empty outbox leaves the stored one"
+    assert bench.write(ShardWrite(ZERO, lease.epoch, 41, 41)).status == FENCED
+
+
+def test_removal_takes_state_and_deadline_and_the_decision_where_asked(bench: Bench) -> None:
+    lease = bench.lease()
+    bench.write(_full(lease, 41))
+    bench.write(
+        ShardWrite(
+            ZERO, lease.epoch, 41, 42, removed=["a", "never"], dropped_decisions=[decision_key("a"), "decision:x"]
+        )
+    )
+    assert bench.sessions("a", "other") == [None, b"\0binary\xff"]
+    assert bench.store.due([(ZERO, 10**15)], 10) == [["other"]]
+    assert bench.decision("a") is None
+
+
+def test_deadlines_come_earliest_first_up_to_the_limit_and_move(bench: Bench) -> None:
+    lease = bench.lease()
+    names = [f"s{i}" for i in range(6)]
+    write = ShardWrite(ZERO, lease.epoch, None, 1, names, [b"x"] * 6, names, [60, 50, 40, 30, 20, 10])
+    bench.write(write)
+    assert bench.store.due([(ZERO, 40), (ONE, 10**9), (ZERO, 9)], 3) == [["s5", "s4", "s3"], [], []]
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ["s5"], [b"y"], ["s5"], [99]))
+    assert bench.store.due([(ZERO, 40)], 3) == [["s4", "s3", "s2"]]
+    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, ["s4"], [b"z"]))
+    assert bench.store.due([(ZERO, 20)], 3) == [["s4"]], "a session that is not armed anew stays where it was"
+
+
+def test_shards_do_not_see_each_other(bench: Bench) -> None:
+    zero, one = bench.store.acquire([ZERO, ONE], 1_000, 0)
+    other = _full(Lease(one.epoch, None), 7)
+    other.shard = ONE
+    results = bench.store.write([_full(zero, 41), other, ShardWrite(Shard(0, 1), "x", None, 1)], LIFE_MS)
+    assert [r.status for r in results] == [APPLIED, APPLIED, FENCED]
+    bench.write(ShardWrite(ZERO, zero.epoch, 41, 42, removed=["a"]))
+    assert bench.sessions("a") == [None]
+    assert bench.sessions("a", shard=ONE) == [b"state of a"]
+    assert [lease.applied for lease in bench.store.acquire([ZERO, ONE], 1, 0)] == [42, 7]
+
+
+def test_a_profile_keeps_ten_sessions_counts_all_and_none_twice(bench: Bench) -> None:
+    lease = bench.lease()
+    for i in range(12):
+        entries = [(SPACE.visitor(7), _entry(i, bounced=i % 2, shown=i)), (SPACE.visitor(7), _entry(i))]
+        bench.write(ShardWrite(ZERO, lease.epoch, i or None, i + 1, profiles=entries))
+    [profile] = unpack(bench.store.profiles([SPACE.visitor(7)]))
+    assert profile["sessions"] == 12
+    assert profile["key"].tolist() == list(range(2, 12))
+    assert profile["shown"].tolist() == list(range(2, 12))
+    assert profile["bounced"].tolist() == [0, 1] * 5
+
+
+def test_a_batch_of_nine_thousand_sessions_is_one_write(bench: Bench) -> None:
+    """More arguments than Lua can unpack at once."""
+    lease = bench.lease()
+    names = [f"s{i}" for i in range(9_000)]
+    blobs = [name.encode() for name in names]
+    write = ShardWrite(ZERO, lease.epoch, None, 1, names, blobs, names, list(range(9_000)))
+    assert bench.write(write).status == APPLIED
+    assert bench.sessions(*names) == blobs
+    assert len(bench.store.due([(ZERO, 10**9)], 10_000)[0]) == 9_000
+    assert bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, removed=names)).status == APPLIED
+    assert bench.sessions("s0", "s8999") == [None, None]
+    assert bench.store.due([(ZERO, 10**9)], 10_000) == [[]]
+
+
+def test_names_may_hold_anything_that_the_contract_allows(bench: Bench) -> None:
+    names = ["ü✓", "a b", "nul\0in", "{brace}:colon", "x" * 128]
+    lease = bench.lease()
+    bench.write(
+        ShardWrite(
+            ZERO, lease.epoch, None, 1, names, [b"x"] * 5, names, [1] * 5, [*map(decision_key, names)], [b"d"] * 5
+        )
+    )
+    assert bench.sessions(*names) == [b"x"] * 5
+    assert sorted(bench.store.due([(ZERO, 1)], 10)[0]) == sorted(names)
+    assert [bench.decision(name) for name in names] == [b"d"] * 5
+
+
+def test_what_is_begun_first_is_done_first(bench: Bench) -> None:
+    """A load sent behind a write sees what it wrote, before either answer is read."""
+    lease = bench.lease()
+    written = bench.store.begin_write([_full(lease, 41)], LIFE_MS)
+    loaded = bench.store.begin_load([(ZERO, ["a"])])
+    assert loaded() == [[b"state of a"]]
+    assert written() == [WriteResult(APPLIED, "", 41)]
+
+
+def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
+    """The twin in memory is the meaning of the script."""
+    chance = random.Random(5)
+    twin = MemoryStore(SPACE)
+    lease = bench.lease()
+    twin.shards.clear()
+    twin.acquire([ZERO], 1, 0)
+    twin.shards[ZERO].epoch = lease.epoch
+    names = [f"s{i}" for i in range(20)]
+    applied: int | None = None
+    for n in range(150):
+        expected = applied if chance.random() < 0.9 else 10**6
+        put = chance.sample(names, chance.randrange(5))
+        gone = [name for name in chance.sample(names, chance.randrange(4)) if name not in put]
+        moved = [name for name in put if chance.random() < 0.7]
+        write = ShardWrite(ZERO, lease.epoch if chance.random() < 0.95 else "1:x", expected, n, put)
+        write.blobs = [chance.randbytes(4) for _ in put]
+        write.armed, write.deadlines = moved, [chance.randrange(1_000) for _ in moved]
+        write.decision_keys, write.decisions = [decision_key(s) for s in moved], [chance.randbytes(3) for _ in moved]
+        write.removed, write.dropped_decisions = gone, [decision_key(s) for s in gone]
+        write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]
+        write.outbox = chance.randbytes(chance.randrange(3))
+        result = bench.write(write)
+        assert result == twin.write([write], LIFE_MS)[0]
+        applied = result.applied if result.status == APPLIED else applied
+    assert bench.sessions(*names) == twin.load([(ZERO, names)])[0]
+    assert bench.store.due([(ZERO, 999)], 100) == twin.due([(ZERO, 999)], 100)
+    assert [bench.decision(s) for s in names] == [twin.decisions.get(decision_key(s)) for s in names]
+    keys = [SPACE.visitor(i) for i in range(3)]
+    assert bench.store.profiles(keys) == twin.profiles(keys)
+    assert bench.lease().outbox == twin.acquire([ZERO], 1, 0)[0].outbox
+
+
+def test_everything_has_a_life(served: Bench) -> None:
+    """Nothing is left for ever by a shop that closes."""
+    bench, client = served, cast("redis.Redis", served.client)
+    bench.write(_full(bench.lease(), 41))
+    lives: dict[str, Any] = {key.decode(): client.pttl(key) for key in cast(list[bytes], client.keys("*"))}
+    wanted = {
+        decision_key("a"): LIFE_MS,
+        SPACE.visitor(7): VISITOR_TTL_S * 1_000,
+        **{key(ZERO): SHARD_TTL_S * 1_000 for key in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox)},
+    }
+    assert lives.keys() == wanted.keys()
+    for key, life in lives.items():
+        assert wanted[key] - 60_000 < life <= wanted[key], key
+
+
+def test_a_server_that_forgot_the_script_gets_it_again(served: Bench) -> None:
+    """A restart or a failover empties the script cache."""
+    lease = served.lease()
+    cast("redis.Redis", served.client).script_flush()
+    assert served.write(_full(lease, 41)).status == APPLIED
+
+
+def test_a_full_server_refuses_the_whole_write(served: Bench) -> None:
+    """Out of memory under noeviction: nothing of the batch is there, and it fits later."""
+    client = cast("redis.Redis", served.client)
+    write = _full(served.lease(), 41)
+    try:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
+            served.write(write)
+        assert served.sessions("a") == [None]
+    finally:
+        client.config_set("maxmemory", 0)
+    assert served.write(write) == WriteResult(APPLIED, "", 41)
+
+
+def test_a_replica_is_not_written_and_the_error_quotes_nothing(served: Bench) -> None:
+    client = cast("redis.Redis", served.client)
+    write = _full(served.lease(), 41, session="secret-session")
+    try:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(StoreUnavailable) as caught:
+            served.write(write)
+    finally:
+        client.replicaof("NO", "ONE")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert served.write(write).status == APPLIED
+
+
+def test_a_server_that_is_gone_is_unavailable() -> None:
+    store = RedisSessionStore(connect("redis://127.0.0.1:1/0", timeout_s=0.5), SPACE)
+    with pytest.raises(StoreUnavailable, match="will retry"):
+        store.acquire([ZERO], 1, 0)
