@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from bench import journeys
+from bench.context import Context, Samples
 from featurestore.hashing import hash_text
 from featurestore.outbox import SESSIONS
 from featurestore.session import MEMORY, SILENCE, Observations
@@ -48,27 +49,36 @@ def with_hysteresis(text: str, hysteresis: str) -> Policy:
     return Policy.from_text("\n".join([*lines[:start], f"hysteresis: {hysteresis}", *lines[end:]]))
 
 
+def decide(context: Context) -> Samples:
+    """``policy.decide``: the policy alone, in batches of `BATCH` observations of simulated sessions."""
+    return _speed(context.size(10_000), context.runs)
+
+
 def speed(sessions: int) -> None:
-    """Nanoseconds per decision, median of `RUNS`, in batches of `BATCH` observations of simulated sessions."""
+    """Print nanoseconds per decision."""
+    for name, spent in _speed(sessions, RUNS).items():
+        print(f"policy.decide, {name}: {np.median(spent):.0f} ({min(spent):.0f} .. {max(spent):.0f})")
+
+
+def _speed(sessions: int, runs: int) -> Samples:
     bundle = load_bundle(None)
     text = DEFAULT_POLICY.read_text(encoding="utf-8")
     what = journeys.scored(journeys.simulated(sessions, 42), bundle, fold_config(bundle))
     rows, features, context, ended, *_ = what.seen
     n = rows.size
-    for name, extra in (("default policy", ""), ("with 8 experiments", f"\nexperiments:\n{EXPERIMENTS}\n")):
+    samples: Samples = {}
+    for name, extra in (("ns_per_decision", ""), ("ns_with_8_experiments", f"\nexperiments:\n{EXPERIMENTS}\n")):
         policy = Policy.from_text(text + extra)
         policy.warm_up()
-        spent = []
-        for _ in range(RUNS):
+        for _ in range(runs):
             memory = np.zeros(what.sessions, MEMORY)
             begin = time.perf_counter()
             for a in range(0, n, BATCH):
                 cut = slice(a, a + BATCH)
                 part = Observations(rows[cut], features[cut], context[cut], ended[:0], 0, 0)
                 policy.decide(part, what.probabilities[cut], memory)
-            spent.append((time.perf_counter() - begin) / n * 1e9)
-        middle, low, high = np.median(spent), min(spent), max(spent)
-        print(f"policy.decide, {name}: {middle:.0f} ns a decision ({low:.0f} .. {high:.0f}), n = {n:,}")
+            samples.setdefault(name, []).append((time.perf_counter() - begin) / n * 1e9)
+    return samples
 
 
 def flips(sessions: int, shop: Path | None) -> None:
