@@ -11,10 +11,10 @@ from typing import Any
 from bench.catalogue import BENCHMARKS
 from bench.compare import main as compare
 from bench.context import RUNS, Benchmark, Context
+from bench.headline import headline
 from bench.machine import facts
 from bench.stack import Stack
 from bench.stats import Summary, summarise
-from bench.headline import headline
 
 FORMAT = 1
 

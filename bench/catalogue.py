@@ -2,12 +2,14 @@
 
 from typing import Final
 
-from bench import latency, saturate, steps
+from bench import due, latency, saturate, sessions, steps
 from bench.context import Benchmark
 
 BENCHMARKS: Final = (
     Benchmark("steps", "each step of a batch of 4,000 events alone, microseconds per event", steps.steps),
     Benchmark("batch.pure", "decode to encoded writes, sessions in memory, one thread", steps.pure),
     Benchmark("e2e", "one worker on real Kafka and Redis, saturated, and the floor under it", saturate.end_to_end),
-    Benchmark("latency", "event due to decision readable, open loop, three rates and 80 % of saturation", latency.latency),
+    Benchmark("latency", "event due to decision readable, open loop, and at 80 % of saturation", latency.latency),
+    Benchmark("sessions", "memory, bytes and speed at 10,000 and 1,000,000 live sessions", sessions.live_sessions),
+    Benchmark("timers", "10,000 of 1,000,000 live sessions fall silent beside 5,000 events a second", due.timers),
 )

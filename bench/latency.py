@@ -10,7 +10,7 @@ knows of every event when its decision became readable, late by at most the gap 
 import subprocess
 import sys
 import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,19 @@ class Seen(NamedTuple):
     worker_cpu: float
 
 
+class Seeding(Protocol):
+    """Sessions that are there before the load, and what is asked of them during it."""
+
+    def seed(self, topics: Topics, group: str) -> None:
+        """Fill the store."""
+
+    def begin(self, earliest: float) -> float:
+        """When the load shall begin, seconds since the epoch."""
+
+    def polled(self, now: float) -> None:
+        """Called at every poll."""
+
+
 class Poller:
     """Reads the applied offsets of all partitions in one round trip of prepared bytes."""
 
@@ -66,16 +79,31 @@ class Poller:
         return [-1 if reply is None else int(reply) for reply in replies]
 
 
-def offered(stack: Stack, rate: float, seconds: float, patience_s: float = 20.0) -> Seen:
-    """Offer ``rate`` events a second to one idle worker on fresh topics."""
+def offered(
+    stack: Stack, rate: float, seconds: float, patience_s: float = 20.0, seeding: Seeding | None = None
+) -> Seen:
+    """Offer ``rate`` events a second to one idle worker on fresh topics.
+
+    Args:
+        stack: where.
+        rate: events a second.
+        seconds: how long.
+        patience_s: how long to wait for the rest afterwards.
+        seeding: puts sessions in the store before the worker starts, and is called at every poll.
+    """
     topics = stack.topics(PARTITIONS)
     stack.flush()
-    with WorkerProcess(stack, topics, stack.group()) as worker:
+    group = stack.group()
+    if seeding is not None:
+        seeding.seed(topics, group)
+    with WorkerProcess(stack, topics, group) as worker:
         producer, schedule = _producer(stack, topics, rate, seconds)
         worker.wait_ready()
         poller = Poller(stack, worker)
         times, offsets = [], []
         begin = time.time() + 0.5
+        if seeding is not None:
+            begin = seeding.begin(begin)
         assert producer.stdin is not None
         producer.stdin.write(f"{begin!r}\n")
         producer.stdin.flush()
@@ -96,6 +124,8 @@ def offered(stack: Stack, rate: float, seconds: float, patience_s: float = 20.0)
                 last = applied
             if applied == goal:
                 break
+            if seeding is not None:
+                seeding.polled(seen)
             time.sleep(POLL_S)
         spent = usage(worker.pid).cpu_s - before
         worker.check()
@@ -138,20 +168,24 @@ def latencies(
 def latency(context: Context) -> Samples:
     """``latency``: at the fixed rates, and at 80 % of what this machine sustains with the producer beside it."""
     samples: Samples = {}
+    warm(context)
     for rate in RATES:
         _at(context, str(rate), rate, samples)
     drained = context.median("e2e", "events_per_s")
     if drained is None:
-        events = context.size(EVENTS)
-        figures, _ = drain(
-            context.stack, context.stack.filled("shoppers", shoppers(events), PARTITIONS), events
-        )
-        drained = figures["events_per_s"]
+        drained = warm(context)
     seconds = WARM_S + WINDOW_S
     saturation = offered(context.stack, OVERLOAD * drained, seconds, patience_s=0).applied_per_s
     samples["saturation_with_producer.events_per_s"] = [saturation]
     _at(context, "sat80", SHARE * saturation, samples)
     return samples
+
+
+def warm(context: Context) -> float:
+    """Have the broker's Java compiled by a drain; events a second of that drain."""
+    events = context.size(EVENTS // 2)
+    topics = context.stack.filled("shoppers", shoppers(events), PARTITIONS)
+    return drain(context.stack, topics, events)[0]["events_per_s"]
 
 
 def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
@@ -172,8 +206,10 @@ def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
 def _producer(stack: Stack, topics: Topics, rate: float, seconds: float) -> tuple["subprocess.Popen[str]", str]:
     schedule = str(stack.directory / f"{topics.clicks}.npy")
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.offer", stack.kafka.bootstrap, topics.clicks, str(topics.partitions)]
-        + [str(rate), str(seconds), schedule],
+        [
+            *(sys.executable, "-m", "bench.offer", stack.kafka.bootstrap, topics.clicks),
+            *(str(topics.partitions), str(rate), str(seconds), schedule),
+        ],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

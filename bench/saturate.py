@@ -27,9 +27,13 @@ PATIENCE_S: Final = 900
 
 
 def throughput(
-    total: int, count: Callable[[], int], pids: Mapping[str, int], check: Callable[[], None]
+    total: int,
+    count: Callable[[], int],
+    pids: Mapping[str, int],
+    check: Callable[[], None],
+    span: tuple[float, float] = (FROM, TO),
 ) -> dict[str, float]:
-    """Watch ``count`` go from `FROM` to `TO` of ``total``.
+    """Watch ``count`` go over ``span``, as shares of ``total``.
 
     Returns:
         events_per_s, and for each process CPU microseconds per event.
@@ -38,9 +42,9 @@ def throughput(
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         done, now = count(), time.monotonic()
-        if begun is None and done >= FROM * total:
+        if begun is None and done >= span[0] * total:
             begun = now, done, {name: usage(pid) for name, pid in pids.items()}
-        elif begun is not None and done >= TO * total:
+        elif begun is not None and done >= span[1] * total:
             break
         check()
         time.sleep(EVERY_S)

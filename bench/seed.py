@@ -1,0 +1,140 @@
+"""Stores full of live sessions, without the hours that it takes to browse them.
+
+Some ten thousand sessions are run through the worker's own core; what they leave behind (state, deadline, decision) is
+then written as often as needed under other ids and shifted in time, which changes no byte's length. What is in Redis
+afterwards is what a worker would have left there.
+"""
+
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+from bench.steps import SHARD, SIZE, Shop, engine
+from bench.workload import batches, shoppers
+from featurestore.codec import pack
+from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.session import IS_BOT, SILENT, deadlines
+from worker.batch import plan_ticks
+
+TEMPLATE_EVENTS: Final = 240_000
+TTL_MS: Final = 1_800_000
+CHUNK: Final = 1_000
+CLOCKS: Final = ("t_min", "t_max", "last_int")
+"""Absolute times of a state; of a memory those that are not 0."""
+MEMORY_CLOCKS: Final = ("stage_since", "offer_until")
+
+
+class Templates(NamedTuple):
+    """Live sessions at one moment.
+
+    Attributes:
+        states: `STATE` rows.
+        memory: `MEMORY` rows.
+        decisions: the document of each.
+        names: session id of each.
+        due: next deadline of each, epoch ms.
+        now: the moment, epoch ms: every deadline lies after it.
+    """
+
+    states: NDArray[np.void]
+    memory: NDArray[np.void]
+    decisions: list[bytes]
+    names: list[str]
+    due: NDArray[np.int64]
+    now: int
+
+
+@cache
+def templates() -> Templates:
+    """Sessions of a shop at the end of four minutes, silences acted on."""
+    shop = Shop(engine("seed"))
+    decisions: dict[str, bytes] = {}
+    now = 0
+    for records in batches(shoppers(TEMPLATE_EVENTS), SIZE):
+        _, result = shop.process(records)
+        now = max(now, records.record_ms[-1])
+        for write in result.writes:
+            decisions.update(zip([key.partition(":")[2] for key in write.decision_keys], write.decisions, strict=True))
+    core = shop.core
+    names = list(shop.sessions)
+    ticks = plan_ticks([(SHARD, names, now)])
+    states, memory = core.open([shop.sessions[name] for name in names], ticks)
+    result = core.run(ticks, states, memory, np.zeros(0, np.int64), [], now)
+    for write in result.writes:
+        decisions.update(zip([key.partition(":")[2] for key in write.decision_keys], write.decisions, strict=True))
+    due = deadlines(states, core.config)
+    kept = np.flatnonzero(due > now)
+    chosen = [names[i] for i in kept.tolist()]
+    return Templates(states[kept], memory[kept], [decisions.get(name, b"") for name in chosen], chosen, due[kept], now)
+
+
+def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) -> list[bytes]:
+    """The stored form of some templates, each moved in time."""
+    states, memory = of.states[rows].copy(), of.memory[rows].copy()
+    for name in CLOCKS:
+        states[name] += by_ms
+    for name in MEMORY_CLOCKS:
+        memory[name] += np.where(memory[name] != 0, by_ms, 0)
+    memory["action_at"] += np.where(memory["action_at"] != 0, by_ms[:, None], 0)
+    return pack(states, memory)
+
+
+def quiet(of: Templates, at_least_ms: int) -> NDArray[np.int64]:
+    """Templates whose next deadline is their end, at least so far away."""
+    silent = of.states["flags"] & (SILENT | IS_BOT) != 0
+    return np.flatnonzero(silent & (of.due >= of.now + at_least_ms))
+
+
+def talking(of: Templates) -> NDArray[np.int64]:
+    """Templates whose next deadline is their silence."""
+    return np.flatnonzero(of.states["flags"] & (SILENT | IS_BOT) == 0)
+
+
+def name_of(number: int) -> str:
+    """The id of a seeded session: as long as the simulator's."""
+    return f"x{number:07d}"
+
+
+def seed(
+    client: "redis.Redis[Any]",
+    namespace: Namespace,
+    partitions: int,
+    of: Templates,
+    rows: NDArray[np.int64],
+    by_ms: NDArray[np.int64],
+    first: int = 0,
+) -> None:
+    """Write one session a row, named from ``first`` on; session i lies in partition i mod ``partitions``."""
+    different, place = np.unique(np.stack([rows, by_ms]), axis=1, return_inverse=True)
+    blobs = shifted(of, different[0], different[1])
+    due = (of.due[rows] + by_ms).tolist()
+    places, sources = place.ravel().tolist(), rows.tolist()
+    for begin in range(0, len(sources), CHUNK):
+        pipe = client.pipeline(transaction=False)
+        numbers = range(begin, min(begin + CHUNK, len(sources)))
+        for partition in range(partitions):
+            mine = [i for i in numbers if (first + i) % partitions == partition]
+            if not mine:
+                continue
+            states: list[Any] = []
+            idle: list[Any] = []
+            for i in mine:
+                name = name_of(first + i)
+                states += (name, blobs[places[i]])
+                idle += (due[i], name)
+            pipe.execute_command("HSET", namespace.states(Shard(partition)), *states)
+            pipe.execute_command("ZADD", namespace.idle(Shard(partition)), *idle)
+        for i in numbers:
+            name, source = name_of(first + i), sources[i]
+            document = of.decisions[source].replace(of.names[source].encode(), name.encode(), 1)
+            if document:
+                pipe.set(decision_key(name), document, px=TTL_MS)
+        pipe.execute()
+
+
+def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """``count`` rows, each as often as the next."""
+    return np.resize(rows, count)
