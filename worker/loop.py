@@ -49,6 +49,7 @@ TIMER_EVERY_S: Final = 0.1
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
+SMALLEST_BATCH: Final = 64
 HEARD_FOR_S: Final = 1.0
 """How long Kafka's word that a partition has been read to its end is good for timers."""
 ASK_S: Final = 1.0
@@ -604,12 +605,20 @@ class Loop:
         self._observer.tick(ready=self.trouble is None)
 
     def _resize(self, seconds: float) -> None:
-        """Smaller batches while one takes longer than the target, larger ones while it does not."""
-        target = self._settings.latency_target_ms / 1000
-        if seconds > target:
-            self._size = max(int(self._size * max(target / seconds, 0.5)), 64)
+        """Smaller batches while one takes longer than the target; large ones whenever there is a backlog.
+
+        Behind a backlog an event waits for all before it, and large batches clear it sooner.
+        """
+        if self._backlog() > self._size:
+            self._size = min(2 * self._size, self._settings.batch_max)
+        elif seconds > self._settings.latency_target_ms / 1000:
+            self._size = max(self._size - self._size // 4, SMALLEST_BATCH)
         else:
-            self._size = min(self._size + self._size // 4 + 16, self._settings.batch_max)
+            self._size = min(self._size + self._size // 4, self._settings.batch_max)
+
+    def _backlog(self) -> int:
+        """Records that Kafka is known to hold and that are not in hand yet."""
+        return sum(max(p.high - p.next_offset, 0) for p in self._own.running())
 
     def _beat(self) -> None:
         self.beat = self._clock.monotonic()
