@@ -1,0 +1,39 @@
+"""Every key: who may meet whom."""
+
+from featurestore.keys import Namespace, Shard, decision_key
+
+SPACE = Namespace("prod", "clickstage", "id1")
+
+
+def test_the_keys_are_what_operators_grep_for() -> None:
+    shard = Shard(3)
+    assert SPACE.meta(shard) == "cs:{prod:clickstage:1:id1:3:0}:meta"
+    assert SPACE.states(shard) == "cs:{prod:clickstage:1:id1:3:0}:states"
+    assert SPACE.idle(shard) == "cs:{prod:clickstage:1:id1:3:0}:idle"
+    assert SPACE.outbox(shard) == "cs:{prod:clickstage:1:id1:3:0}:outbox"
+    assert SPACE.visitor(255) == "cs:prod:visitor:00000000000000ff"
+    assert SPACE.erased(255) == "cs:prod:erased:00000000000000ff"
+    assert decision_key("s1") == "decision:s1"
+
+
+def test_one_shards_keys_share_a_hash_tag_and_no_two_shards_do() -> None:
+    def tag(key: str) -> str:
+        return key[key.index("{") : key.index("}")]
+
+    tags = set()
+    for shard in (Shard(0), Shard(0, 1), Shard(1)):
+        parts = {tag(make(shard)) for make in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox)}
+        assert len(parts) == 1
+        tags |= parts
+    assert len(tags) == 3
+
+
+def test_another_deployment_group_topic_or_schema_shares_no_state() -> None:
+    spaces = [
+        SPACE,
+        Namespace("test", "clickstage", "id1"),
+        Namespace("prod", "other", "id1"),
+        Namespace("prod", "clickstage", "id2"),
+        Namespace("prod", "clickstage", "id1", 2),
+    ]
+    assert len({space.meta(Shard(0)) for space in spaces}) == len(spaces)

@@ -1,0 +1,64 @@
+"""Settings: flags over environment over defaults; all errors at once; no secrets shown."""
+
+import pytest
+
+from featurestore.errors import SettingsError
+from worker.settings import PREFIX, Settings, table
+
+
+def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
+    environ = {f"{PREFIX}TOPIC": "from-env", f"{PREFIX}GROUP": "from-env"}
+    settings = Settings.load({"topic": "from-flag", "group": None}, environ)
+    assert (settings.topic, settings.group, settings.env) == ("from-flag", "from-env", "prod")
+
+
+def test_the_defaults_work_on_localhost() -> None:
+    settings = Settings.load({}, {})
+    assert settings.kafka_client() == {"bootstrap.servers": "localhost:9092"}
+    assert settings.redis.get_secret_value() == "redis://localhost:6379/0"
+
+
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
+    wrong = {"batch_max": "many", "timers": "sometimes", "redis": "http://x", "dlq_max_share": "2"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(wrong, {})
+    text = str(caught.value)
+    for name in wrong:
+        assert f"{PREFIX}{name.upper()} (--{name.replace('_', '-')})" in text
+
+
+def test_passwords_are_never_shown() -> None:
+    secret = "s3cret"
+    settings = Settings.load({"redis": f"redis://:{secret}@h/0", "kafka_password": secret, "id_key": secret}, {})
+    assert secret not in repr(settings)
+    assert secret not in str(settings.model_dump())
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"redis": f"http://:{secret}@h/0"}, {})
+    assert secret not in str(caught.value)
+
+
+def test_kafka_settings_are_passed_on_and_a_password_among_them_is_refused() -> None:
+    settings = Settings.load(
+        {"kafka_config": "security.protocol=SASL_SSL, sasl.username=me", "kafka_password": "p"}, {}
+    )
+    assert settings.kafka_client() == {
+        "bootstrap.servers": "localhost:9092",
+        "security.protocol": "SASL_SSL",
+        "sasl.username": "me",
+        "sasl.password": "p",
+    }
+    for wrong in ("sasl.password=x", "no-pair"):
+        with pytest.raises(SettingsError):
+            Settings.load({"kafka_config": wrong}, {})
+
+
+def test_the_table_has_a_row_a_setting_and_no_default_secret() -> None:
+    rows = table().splitlines()
+    assert len(rows) == 2 + len(Settings.model_fields)
+    assert all(row.count("|") == 5 for row in rows)
+
+
+def test_a_setting_cannot_be_changed() -> None:
+    settings = Settings.load({}, {})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.topic = "other"  # type: ignore[misc] # that is the point
