@@ -12,7 +12,7 @@ WALL = 1_000_000
 def _partition(*, at_end: bool, watermark: int | None, behind: int = 0, running: bool = True) -> Partition:
     partition = Partition(0, [Shard(0)], Status.RUNNING if running else Status.WAITING)
     partition.at_end, partition.watermark = at_end, watermark
-    partition.read_to, partition.high = 10, 10 + behind
+    partition.next_offset, partition.high = 10, 10 + behind
     return partition
 
 
