@@ -10,6 +10,7 @@ import numpy as np
 from featurestore.features import FEATURES
 from models.baseline import Baseline
 from models.dataset import Rows, record
+from models.knobs import KNOBS
 from models.rules import StageRules
 from models.simulator import SimConfig, simulate
 
@@ -32,7 +33,7 @@ def main() -> None:
     print("| knob | " + " | ".join(f"`{feature}`" for feature in FEATURES) + " |")
     print("|---|" + "---|" * len(FEATURES))
     for factor in options.factor or [2.0]:
-        for knob in (None, *FEATURES):
+        for knob in (None, *KNOBS):
             drift = {} if knob is None else {knob: factor}
             psi = baseline.psi_of(steady_rows(steady.model_copy(update={"seed": 2, "drift": drift})).X)
             cells = (f"**{v:.2f}**" if v > 0.25 else f"{v:.2f}" for v in psi)

@@ -1,4 +1,4 @@
-"""Names, order and version of the nine features; the definitions stand in `session.feature_row`.
+"""Names, order and version of the nine features; the definitions stand in `session._features`.
 
 The feature matrix is float64 of shape (n, 9), one row an observation, NaN where a value is missing. Only
 ``bounce_rate`` can be missing; ``time_between_clicks`` and ``idle_time`` are 0 before the first gap.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.events import columns, decode_unchecked
+from featurestore.features import N_FEATURES
 from featurestore.hashing import hash64
 from featurestore.jit import compiled
 from featurestore.session import END, EVENT_ROW, SILENCE, deadlines, empty_states, fold, ticks
@@ -125,7 +126,7 @@ class _Run:
     def rows(self, rules: StageRules) -> tuple[Rows, Rows]:
         """The scored rows and the finished sessions."""
         if not self._parts:
-            seen, X = np.zeros(0, [("slot", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, 9))
+            seen, X = np.zeros(0, [("slot", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, N_FEATURES))
         else:
             seen = np.concatenate([rows for rows, _ in self._parts])
             X = np.concatenate([features for _, features in self._parts])

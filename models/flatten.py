@@ -39,16 +39,20 @@ class _Tree:
     value: NDArray[np.float64]  # (n, stages)
 
 
+def servable(estimator: Any) -> bool:
+    """Whether `flatten` knows this kind of estimator."""
+    return not _kinds(estimator).isdisjoint({*AVERAGED, BOOSTED})
+
+
 def flatten(estimator: Any) -> Flat:
     """Arrays of a fitted forest, tree or gradient boosting classifier.
 
     Raises:
         ValueError: if the estimator is of another kind or its classes are not stages.
     """
-    kinds = {kind.__name__ for kind in type(estimator).__mro__}
-    if BOOSTED in kinds:
+    if BOOSTED in _kinds(estimator):
         return _flatten_boosting(estimator)
-    if not kinds & AVERAGED:
+    if not servable(estimator):
         known = ", ".join(sorted({*AVERAGED, BOOSTED}))
         raise ValueError(f"{type(estimator).__name__} cannot be served; use one of {known}")
     columns = stage_columns(estimator.classes_)
@@ -60,6 +64,10 @@ def flatten(estimator: Any) -> Flat:
         value[:, columns] = tree.value[:, 0, :]
         trees.append(_breadth_first(tree, value))
     return _assemble(trees, int(estimator.n_features_in_), np.zeros(len(STAGES)), softmax=False)
+
+
+def _kinds(estimator: Any) -> set[str]:
+    return {kind.__name__ for kind in type(estimator).__mro__}
 
 
 def stage_columns(classes: Any) -> list[int]:

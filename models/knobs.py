@@ -15,6 +15,19 @@ from numpy.typing import NDArray
 from featurestore.events import TYPE_CODE
 from models import shop
 
+KNOBS: Final = (
+    "session_duration",
+    "num_clicks",
+    "pages_viewed",
+    "cart_additions",
+    "time_between_clicks",
+    "bounce_rate",
+    "engagement_score",
+    "cart_ratio",
+    "idle_time",
+)
+"""The features that can be shifted. The bounce rate is turned in `models.visits`, the rest here."""
+
 _ADD: Final = TYPE_CODE["add_to_cart"]
 _CLICK: Final = TYPE_CODE["click"]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from featurestore.errors import SettingsError
-from featurestore.features import FEATURES
 from models import shop
+from models.knobs import KNOBS
 from models.personas import PERSONA_NAMES
 from models.visits import BOT, COUNTRIES, DEVICES, SOURCES, Block, Traffic, make_block
 
@@ -81,9 +81,9 @@ class SimConfig(BaseModel):
     @field_validator("drift")
     @classmethod
     def _known_features(cls, drift: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(drift) - set(FEATURES))
+        unknown = sorted(set(drift) - set(KNOBS))
         if unknown:
-            raise ValueError(f"unknown feature {unknown[0]!r}; known are {', '.join(FEATURES)}")
+            raise ValueError(f"unknown feature {unknown[0]!r}; known are {', '.join(KNOBS)}")
         return drift
 
     def clean(self) -> Self:
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="divides every time span (1)")
     parser.add_argument("--start-ms", type=int, help="time of the first session, epoch ms (2026-01-01)")
     parser.add_argument(
-        "--drift", action="append", default=[], metavar="FEATURE=X", help=f"shift one feature: {', '.join(FEATURES)}"
+        "--drift", action="append", default=[], metavar="FEATURE=X", help=f"shift one feature: {', '.join(KNOBS)}"
     )
     parser.add_argument(
         "--mix", action="append", default=[], metavar="PERSONA=X", help=f"multiply a share: {', '.join(PERSONA_NAMES)}"

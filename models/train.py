@@ -13,12 +13,11 @@ The same configuration gives the same forest, bit for bit.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from featurestore.errors import SettingsError
 from featurestore.features import FEATURES
@@ -26,6 +25,7 @@ from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER
 from models.analysts import pickled
 from models.baseline import Baseline
 from models.bundle import write_bundle
+from models.classifiers import GROWN, Limits, new_growth
 from models.dataset import Recording, Rows, record, split_by_time
 from models.doubt import DOUBT, Weighted, weighted
 from models.forest import Forest
@@ -46,14 +46,18 @@ _FEWEST_ROWS: Final = 30
 _STEPS: Final = 8
 _WARM_UP: Final = 0.3
 _GOLDEN_ROWS: Final = 40
-_LARGEST_STEP: Final = 10.0
-"""Of a boosting leaf, before the learning rate: two units of log-odds a round are plenty."""
 _DECIDES: Final = {
     EXPLORER: "every other stage takes its rows: raise idle_s, buyer_cart_additions or the evaluator_ thresholds",
     EVALUATOR: "lower evaluator_pages, evaluator_clicks or evaluator_duration_s",
     INTENT_BUYER: "lower buyer_cart_additions, or check that add_to_cart events arrive",
     DROP_OFF_RISK: "lower idle_s and idle_mean_s, or raise short_session_s or engagement_below_per_s",
 }
+
+
+def _grown(name: str) -> str:
+    if name not in GROWN:
+        raise ValueError(f"{name!r} cannot be trained; there are {', '.join(GROWN)}")
+    return name
 
 
 class TrainConfig(BaseModel):
@@ -65,7 +69,7 @@ class TrainConfig(BaseModel):
         seed: of the simulation, the sampling and the forest.
         sessions: to simulate, unless events are given.
         rows: at most so many rows are drawn from the training sessions.
-        model: ``random_forest`` or ``gradient_boosting``.
+        model: one of `models.classifiers.GROWN`.
         trees: of the forest; boosting grows a fifth as many rounds of one tree a stage.
         depth: of a tree, at most.
         leaves: of a tree, at most; up to 63 the scorer keeps a tree's leaves in one machine word.
@@ -85,7 +89,7 @@ class TrainConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     sessions: Annotated[int, Field(ge=100, le=1_000_000)] = 12_000
     rows: Annotated[int, Field(ge=100, le=5_000_000)] = 40_000
-    model: Literal["random_forest", "gradient_boosting"] = "random_forest"
+    model: Annotated[str, AfterValidator(_grown)] = "random_forest"
     trees: Annotated[int, Field(ge=5, le=2_000)] = 200
     depth: Annotated[int, Field(ge=1, le=64)] = 20
     leaves: Annotated[int, Field(ge=2, le=4_096)] = 32
@@ -108,7 +112,9 @@ class TrainConfig(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(
-                "\n".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+                "\n".join(
+                    f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors()
+                )
             ) from None
 
     def simulation(self) -> SimConfig:
@@ -286,42 +292,12 @@ def _medians(X: NDArray[np.float64], config: TrainConfig) -> NDArray[np.float64]
 
 def _grow(rows: Weighted, config: TrainConfig, report: Report) -> Any:
     """The fitted estimator, grown in steps so that progress can be told; the steps change nothing of the result."""
-    if config.model == "random_forest":
-        estimator: Any = RandomForestClassifier(
-            max_depth=config.depth,
-            max_leaf_nodes=config.leaves,
-            max_features=config.features_tried,
-            min_samples_leaf=5,
-            max_samples=0.5,
-            random_state=config.seed,
-            n_jobs=config.jobs,
-            warm_start=True,
-        )
-        total = config.trees
-    else:
-        estimator = GradientBoostingClassifier(
-            learning_rate=0.2,
-            max_depth=config.depth,
-            max_leaf_nodes=min(config.leaves, 16),
-            subsample=0.5,
-            min_samples_leaf=5,
-            random_state=config.seed,
-            warm_start=True,
-        )
-        total = max(1, config.trees // 5)
+    limits = Limits(config.seed, config.trees, config.depth, config.leaves, config.features_tried, config.jobs)
+    growth = new_growth(config.model, limits)
     for step in range(1, _STEPS + 1):
-        report(
-            f"grow {total} {'trees' if config.model == 'random_forest' else 'rounds'}", 0.2 + 0.7 * (step - 1) / _STEPS
-        )
-        size = max(1, total * step // _STEPS)
-        if size > len(getattr(estimator, "estimators_", ())):
-            estimator.set_params(n_estimators=size).fit(rows.X, rows.stages, sample_weight=rows.weights)
-            if config.model == "gradient_boosting":
-                _tame(estimator)
-    return estimator
-
-
-def _tame(boosting: Any) -> None:
-    """Cut leaf values that a Newton step on a few saturated rows made astronomic; the next rounds build on the rest."""
-    for member in boosting.estimators_.ravel():
-        np.clip(member.tree_.value, -_LARGEST_STEP, _LARGEST_STEP, out=member.tree_.value)
+        report(f"grow {growth.size} {growth.unit}", 0.2 + 0.7 * (step - 1) / _STEPS)
+        size = max(1, growth.size * step // _STEPS)
+        if size > len(getattr(growth.estimator, "estimators_", ())):
+            growth.estimator.set_params(n_estimators=size).fit(rows.X, rows.stages, sample_weight=rows.weights)
+            growth.tame(growth.estimator)
+    return growth.estimator

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.classifiers import GROWN
 from models.eventfile import read_events
 from models.rules import StageRules, load_rules
 from models.train import TrainConfig, Trained, save, train
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rules", type=Path, metavar="FILE", help="stage rules (.yaml or .json); default: built in")
     parser.add_argument("--events", type=Path, metavar="FILE", help="own events, one a line; default: simulated")
     parser.add_argument("--created", metavar="TEXT", help="date written into the bundle; default: today")
-    parser.add_argument("--model", choices=("random_forest", "gradient_boosting"), default=default.model)
+    parser.add_argument("--model", choices=GROWN, default=default.model)
     parser.add_argument("--search", action="store_true", help="choose trees and depth by 5-fold search, as published")
     for name, kind, text in (
         ("name", str, "of the bundle"),

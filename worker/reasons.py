@@ -43,6 +43,11 @@ _WORDS: Final[dict[str, Callable[[float], str]]] = {
 }
 
 
+def _words(feature: str, value: float) -> str:
+    words = _WORDS.get(feature)
+    return f"{feature.replace('_', ' ')} {value:g}" if words is None else words(value)
+
+
 class Explainer:
     """Top three reasons for a stage."""
 
@@ -55,5 +60,5 @@ class Explainer:
         order = np.argsort(-contributions, axis=1, kind="stable")[:, :3]
         rows = []
         for x, c, top in zip(X.tolist(), contributions, order.tolist(), strict=True):
-            rows.append([_WORDS[FEATURES[j]](x[j]) for j in top if c[j] > 0])
+            rows.append([_words(FEATURES[j], x[j]) for j in top if c[j] > 0])
         return rows

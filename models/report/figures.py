@@ -5,17 +5,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from featurestore.features import FEATURES
 from featurestore.stages import STAGES
+from models.classifiers import KINDS
 from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
 from models.study import published as p
+from models.study.published import FEATURES
 
-NAMES = {
-    "logistic_regression": "logistic regression",
-    "decision_tree": "decision tree",
-    "random_forest": "random forest",
-    "gradient_boosting": "gradient boosting",
-}
+NAMES = {name: KINDS[name].title for name in p.MODELS}
 
 
 @picture("Class shares, ours beside the published ones")
@@ -70,7 +66,7 @@ def accuracies(classifiers: dict[str, Any], majority: float) -> Figure:
 @picture("Confusion matrices of the linear model and the forest, and P's forest")
 def confusions(linear: list[list[int]], forest: list[list[int]]) -> Figure:
     """Three heat maps: our linear model, our forest, P's forest."""
-    figure, axes = panels(1, 3, size=(10.2, 3.7), sharey=True)
+    figure, axes = panels(1, 3, size=(10.2, 4.4), sharey=True)
     tables = (linear, forest, p.FOREST_CONFUSION)
     for axis, title, table in zip(
         axes, ("Logistic regression, ours", "Random forest, ours", "Random forest, P"), tables, strict=True
@@ -130,7 +126,7 @@ def importances(values: dict[str, Any]) -> Figure:
         color=SECOND,
         error_kw={"ecolor": SOFT, "lw": 1},
     )
-    axes[1].set_title("Permutation importance: test accuracy lost, points")
+    axes[1].set_title("Permutation: test accuracy lost, points")
     axes[0].set_yticks(place, order)
     for axis in axes:
         axis.grid(visible=False, axis="y")
@@ -276,10 +272,10 @@ def latency(values: dict[str, dict[str, float]]) -> Figure:
             axes.plot(high, at, "|", color=colour, ms=9, mew=2)
         axes.text(0.9, y, title, ha="right", va="center")
     axes.set_xscale("log")
-    axes.set_xlim(1, 60_000)
+    axes.set_xlim(1, 1.5 * max(60_000, *(row["p99"] for row in values.values())))
     axes.set_ylim(3.6, -0.6)
     axes.set_yticks([])
-    axes.set_xticks([1, 10, 100, 1_000, 10_000], ["1 µs", "10 µs", "100 µs", "1 ms", "10 ms"])
+    axes.set_xticks([1, 10, 100, 1_000, 10_000, 100_000], ["1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms"])
     axes.minorticks_off()
     axes.grid(visible=False, axis="y")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

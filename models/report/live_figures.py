@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from featurestore.features import FEATURES
 from featurestore.stages import STAGES
 from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
 from models.report.figures import NAMES
 from models.report.html import DASH
+from models.study.published import FEATURES
 
 PUBLISHED_WAY = STAGE_COLOURS["Drop-Off Risk"]
 _BEESWARM_BINS = 60

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from featurestore.stages import STAGES
+from models.study.profiles import as_served
 from models.study.protocol import Floats
 from models.study.published import CASES
 
@@ -35,7 +36,12 @@ _ROWS: Final = {
 
 
 def case_rows() -> Floats:
-    """The five cases as feature rows (5, 9)."""
+    """The five cases as rows (5, N_FEATURES) of the served features."""
+    return as_served(studied_rows())
+
+
+def studied_rows() -> Floats:
+    """The five cases as rows (5, 9) of P's features."""
     rows = [
         (duration, clicks, pages, cart, gap, bounce, clicks / duration, cart / pages, idle)
         for duration, clicks, pages, cart, gap, bounce, idle in _ROWS.values()

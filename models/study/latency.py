@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.flatten import servable
 from models.forest import Forest
 from models.study.protocol import Floats
 
@@ -29,8 +30,9 @@ def time_classifiers(fitted: dict[str, Any], X: Floats, calls: int, slow_calls: 
     for name, pipeline in fitted.items():
         rows = np.ascontiguousarray(pipeline.named_steps["prepare"].transform(X))
         model = pipeline.named_steps["model"]
-        result[name] = _time(model.predict_proba, rows, slow_calls if name == "random_forest" else calls)
-        if name != "logistic_regression":
+        slow = hasattr(model, "estimators_") and hasattr(model, "n_jobs")  # a task a tree: milliseconds a call
+        result[name] = _time(model.predict_proba, rows, slow_calls if slow else calls)
+        if servable(model):
             scorer = Forest.from_sklearn(model)
             result[OURS + name] = _time(scorer.predict_proba, rows, calls)
     return result

@@ -10,7 +10,6 @@ from sklearn.inspection import permutation_importance
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from featurestore.features import FEATURES
 from featurestore.stages import STAGES
 from models.study.protocol import (
     CLASSIFIERS,
@@ -22,6 +21,7 @@ from models.study.protocol import (
     new_pipeline,
     noise_ceiling,
 )
+from models.study.published import FEATURES
 from models.study.scores import aligned, by_stage, confusion, overall, roc
 
 NOISE_PERCENT: Final = (0, 5, 10, 15, 20, 25)

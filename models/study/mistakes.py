@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.features import FEATURES
 from models.rules import StageRules
+from models.study.profiles import as_served
 from models.study.protocol import Floats, Study
+from models.study.published import FEATURES
 
 GROUPS: Final = ("flipped label", "near a rule boundary", "ambiguous", "true model error")
 STEP: Final = 0.1
@@ -32,14 +33,14 @@ Flags = NDArray[np.bool_]
 
 def near_boundary(X: Floats, rules: StageRules) -> Flags:
     """Rows (n,) of X (n, 9) whose rule label changes under group 2's move of a single feature."""
-    stages = rules.label(X)
+    stages = rules.label(as_served(X))
     near = np.zeros(len(X), np.bool_)
     for name, least in _MOVED.items():
         column = FEATURES.index(name)
         for sign in (-1.0, 1.0):
             moved = X.copy()
             moved[:, column] += sign * np.maximum(STEP * moved[:, column], least)
-            near |= rules.label(moved) != stages
+            near |= rules.label(as_served(moved)) != stages
     return near
 
 

@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.features import FEATURES
+from featurestore.features import FEATURES as SERVED
+from models.study.published import FEATURES
 
 SESSIONS_PER_PROFILE: Final = 600
 BOUNCE_MISSING: Final = 0.08  # share of sessions whose visitor is unknown
@@ -113,6 +114,13 @@ def draw_sessions(seed: int, per_profile: int = SESSIONS_PER_PROFILE) -> tuple[F
     X = np.concatenate(blocks)
     X[rng.random(len(X)) < BOUNCE_MISSING, FEATURES.index("bounce_rate")] = np.nan
     return X, np.array(profiles, np.uint8)
+
+
+def as_served(X: Floats) -> Floats:
+    """Study rows (n, 9) as rows of the served features: NaN, which meets no rule, in those that P does not know."""
+    rows = np.full((len(X), len(SERVED)), np.nan)
+    rows[:, [SERVED.index(name) for name in FEATURES]] = X
+    return rows
 
 
 def _counts(habits: tuple[Habit, ...], total: int) -> list[int]:

@@ -11,25 +11,23 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler
-from sklearn.tree import DecisionTreeClassifier
 
 from featurestore.errors import SettingsError
 from featurestore.stages import STAGES
+from models.classifiers import KINDS
 from models.rules import StageRules
-from models.study.profiles import SESSIONS_PER_PROFILE, draw_sessions
+from models.study.profiles import SESSIONS_PER_PROFILE, as_served, draw_sessions
 
 NOISE: Final = 0.05
 TEST_SHARE: Final = 0.2
 FOLDS: Final = 5
 TREES: Final = 200
 DEPTH: Final = 20
-CLASSIFIERS: Final = ("logistic_regression", "decision_tree", "random_forest", "gradient_boosting")
+CLASSIFIERS: Final = tuple(KINDS)
 STAGE_CODES: Final = np.arange(len(STAGES))
 
 Floats = NDArray[np.float64]
@@ -71,7 +69,7 @@ def build_study(
     """
     rules = rules or StageRules()
     X, profiles = draw_sessions(seed, per_profile)
-    clean = rules.label(X)
+    clean = rules.label(as_served(X))
     labels = flip_labels(clean, noise, seed)
     rare = [f"{STAGES[code]} ({count})" for code, count in enumerate(np.bincount(clean, minlength=4)) if count < 10]
     if rare:
@@ -102,19 +100,13 @@ def noise_ceiling(rate: float) -> float:
 
 
 def new_model(name: str, seed: int, trees: int = TREES, depth: int | None = DEPTH) -> Any:
-    """An unfitted classifier with scikit-learn's defaults except where P names a setting. One thread.
+    """An unfitted classifier of the table in `models.classifiers`.
 
     ``trees`` is 200 for P; boosting gets half as many rounds, scikit-learn's 100.
     """
-    if name == "logistic_regression":
-        return LogisticRegression(max_iter=1000)
-    if name == "decision_tree":
-        return DecisionTreeClassifier(random_state=seed)
-    if name == "random_forest":
-        return RandomForestClassifier(n_estimators=trees, max_depth=depth, random_state=seed)
-    if name == "gradient_boosting":
-        return GradientBoostingClassifier(n_estimators=trees // 2, random_state=seed)
-    raise ValueError(f"no classifier is called {name!r}; there are {', '.join(CLASSIFIERS)}")
+    if name not in KINDS:
+        raise ValueError(f"no classifier is called {name!r}; there are {', '.join(CLASSIFIERS)}")
+    return KINDS[name].compared(seed, trees, depth)
 
 
 def new_transformer() -> Pipeline:

@@ -36,6 +36,7 @@ IMPORTANCES: Final = {
     "cart_ratio": 0.075,
     "idle_time": 0.102,
 }
+FEATURES: Final = tuple(IMPORTANCES)  # P knows these nine, however many ours become
 MAX_CORRELATION: Final = 0.85
 LEARNING: Final = {240: 88.0, 1920: 95.0}  # training sessions -> CV accuracy %, read off a curve ("about")
 LEARNING_60: Final = 90.0  # above this with 60 % of the data

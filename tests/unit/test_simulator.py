@@ -17,6 +17,7 @@ from featurestore.events import EVENT_TYPES, MAX_SKEW_MS, PASSIVE, Event, decode
 from featurestore.features import FEATURES
 from models.baseline import Baseline
 from models.dataset import Rows, record
+from models.knobs import KNOBS
 from models.personas import MAX_LENGTH, PERSONA_NAMES, joint_law, length_law
 from models.rules import StageRules
 from models.simulator import BLOCK, SimConfig, SimEvent, live, main, personas_of, simulate
@@ -216,7 +217,7 @@ def test_without_drift_no_feature_moves(usual: Rows) -> None:
     assert psi.max() < 0.1
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", KNOBS)
 @pytest.mark.parametrize("factor", [0.3, 3.0])
 def test_a_drift_knob_moves_a_feature_in_its_direction(usual: Rows, feature: str, factor: float) -> None:
     column = FEATURES.index(feature)
