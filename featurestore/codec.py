@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import StoreUnavailable
-from featurestore.jit import compiled
-from featurestore.session import MAX_EVENT_IDS, MAX_PAGES, MEMORY, STATE, STATE_VERSION
+from featurestore.jit import compiled, inlined
+from featurestore.session import MAX_EVENT_IDS, MAX_PAGES, MEMORY, N_ACTIONS, STATE, STATE_VERSION
 
 
 def _at(dtype: np.dtype[np.void], name: str) -> int:
@@ -32,24 +32,17 @@ _MAX: Final = 1 + _BITMAP + _HEAD + 64 * 4 + 64 * ID_BYTES
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
 
 
-_T_MIN_AT: Final = _at(STATE, "t_min")
-_TIMES = np.array(
-    [_at(STATE, name) for name in ("t_max", "last_int", "armed")]
-    + [_PAGES_AT + _at(MEMORY, name) for name in ("stage_since", "offer_until")]
-    + [_PAGES_AT + _at(MEMORY, "action_at") + 8 * j for j in range(8)],
-    np.int64,
-)
-
-
-def pack(states: NDArray[np.void], memory: NDArray[np.void]) -> list[bytes]:
-    """One byte string a session."""
-    n = states.size
+def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.int64] | None = None) -> list[bytes]:
+    """One byte string a session; of ``rows`` only, if they are given."""
+    chosen = np.arange(states.size) if rows is None else rows
+    n = chosen.size
     out = np.empty(n * _MAX, np.uint8)
     ends = np.empty(n, np.int64)
-    _pack(_bytes(states), _bytes(memory), states, out, ends)
-    data = memoryview(out.data)
+    state, mind = np.zeros(1, STATE), np.zeros(1, MEMORY)
+    _pack(_bytes(states), _bytes(memory), chosen, state, _bytes(state)[0], mind, _bytes(mind)[0], out, ends)
     spans = ends.tolist()
-    return [bytes(data[a:b]) for a, b in zip([0, *spans[:-1]], spans, strict=True)] if n else []
+    data = out[: spans[-1]].tobytes() if n else b""
+    return [data[a:b] for a, b in zip([0, *spans[:-1]], spans, strict=True)] if n else []
 
 
 def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.void]]:
@@ -64,7 +57,7 @@ def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.
     filled = [blob or b"" for blob in blobs]
     data = np.frombuffer(b"".join(filled), np.uint8)
     lengths = np.fromiter(map(len, filled), np.int64, n)
-    if data.size and not _unpack(data, lengths, _bytes(states), _bytes(memory), states):
+    if data.size and not _unpack(data, lengths, _bytes(states), _bytes(memory), states, memory):
         raise StoreUnavailable(
             f"a stored session is not of state version {STATE_VERSION}; run the release that wrote it, "
             "or raise CLICKSTAGE_SCHEMA to rebuild from the topic"
@@ -80,41 +73,54 @@ def _bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
 def _pack(
     state_bytes: NDArray[np.uint8],
     memory_bytes: NDArray[np.uint8],
-    states: NDArray[np.void],
+    rows: NDArray[np.int64],
+    state: NDArray[np.void],
+    state_head: NDArray[np.uint8],
+    mind: NDArray[np.void],
+    mind_bytes: NDArray[np.uint8],
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
     at = 0
-    head = np.empty(_HEAD, np.uint8)
-    words = np.empty(1, np.int64)
-    word_bytes = words.view(np.uint8)
-    for i in range(states.size):
-        head[:_PAGES_AT] = state_bytes[i, :_PAGES_AT]
-        head[_PAGES_AT:] = memory_bytes[i]
-        t_min = states[i]["t_min"]
-        for k in range(_TIMES.size):
-            where = _TIMES[k]
-            word_bytes[:] = head[where : where + 8]
-            if words[0] != 0:
-                words[0] = words[0] - t_min + 1
-                head[where : where + 8] = word_bytes
+    head = np.zeros(8 * _BITMAP, np.uint8)
+    words = head.view(np.uint64)
+    for k in range(rows.size):
+        i = rows[k]
+        state_head[:] = state_bytes[i]
+        mind_bytes[:] = memory_bytes[i]
+        s = state[0]
+        m = mind[0]
+        base = s["t_min"] - 1
+        s["t_max"] = _less(s["t_max"], base)
+        s["last_int"] = _less(s["last_int"], base)
+        s["armed"] = _less(s["armed"], base)
+        m["stage_since"] = _less(m["stage_since"], base)
+        m["offer_until"] = _less(m["offer_until"], base)
+        for j in range(N_ACTIONS):
+            m["action_at"][j] = _less(m["action_at"][j], base)
+        head[:_PAGES_AT] = state_head[:_PAGES_AT]
+        head[_PAGES_AT:_HEAD] = mind_bytes
         out[at] = STATE_VERSION
         bitmap = at + 1
-        out[bitmap : bitmap + _BITMAP] = 0
         at = bitmap + _BITMAP
-        for j in range(_HEAD):
-            if head[j] != 0:
-                out[bitmap + j // 8] |= np.uint8(1 << (j % 8))
-                out[at] = head[j]
-                at += 1
-        for j in range(4 * states[i]["pages"]):
-            out[at] = state_bytes[i, _PAGES_AT + j]
+        for w in range(_BITMAP):
+            bits = 0
+            if words[w] != 0:
+                for j in range(8):
+                    value = head[8 * w + j]
+                    out[at] = value
+                    if value != 0:
+                        bits |= 1 << j
+                        at += 1
+            out[bitmap + w] = bits
+        for j in range(4 * s["pages"]):
+            out[at] = state_head[_PAGES_AT + j]
             at += 1
-        for j in range(states[i]["ids"]):
+        for j in range(s["ids"]):
             for b in range(ID_BYTES):
-                out[at] = state_bytes[i, _IDS_AT + 8 * j + b]
+                out[at] = state_head[_IDS_AT + 8 * j + b]
                 at += 1
-        ends[i] = at
+        ends[k] = at
 
 
 @compiled
@@ -124,11 +130,11 @@ def _unpack(
     state_bytes: NDArray[np.uint8],
     memory_bytes: NDArray[np.uint8],
     states: NDArray[np.void],
+    memory: NDArray[np.void],
 ) -> bool:
     start = 0
-    head = np.empty(_HEAD, np.uint8)
-    words = np.empty(1, np.int64)
-    word_bytes = words.view(np.uint8)
+    head = np.zeros(8 * _BITMAP, np.uint8)
+    words = head.view(np.uint64)
     for i in range(lengths.size):
         if lengths[i] == 0:
             continue
@@ -137,25 +143,31 @@ def _unpack(
         bitmap = start + 1
         at = bitmap + _BITMAP
         end = start + lengths[i]
-        for j in range(_HEAD):
-            if data[bitmap + j // 8] >> (j % 8) & 1:
-                if at == end:
-                    return False
-                head[j] = data[at]
-                at += 1
-            else:
-                head[j] = 0
-        word_bytes[:] = head[_T_MIN_AT : _T_MIN_AT + 8]
-        t_min = words[0]
-        for k in range(_TIMES.size):
-            where = _TIMES[k]
-            word_bytes[:] = head[where : where + 8]
-            if words[0] != 0:
-                words[0] = words[0] + t_min - 1
-                head[where : where + 8] = word_bytes
+        for w in range(_BITMAP):
+            words[w] = 0
+            bits = data[bitmap + w]
+            j = 0
+            while bits != 0:
+                if bits & 1:
+                    if at == end:
+                        return False
+                    head[8 * w + j] = data[at]
+                    at += 1
+                bits >>= 1
+                j += 1
         state_bytes[i, :_PAGES_AT] = head[:_PAGES_AT]
-        memory_bytes[i] = head[_PAGES_AT:]
-        pages, ids = states[i]["pages"], states[i]["ids"]
+        memory_bytes[i] = head[_PAGES_AT:_HEAD]
+        s = states[i]
+        m = memory[i]
+        base = s["t_min"] - 1
+        s["t_max"] = _more(s["t_max"], base)
+        s["last_int"] = _more(s["last_int"], base)
+        s["armed"] = _more(s["armed"], base)
+        m["stage_since"] = _more(m["stage_since"], base)
+        m["offer_until"] = _more(m["offer_until"], base)
+        for j in range(N_ACTIONS):
+            m["action_at"][j] = _more(m["action_at"][j], base)
+        pages, ids = s["pages"], s["ids"]
         # Counts that are not true would write into the next session's memory.
         if pages > MAX_PAGES or ids > MAX_EVENT_IDS or at + 4 * pages + ID_BYTES * ids != end:
             return False
@@ -168,3 +180,14 @@ def _unpack(
                 at += 1
         start = end
     return True
+
+
+@inlined
+def _less(time: int, base: int) -> int:
+    """A time as its distance from ``base``; 0, which is no time, stays 0."""
+    return time - base if time != 0 else 0
+
+
+@inlined
+def _more(distance: int, base: int) -> int:
+    return distance + base if distance != 0 else 0

@@ -168,8 +168,7 @@ class DecisionEncoder:
         n = len(session_ids)
         if n == 0:
             return []
-        names = [name.encode() for name in map(_escaped, session_ids)]
-        sizes = np.fromiter(map(len, names), np.int64, n)
+        names, sizes = _names(session_ids)
         expires = np.full(n, decided_at + ttl_ms, np.int64)
         offers = decisions["offer_until"]
         np.minimum(expires, offers, out=expires, where=offers > 0)
@@ -187,7 +186,7 @@ class DecisionEncoder:
         out = np.empty(n * longest, np.uint8)
         ends = np.empty(n, np.int64)
         _write_documents(
-            np.frombuffer(b"".join(names), np.uint8),
+            np.frombuffer(names, np.uint8),
             np.cumsum(sizes),
             self._fragments.data,
             self._fragments.ends,
@@ -299,8 +298,20 @@ def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
     return int(at + size)
 
 
+def _names(session_ids: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
+    """The ids as they stand inside JSON strings, one after the other, and the bytes of each."""
+    joined = "".join(session_ids)
+    if joined.isascii() and _plain(joined):
+        return joined.encode(), np.fromiter(map(len, session_ids), np.int64, len(session_ids))
+    names = [_escaped(session_id).encode() for session_id in session_ids]
+    return b"".join(names), np.fromiter(map(len, names), np.int64, len(names))
+
+
+def _plain(text: str) -> bool:
+    """Whether JSON needs no escape for it."""
+    return text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _escaped(session_id: str) -> str:
     """The inside of the JSON string; nearly every id needs no escape."""
-    if session_id.isprintable() and '"' not in session_id and "\\" not in session_id:
-        return session_id
-    return _text(session_id)[1:-1]
+    return session_id if _plain(session_id) else _text(session_id)[1:-1]

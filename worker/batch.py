@@ -277,9 +277,8 @@ class Engine:
         if named.size == 0:
             return named
         slots = events["slot"][named]
-        s = states[slots]
-        begins = (s["flags"] & LIVE == 0) | (s["visitor"] == 0)
-        restarts = events["t"][named] >= s["t_max"] + self.config.session_gap_ms
+        begins = (states["flags"][slots] & LIVE == 0) | (states["visitor"][slots] == 0)
+        restarts = events["t"][named] >= states["t_max"][slots] + self.config.session_gap_ms
         wanted = named[begins | restarts]
         _, first = np.unique(events["slot"][wanted], return_index=True)
         chosen: NDArray[np.int64] = wanted[first]
@@ -390,7 +389,7 @@ class Engine:
         shown = np.flatnonzero((latest > closed) & live)
         dropped = np.flatnonzero((closed >= 0) & ~((latest > closed) & live))
         armed = self._arm(states, put, batch)
-        blobs = pack(states[put], memory[put])
+        blobs = pack(states, memory, put)
         names = batch.sessions
         for shard, first, end in batch.spans:
             a, b = np.searchsorted(put, (first, end)).tolist()
@@ -413,7 +412,7 @@ class Engine:
         An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked
         at, found busy, and armed anew. So an entry is written once a silence, not once an event.
         """
-        due = deadlines(states[put], self.config)
+        due = deadlines(states, self.config)[put]
         stands = states["armed"][put]
         fallen = np.zeros(states.size, np.bool_)
         fallen[batch.events["slot"][batch.events["kind"] == TICK]] = True
