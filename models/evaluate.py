@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,7 +21,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from featurestore.errors import BundleError, SettingsError
-from featurestore.features import FEATURES
 from featurestore.stages import STAGES
 from models import shoppers
 from models.bundle import Bundle
@@ -158,7 +158,7 @@ class Evaluation:
             titles[key]: {name: 100 * group["share"] for name, group in groups[key]["groups"].items()} for key in groups
         }
         self.pictures["mistakes"] = figures.mistakes(bars, mistakes.GROUPS)
-        self.report["cases"] = {"study": cases.judge_cases(aligned(forest, cases.case_rows()))}
+        self.report["cases"] = {"study": cases.judge_cases(aligned(forest, cases.studied_rows()))}
         if self.bundle is not None:
             self.report["cases"]["served"] = cases.judge_cases(self.bundle.score(cases.case_rows()))
         self._contributions()
@@ -175,7 +175,7 @@ class Evaluation:
             "rows": len(rows),
             "largest_gap": float(max(gaps)),
             "mean_size": {
-                stage: dict(zip(FEATURES, np.abs(part.values).mean(axis=0).tolist(), strict=True))
+                stage: dict(zip(published.FEATURES, np.abs(part.values).mean(axis=0).tolist(), strict=True))
                 for stage, part in zip(STAGES, parts, strict=True)
             },
         }
@@ -337,7 +337,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").touch()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise SettingsError(f"--report {folder}: cannot be written: {error.strerror}") from None
 

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from featurestore.features import FEATURES
 from featurestore.stages import STAGES
 from models.report.compare import fraction, percent
 from models.report.figures import NAMES
 from models.report.html import Markup, figure, heading, paragraph, section, table
 from models.shoppers import MAPPING
-from models.study.published import SAKAR_ACCURACY
+from models.study.published import FEATURES, SAKAR_ACCURACY
 
 Report = dict[str, Any]
 Pictures = dict[str, str]
@@ -72,8 +71,8 @@ def stream(report: Report, pictures: Pictures) -> Markup:
                 "The number of events until the stage of the session's last event (by the rules) is predicted and "
                 f"never left again. Never reached: {percent(record['until_final_stage']['never_share'], 2)} % of "
                 f"the sessions for the served bundle, {percent(other['until_final_stage']['never_share'], 2)} % for "
-                "the one trained the published way. Most of the wait is the shopper's: nobody is an Evaluator "
-                "before the twentieth click."
+                "the one trained the published way. Most of the wait is the shopper's: a stage that takes twenty "
+                "clicks cannot be known at the third."
             ),
             _stream_waits(record, other),
             heading("Calibration"),

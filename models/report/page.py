@@ -48,7 +48,7 @@ def build(report: dict[str, Any], pictures: dict[str, str]) -> str:
     style = files("models.report").joinpath("page.css").read_text(encoding="utf-8")
     links = "".join(f'<li><a href="#{anchor}">{text(title)}</a></li>' for anchor, title in CONTENTS)
     quick = " A quick run: fewer sessions than P, so the figures are rough." if report["quick"] else ""
-    body = "\n".join(sections)
+    body = "\n".join(sections).replace(" %", "\N{NO-BREAK SPACE}%")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
