@@ -107,11 +107,12 @@ def _pack(
             bits = 0
             if words[w] != 0:
                 for j in range(8):
+                    # Written in any case and kept if not zero: no branch for the processor to guess.
                     value = head[8 * w + j]
                     out[at] = value
-                    if value != 0:
-                        bits |= 1 << j
-                        at += 1
+                    kept = int(value != 0)
+                    bits |= kept << j
+                    at += kept
             out[bitmap + w] = bits
         for j in range(4 * s["pages"]):
             out[at] = state_head[_PAGES_AT + j]

@@ -8,7 +8,7 @@
 | ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | with the meta key |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
-| ``cs:<env>:erased:<hash>`` | string | tombstone of an erased session: blocks its resurrection by a replay | 14 days |
+| ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
 | ``decision:<session id>`` | string | decision document, JSON | until the session ends |
 
 The namespace is ``env:group:schema:topic_id``: a re-created topic, another group or another state version never meets
@@ -22,6 +22,8 @@ from featurestore.session import STATE_VERSION
 
 SHARD_TTL_S: Final = 14 * 86_400
 VISITOR_TTL_S: Final = 30 * 86_400
+ERASED_TTL_S: Final = 15 * 86_400
+"""Longer than `SHARD_TTL_S` and than Kafka should keep clicks: what it blocks must be gone before it."""
 DECISION_PREFIX: Final = "decision:"
 
 
@@ -68,9 +70,9 @@ class Namespace:
         """The partition count on record."""
         return f"cs:{self.env}:partitions:{self.group}:{self.topic_id}"
 
-    def erased(self, session: int) -> str:
-        """Tombstone of an erased session; the id is a 64-bit hash."""
-        return f"cs:{self.env}:erased:{session:016x}"
+    def erased(self) -> str:
+        """Tombstones of erased sessions and visitors; of the whole deployment, so that no namespace resurrects them."""
+        return f"cs:{self.env}:erased"
 
     def _key(self, shard: Shard, part: str) -> str:
         return f"cs:{{{self}:{shard.partition}:{shard.bucket}}}:{part}"

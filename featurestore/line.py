@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 import redis
 
 
@@ -46,7 +47,8 @@ class Line:
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
-            self._connection.send_packed_command(self._connection.pack_commands(commands))
+            # The packer itself: redis-py's wrapper looks at the type of each of a batch's thousands of arguments.
+            self._connection.send_packed_command([hiredis.pack_command(command) for command in commands])
         except BaseException:
             self.reset()
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from featurestore.keys import Namespace, Shard
 from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult, epoch_number
+from featurestore.tombstones import Erased
 from featurestore.visitors import append_entry
 
 
@@ -26,6 +27,7 @@ class MemoryStore:
         self.shards: dict[Shard, _ShardData] = {}
         self.decisions: dict[str, bytes] = {}
         self.visitors: dict[str, bytes] = {}
+        self.tombstones: dict[str, int] = {}
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
@@ -66,6 +68,10 @@ class MemoryStore:
             due = [(at, session) for session, at in self._shard(shard).idle.items() if at <= now_ms]
             found.append([session for _, session in sorted(due)[:limit]])
         return found
+
+    def erased(self) -> Erased:
+        """See `SessionStore`."""
+        return Erased.of(self.tombstones)
 
     def _shard(self, shard: Shard) -> _ShardData:
         return self.shards.setdefault(shard, _ShardData())

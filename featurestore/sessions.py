@@ -18,6 +18,7 @@ from redis.retry import Retry
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Line
+from featurestore.tombstones import Erased
 
 APPLIED: Final = 1
 FENCED: Final = -1
@@ -106,6 +107,10 @@ class SessionStore(Protocol):
 
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """For each (shard, epoch ms): sessions whose deadline has passed by then, earliest first, at most ``limit``."""
+        ...
+
+    def erased(self) -> Erased:
+        """The tombstones; read after every `acquire`, since an erasure fences the owner."""
         ...
 
 
@@ -202,6 +207,12 @@ class RedisSessionStore:
         idle = self._namespace.idle
         commands = [("ZRANGEBYSCORE", idle(shard), "-inf", now_ms, "LIMIT", 0, limit) for shard, now_ms in queries]
         return [[session.decode() for session in reply] for reply in self._execute(commands, "reading deadlines")]
+
+    def erased(self) -> Erased:
+        """See `SessionStore`."""
+        [reply] = self._execute([("HGETALL", self._namespace.erased())], "reading tombstones")
+        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+        return Erased.of({field.decode(): int(at) for field, at in pairs})
 
     def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
         namespace, shard = self._namespace, write.shard

@@ -21,6 +21,7 @@ from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import CLEAR, END, LIVE, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
 from featurestore.sessions import ShardWrite
+from featurestore.stages import EXPLORER
 from featurestore.visitors import ENTRY, session_key
 from featurestore.visitors import unpack as unpack_profiles
 from worker.policy import Policy
@@ -354,7 +355,9 @@ class Engine:
         return dict(zip(slots.tolist(), documents, strict=True))
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
-        told = np.flatnonzero(decisions["changed"] & STAGE_CHANGED)
+        # That a session begins as an Explorer needs no reason.
+        begins = (decisions["stage"] == EXPLORER) & (result.observations.features[at, 1] <= 1)
+        told = np.flatnonzero((decisions["changed"] & STAGE_CHANGED != 0) & ~begins)
         reasons: dict[int, list[str]] = {}
         if told.size:
             features = result.observations.features[at[told]]

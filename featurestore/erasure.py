@@ -1,0 +1,126 @@
+"""Erasing a session or a visitor from Redis, so that no worker and no replay brings them back.
+
+1. tombstones first: from here on, a worker that takes a partition ignores the past of what is erased
+2. one script a shard: the owner is fenced (whatever it has in hand is refused), states and deadlines go
+3. decisions and the profile last, when nobody is left who could write them again
+
+A worker that was fenced takes its partition again within a second. `docs/decisions/0020-erasure.md` says why so.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import redis
+
+from featurestore.codec import unpack
+from featurestore.keys import ERASED_TTL_S, Namespace, Shard, decision_key
+from featurestore.sessions import Script, unavailable
+from featurestore.tombstones import session_field, visitor_field
+
+SCAN_COUNT: Final = 1_000
+
+
+class Removed(NamedTuple):
+    """What was there and is gone."""
+
+    states: int
+    deadlines: int
+    decisions: int
+    profiles: int
+
+
+class Eraser:
+    """Erases from the keys of one group.
+
+    Args:
+        client: answers bytes.
+        namespace: of the group.
+        shards: all of it.
+    """
+
+    def __init__(self, client: "redis.Redis", namespace: Namespace, shards: Sequence[Shard]) -> None:
+        self._client: Any = client
+        self._namespace = namespace
+        self._shards = shards
+        self._script = Script("erase")
+
+    def holders(self, session_id: str) -> list[Shard]:
+        """The shards where a session has a state or a deadline."""
+        pipe = self._client.pipeline(transaction=False)
+        for shard in self._shards:
+            pipe.hexists(self._namespace.states(shard), session_id)
+            pipe.zscore(self._namespace.idle(shard), session_id)
+        answers = pipe.execute()
+        pairs = zip(self._shards, answers[::2], answers[1::2], strict=True)
+        return [shard for shard, state, deadline in pairs if state or deadline is not None]
+
+    def sessions_of(self, visitor: int) -> dict[Shard, list[str]]:
+        """The live sessions of a visitor; reads every state once."""
+        found: dict[Shard, list[str]] = {}
+        for shard in self._shards:
+            names: list[bytes] = []
+            for part in _batches(self._client, self._namespace.states(shard)):
+                states, _ = unpack(list(part.values()))
+                names += [name for name, s in zip(part, states, strict=True) if s["visitor"] == np.uint64(visitor)]
+            if names:
+                found[shard] = [name.decode() for name in names]
+        return found
+
+    def erase(self, sessions: Mapping[Shard, Sequence[str]], fields: Sequence[str], now_ms: int) -> Removed:
+        """Erase sessions where they rest.
+
+        Args:
+            sessions: by shard; a shard with an empty list is fenced all the same.
+            fields: tombstones to set.
+            now_ms: events up to this time are ignored from now on.
+
+        Raises:
+            StoreUnavailable: some of it may have been done; run it again.
+        """
+        try:
+            self.bury(fields, now_ms)
+            if not self._script.sha:
+                self._script.load(self._client)
+            states = deadlines = 0
+            for shard, names in sessions.items():
+                space = self._namespace
+                keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outbox(shard))
+                reply = self._client.evalsha(self._script.sha, 4, *keys, uuid.uuid4().hex, *names)
+                states, deadlines = states + reply[0], deadlines + reply[1]
+            named = [decision_key(name) for names in sessions.values() for name in names]
+            decisions = self._client.delete(*named) if named else 0
+        except redis.RedisError as error:
+            raise unavailable(error, "erasing") from None
+        return Removed(states, deadlines, decisions, 0)
+
+    def forget_profile(self, visitor: int) -> int:
+        """Delete a visitor's profile; how many there were."""
+        return int(self._client.delete(self._namespace.visitor(visitor)))
+
+    def bury(self, fields: Sequence[str], now_ms: int) -> None:
+        """Set the tombstones, and drop those that have served."""
+        key = self._namespace.erased()
+        old = [f for f, at in self._client.hgetall(key).items() if int(at) < now_ms - ERASED_TTL_S * 1_000]
+        pipe = self._client.pipeline()
+        if old:
+            pipe.hdel(key, *old)
+        pipe.hset(key, mapping=dict.fromkeys(fields, now_ms))
+        pipe.expire(key, ERASED_TTL_S)
+        pipe.execute()
+
+
+def fields_of(sessions: Sequence[int], visitors: Sequence[int] = ()) -> list[str]:
+    """The tombstones of sessions and visitors, by the hashes of their ids."""
+    return [*map(session_field, sessions), *map(visitor_field, visitors)]
+
+
+def _batches(client: Any, key: str) -> Any:
+    cursor = 0
+    while True:
+        cursor, part = client.hscan(key, cursor, count=SCAN_COUNT)
+        if part:
+            yield part
+        if cursor == 0:
+            return

@@ -1,0 +1,19 @@
+-- Erase sessions from a shard, and take the shard from its owner for a moment.
+-- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
+-- KEYS[4] outbox: string, what the last batch produces to Kafka; it may hold the erased sessions' documents
+-- ARGV[1] unique id of this erasure, then the sessions
+-- Returns {states removed, deadlines removed}.
+-- The owner may hold these sessions in memory and a write of them under way: it must be fenced. Its epoch is replaced by
+-- one that is older by number, which an owner reads as "mine, rolled back": it takes the shard again at once, and reads the
+-- tombstones as it does. A replaced worker whose own epoch is older still sees a newer one, and stays away.
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch then
+  local number = tonumber(string.match(epoch, '^(%d+)')) - 1
+  redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', math.max(number, 0)) .. ':' .. ARGV[1])
+end
+local states, deadlines = 0, 0
+for i = 2, #ARGV do
+  states = states + redis.call('HDEL', KEYS[2], ARGV[i])
+  deadlines = deadlines + redis.call('ZREM', KEYS[3], ARGV[i])
+end
+return {states, deadlines}
