@@ -7,8 +7,13 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, Final, ParamSpec
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+from featurestore.errors import SettingsError
+
+try:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Figure  # noqa: PLC0414 -- re-exported to the modules that draw
+except ModuleNotFoundError:
+    raise SettingsError("a report needs matplotlib: pip install 'clickstage[train]'") from None
 
 P = ParamSpec("P")
 

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from featurestore.stages import STAGES
 from models.classifiers import KINDS
-from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
+from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, Figure, panels, picture
 from models.study import published as p
 from models.study.published import FEATURES
 

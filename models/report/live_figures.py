@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from featurestore.stages import STAGES
-from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, panels, picture
+from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, Figure, panels, picture
 from models.report.figures import NAMES
 from models.report.html import DASH
 from models.study.published import FEATURES

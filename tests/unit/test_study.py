@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.errors import SettingsError
-from featurestore.features import FEATURES
 from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
 from models.study import published
@@ -25,7 +24,7 @@ from models.study.protocol import (
 )
 from models.study.search import choose, fold_accuracy, search
 
-DURATION, CLICKS, PAGES, CART, GAP, BOUNCE, ENGAGEMENT, RATIO, IDLE = range(len(FEATURES))
+DURATION, CLICKS, PAGES, CART, GAP, BOUNCE, ENGAGEMENT, RATIO, IDLE = range(len(published.FEATURES))
 
 
 @pytest.mark.parametrize("seed", [42, 7, 1234])
@@ -43,7 +42,7 @@ def test_the_same_seed_draws_the_same_sessions_and_another_draws_others() -> Non
 
 def test_every_profile_has_600_sessions() -> None:
     X, profiles = draw_sessions(42)
-    assert X.shape == (2_400, len(FEATURES))
+    assert X.shape == (2_400, len(published.FEATURES))
     assert np.bincount(profiles).tolist() == [600] * len(PROFILES)
 
 
@@ -200,3 +199,25 @@ def test_below_07_a_case_gets_the_neutral_action() -> None:
     assert judged["B"]["action"] == NEUTRAL
     assert judged["C"]["stage"] == "Intent Buyer"
     assert judged["E"]["action"] == NEUTRAL
+
+
+def _fitted(name: str, noise: float = 0.05) -> tuple[float, float]:
+    """Accuracy on the test rows at seed 42, against noisy and against clean labels."""
+    study = build_study(42, noise)
+    model = new_pipeline(name, 42).fit(study.X[study.train], study.labels[study.train])
+    hits = model.predict(study.X[study.test])
+    return float(np.mean(hits == study.labels[study.test])), float(np.mean(hits == study.clean[study.test]))
+
+
+def test_the_forest_reaches_the_published_accuracy_and_the_linear_model_trails_by_15_points() -> None:
+    forest, _ = _fitted("random_forest")
+    assert forest >= 0.927
+    assert _fitted("gradient_boosting")[0] >= 0.927
+    assert forest - _fitted("logistic_regression")[0] >= 0.15
+
+
+def test_the_forest_learns_the_rules_and_stands_noise() -> None:
+    assert _fitted("random_forest", 0.0)[0] >= 0.99
+    noisy, clean = _fitted("random_forest", 0.20)
+    assert noisy >= 0.80
+    assert clean >= 0.95
