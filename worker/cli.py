@@ -12,6 +12,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
     "train": ("models.train_command", "from simulated or own events to a model bundle"),
+    "evaluate": ("models.evaluate", "a report: the published study, the streaming protocol, real labels"),
     "simulate": ("models.simulator", "simulated shoppers as JSON lines"),
     "shoppers": ("worker.commands.shoppers", "simulated shoppers that publish to Kafka, until stopped"),
     "calibrate": ("models.calibrate", "stage rules proposed from a shop's own events"),
@@ -19,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("worker.commands.check", "say what is wrong with a policy file, before a worker meets it"),
     "experiment": ("worker.commands.experiment", "how many sessions an experiment needs, and what its sessions say"),
     "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),
+    "erase": ("worker.commands.erase", "remove a session or a visitor, and keep replays from undoing it"),
 }
 
 

@@ -25,6 +25,7 @@ from confluent_kafka import KafkaException
 
 from featurestore import outbox
 from featurestore.errors import Backpressure, StoreUnavailable
+from featurestore.ids import IdKey
 from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
@@ -32,6 +33,7 @@ from worker import batch as core
 from worker.batch import Decoded, Engine, Plan, Result
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
+from worker.edge import admitted
 from worker.observe import Observer, Watch
 from worker.outputs import Outputs
 from worker.ownership import Ownership
@@ -123,6 +125,7 @@ class Loop:
         self._own = ownership
         self._observer = observer
         self._clock = clock
+        self._ids = IdKey.of(settings.id_key.get_secret_value())
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
@@ -209,7 +212,7 @@ class Loop:
         for records in polled.records:
             partition = self._own.partitions.get(records.partition)
             if partition is not None and self._own.current(partition):
-                decoded = core.decode(records)  # 2
+                decoded = admitted(core.decode(records), self._ids, self._own.erased)  # 2
                 self._dead_letters(decoded, polled, len(records.offsets))
                 read[partition.number] = partition.next_offset
                 partition.next_offset = max(partition.next_offset, decoded.last + 1)

@@ -10,6 +10,7 @@ from typing import Final
 from featurestore import outbox
 from featurestore.keys import Shard
 from featurestore.sessions import MOVED, Lease, SessionStore, WriteResult, epoch_number
+from featurestore.tombstones import Erased
 from worker.clock import Clock
 from worker.metrics import Metrics
 from worker.outputs import Outputs
@@ -51,6 +52,7 @@ class Ownership:
         self._clock = clock
         self._metrics = metrics
         self.partitions: dict[int, Partition] = {}
+        self.erased = Erased({}, {})
 
     def follow(self) -> None:
         """Take note of what the group gave and took."""
@@ -88,6 +90,9 @@ class Ownership:
             KafkaException: the same.
         """
         leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
+        self.erased = (
+            self._store.erased()
+        )  # after the lease: an erasure fences, so nothing is written before it is seen
         partition.leases = leases
         partition.own_epoch = max(lease.number for lease in leases)
         committed = self._source.committed(partition.number)

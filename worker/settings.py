@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from featurestore.errors import SettingsError
+from featurestore.ids import IdKey
 
 PREFIX = "CLICKSTAGE_"
 _Positive = Annotated[int, Field(gt=0)]
@@ -82,6 +83,15 @@ class Settings(BaseModel):
     def _is_redis_url(cls, value: SecretStr) -> SecretStr:
         if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("id_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr) -> SecretStr:
+        try:
+            IdKey.of(value.get_secret_value())
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @field_validator("kafka_config")

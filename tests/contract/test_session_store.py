@@ -9,8 +9,10 @@ from typing import Any, cast
 import pytest
 import redis
 
+from featurestore.erasure import Eraser, fields_of
 from featurestore.errors import StoreUnavailable
-from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
+from featurestore.hashing import hash_text
+from featurestore.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.memory import MemoryStore
 from featurestore.sessions import (
     APPLIED,
@@ -22,7 +24,9 @@ from featurestore.sessions import (
     ShardWrite,
     WriteResult,
     connect,
+    epoch_number,
 )
+from featurestore.tombstones import Erased
 from featurestore.visitors import ENTRY, unpack
 from tests.run_services import RunServices
 
@@ -314,6 +318,32 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
     keys = [SPACE.visitor(i) for i in range(3)]
     assert bench.store.profiles(keys) == twin.profiles(keys)
     assert bench.lease().outbox == twin.acquire([ZERO], 1, 0)[0].outbox
+
+
+def test_no_tombstones_to_begin_with(bench: Bench) -> None:
+    assert not bench.store.erased().any()
+
+
+def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(served: Bench) -> None:
+    """What the owner has under way is refused; the owner takes the shard again at once, by its own number."""
+    client = cast("redis.Redis", served.client)
+    eraser = Eraser(client, SPACE, [ZERO, ONE])
+    lease = served.lease(now_ms=9_000)
+    served.write(_full(lease, 41))
+    assert eraser.holders("a") == [ZERO]
+    assert eraser.erase({ZERO: ["a"]}, fields_of([hash_text("a")], [7]), 5_000) == (1, 1, 1, 0)
+    refused = served.write(ShardWrite(ZERO, lease.epoch, 41, 42, ["a"], [b"under way"]))
+    assert refused.status == FENCED
+    assert epoch_number(refused.epoch) < lease.number, "an owner reads this as its own, rolled back"
+    assert served.sessions("a", "other") == [None, b"\0binary\xff"]
+    again = served.lease(now_ms=0, own=lease.number)
+    assert (again.applied, again.number) == (41, lease.number + 1)
+    assert served.store.erased() == Erased({hash_text("a"): 5_000}, {7: 5_000})
+    assert eraser.erase({ZERO: ["a"]}, fields_of([hash_text("a")]), 6_000) == (0, 0, 0, 0), "again is harmless"
+    assert cast(int, client.ttl(SPACE.erased())) > SHARD_TTL_S
+    late = 6_000 + ERASED_TTL_S * 1_000
+    eraser.bury(fields_of([1]), late)
+    assert served.store.erased() == Erased({hash_text("a"): 6_000, 1: late}, {}), "a tombstone goes when it has served"
 
 
 def test_everything_has_a_life(served: Bench) -> None:

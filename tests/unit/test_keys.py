@@ -12,7 +12,7 @@ def test_the_keys_are_what_operators_grep_for() -> None:
     assert SPACE.idle(shard) == "cs:{prod:clickstage:1:id1:3:0}:idle"
     assert SPACE.outbox(shard) == "cs:{prod:clickstage:1:id1:3:0}:outbox"
     assert SPACE.visitor(255) == "cs:prod:visitor:00000000000000ff"
-    assert SPACE.erased(255) == "cs:prod:erased:00000000000000ff"
+    assert SPACE.erased() == "cs:prod:erased"
     assert decision_key("s1") == "decision:s1"
 
 

@@ -1,0 +1,102 @@
+"""``clickstage erase``: remove a session, or a visitor with all of their sessions, and keep replays from undoing it."""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import msgspec
+from confluent_kafka import Producer
+
+from featurestore.erasure import Eraser, Removed, fields_of
+from featurestore.errors import Backpressure
+from featurestore.hashing import hash_text
+from featurestore.ids import IdKey
+from featurestore.keys import Shard
+from worker.commands.options import add_settings, settings_from
+from worker.errors import ExitCode
+from worker.lookup import ACCESS, Lookup, known_buckets
+from worker.outputs import producer_config
+from worker.settings import Settings
+
+NOTES = """What it does: state, deadline, decision and (for a visitor) profile are deleted from Redis; a tombstone makes
+workers ignore older events of the session or visitor for 15 days, also in a replay; an event with `consent: false` goes
+to the clicks topic, so that even a rebuild after a total loss of Redis ends without the session. Workers stop for about
+half a second on the partitions concerned.
+
+What it cannot do: the topics keep their records until their retention ends, and backups of Redis theirs. Set both.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Erase and print what was removed."""
+    parser = argparse.ArgumentParser(
+        prog="clickstage erase", description=__doc__, epilog=NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--session", metavar="ID", help="a session id as the shop sends it")
+    who.add_argument("--visitor", metavar="ID", help="a visitor id as the shop sends it")
+    add_settings(parser, ACCESS)
+    args = parser.parse_args(argv)
+    settings = settings_from(args)
+    lookup = Lookup(settings)
+    known_buckets(settings, lookup.client, lookup.namespace)
+    eraser = Eraser(lookup.client, lookup.namespace, lookup.shards)
+    ids = IdKey.of(settings.id_key.get_secret_value())
+    if args.session is not None:
+        name = ids.session(args.session)
+        removed = erase_session(eraser, lookup.shards, name)
+        _publish(settings, [args.session])
+    else:
+        name = ids.visitor(args.visitor)
+        removed, sessions = erase_visitor(eraser, lookup.shards, name)
+        if not ids:  # pseudonyms are no keys of the topic: the tombstone of the visitor has to do
+            _publish(settings, sessions)
+    for count, what in zip(removed, ("session states", "deadlines", "decisions", "visitor profiles"), strict=True):
+        print(f"{count} {what} removed")
+    print("events of before this moment are ignored for 15 days")
+    return ExitCode.OK
+
+
+def erase_session(eraser: Eraser, shards: Sequence[Shard], session_id: str) -> Removed:
+    """Erase one session. Every shard is fenced where none holds it: an event of it may be in a worker's hands."""
+    holders = eraser.holders(session_id) or list(shards)
+    return eraser.erase({shard: [session_id] for shard in holders}, fields_of([hash_text(session_id)]), _now_ms())
+
+
+def erase_visitor(eraser: Eraser, shards: Sequence[Shard], visitor_id: str) -> tuple[Removed, list[str]]:
+    """Erase a visitor's live sessions and profile; what was removed, and the sessions."""
+    visitor = hash_text(visitor_id)
+    states = deadlines = decisions = 0
+    erased: list[str] = []
+    sessions: dict[Shard, list[str]] = {shard: [] for shard in shards}
+    sessions.update(eraser.sessions_of(visitor))
+    while True:
+        names = [name for part in sessions.values() for name in part]
+        removed = eraser.erase(sessions, fields_of([hash_text(name) for name in names], [visitor]), _now_ms())
+        states += removed.states
+        deadlines += removed.deadlines
+        decisions += removed.decisions
+        erased += names
+        # A session that began between the search and the fence is found now.
+        sessions = eraser.sessions_of(visitor)
+        if not sessions:
+            return Removed(states, deadlines, decisions, eraser.forget_profile(visitor)), erased
+
+
+def _publish(settings: Settings, sessions: Sequence[str]) -> None:
+    """Withdraw consent in the log itself.
+
+    Raises:
+        Backpressure: Kafka did not take it; Redis is erased all the same.
+    """
+    producer = Producer({**producer_config(settings), "message.timeout.ms": 20_000})
+    now = _now_ms()
+    for session_id in sessions:
+        event = {"session_id": session_id, "type": "click", "ts": now, "consent": False}
+        producer.produce(settings.topic, msgspec.json.encode(event), session_id, timestamp=now)
+    if producer.flush(20):
+        raise Backpressure("Redis is erased, but Kafka did not take the withdrawal of consent; run this again")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

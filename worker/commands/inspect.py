@@ -1,0 +1,163 @@
+"""``clickstage inspect SESSION_ID``: what is stored of a session, what was decided, and why."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.decisions import Decision, decode_decision
+from featurestore.events import DEVICES, EVENT_TYPES, SOURCES, country_name
+from featurestore.features import FEATURES
+from featurestore.ids import IdKey
+from featurestore.session import IS_BOT, LIVE, SILENT, observe
+from featurestore.stages import STAGES
+from worker.commands.options import add_settings, settings_from
+from worker.errors import ExitCode
+from worker.lookup import ACCESS, Found, Lookup
+from worker.settings import Settings
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the session; exit code 9 if nothing is known of it."""
+    parser = argparse.ArgumentParser(prog="clickstage inspect", description=__doc__)
+    parser.add_argument("session_id", metavar="SESSION_ID", help="as the shop sends it")
+    parser.add_argument(
+        "--timeline", action="store_true", help="every decision of the session, from the decisions topic"
+    )
+    add_settings(parser, (*ACCESS, "bundle", "policy"))
+    args = parser.parse_args(argv)
+    settings = settings_from(args)
+    session_id = IdKey.of(settings.id_key.get_secret_value()).session(args.session_id)
+    found = Lookup(settings).find(session_id)
+    lines = list(describe(found, settings))
+    if args.timeline:
+        lines += timeline(settings, session_id)
+    if len(lines) == 1:
+        lines.append("nothing is stored of it: it never came, it ended, or it was erased (--timeline shows its past)")
+    print("\n".join(lines))
+    return ExitCode.OK if len(lines) > 2 or found.decision is not None else ExitCode.CHECK
+
+
+def describe(found: Found, settings: Settings) -> Iterator[str]:
+    """The session in lines for people."""
+    where = f", partition {found.shard.partition}, {found.stored_bytes} bytes" if found.shard is not None else ""
+    yield f"session {found.session_id}{where}"
+    if found.state.size:
+        s = found.state[0]
+        yield "\nstate"
+        yield from _rows(_state(s))
+        yield "\nfeatures"
+        X = observe(found.state)
+        yield from _rows(
+            (name, "unknown" if np.isnan(x) else f"{x:.4g}") for name, x in zip(FEATURES, X[0].tolist(), strict=True)
+        )
+        yield "\npolicy memory"
+        yield from _rows(_memory(found.memory[0], settings))
+    if found.deadline is not None:
+        yield f"\nnext look at its silence: {_time(found.deadline)}"
+    if found.decision is not None:
+        yield "\ndecision"
+        yield from _rows(_decision(found.decision))
+        if found.state.size and settings is not None:
+            stage = np.array([STAGES.index(found.decision.stage)], np.uint8)
+            yield "  because"
+            yield from (f"    {text}" for text in _why(settings, observe(found.state), stage))
+
+
+def timeline(settings: Settings, session_id: str) -> list[str]:
+    """Every decision of the session that the decisions topic still holds, oldest first, each with why."""
+    from worker.replay_check import read_all
+
+    seen: dict[tuple[str, int], Decision] = {}
+    for message in read_all(settings, settings.decisions_topic):
+        if message.key() == session_id.encode():
+            decision = decode_decision(message.value())
+            seen[decision.source, decision.seq] = decision
+    decisions = sorted(seen.values(), key=lambda d: (d.decided_at, d.seq))
+    lines = [f"\n{len(decisions)} decisions"]
+    for d in decisions:
+        silence = f" silence {d.seq % 256}" if d.seq % 256 else ""
+        lines.append(f"  {_time(d.event_ts)}  {d.stage} {d.confidence:.0%} -> {d.action} ({d.route}){silence}")
+        why = [*d.reasons, *(f"guard: {guard}" for guard in d.guards), *(f"arm: {k}={v}" for k, v in d.arm.items())]
+        lines += [f"      {text}" for text in why]
+    return lines
+
+
+def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -> list[str]:
+    from worker.reasons import Explainer
+    from worker.wiring import load_bundle
+
+    bundle = load_bundle(settings.bundle)
+    [words] = Explainer(bundle).words(X, stage)
+    return words or ["no feature speaks for it more than it does on average"]
+
+
+def _state(s: np.void) -> Iterator[tuple[str, str]]:
+    flags = int(s["flags"])
+    names = [name for bit, name in ((LIVE, "live"), (SILENT, "silent"), (IS_BOT, "bot")) if flags & bit]
+    yield "flags", ", ".join(names)
+    yield "first event", _time(int(s["t_min"]))
+    yield "newest event", _time(int(s["t_max"]))
+    yield "last interaction", _time(int(s["last_int"]))
+    yield "applied offset", str(s["offset"])
+    counts = {EVENT_TYPES[i]: n for i, n in enumerate(s["counts"].tolist()) if n}
+    yield "events", ", ".join(f"{name} {n}" for name, n in counts.items())
+    if s["cart_items"]:
+        yield "cart", f"{s['cart_items']} items worth {s['cart_value']:.2f}"
+    if s["purchases"]:
+        yield "purchases", f"{s['purchases']} worth {s['purchase_value']:.2f}"
+    if s["price_n"]:
+        mean = s["price_sum"] / s["price_n"]
+        yield "prices seen", f"{s['price_min']:.2f} to {s['price_max']:.2f}, {mean:.2f} on average"
+    context = (DEVICES[s["device"]], SOURCES[s["source"]], country_name(int(s["country"])) or "unknown")
+    yield "device, source, country", ", ".join(context)
+    if s["visitor"]:
+        yield "visitor", f"{s['visitor']:016x}, {s['visitor_sessions']} sessions before"
+    at = int(s["recent_at"])
+    ring = [*range(at, s["recent"].size), *range(at)]
+    recent = [f"{EVENT_TYPES[s['recent'][i] - 1]} after {s['dwell'][i] / 10:.1f} s" for i in ring if s["recent"][i]]
+    yield "latest interactions", ", ".join(recent[-5:])
+
+
+def _memory(m: np.void, settings: Settings) -> Iterator[tuple[str, str]]:
+    from worker.wiring import load_policy
+
+    actions = load_policy(settings.policy).action_of
+    yield "stage shown", STAGES[m["shown"] - 1] if m["shown"] else "none yet"
+    if m["candidate"]:
+        yield "candidate", f"{STAGES[m['candidate'] - 1]}, {m['candidate_n']} times in a row"
+    yield "stage changes", str(m["flips"])
+    times = {stage: ms for stage, ms in zip(STAGES, m["stage_ms"].tolist(), strict=True) if ms}
+    yield "time in stages", ", ".join(f"{stage} {ms / 1000:.0f} s" for stage, ms in times.items()) or "none yet"
+    n = int(m["n_actions"])
+    shown = zip(m["action_id"][:n].tolist(), m["action_count"][:n].tolist(), strict=True)
+    yield "actions shown", ", ".join(f"{actions.get(i, f'retired-{i}')} {count} times" for i, count in shown) or "none"
+    if m["offer_until"]:
+        yield "offer ends", _time(int(m["offer_until"]))
+
+
+def _decision(d: Decision) -> Iterator[tuple[str, str]]:
+    yield "stage", f"{d.stage}, {d.confidence:.1%} sure"
+    yield "probabilities", ", ".join(f"{s} {p:.1%}" for s, p in zip(STAGES, d.probabilities, strict=True))
+    yield "action", f"{d.action} ({d.route})"
+    if d.guards:
+        yield "guards", ", ".join(d.guards)
+    if d.arm:
+        yield "experiments", ", ".join(f"{name}: {arm}" for name, arm in d.arm.items())
+    if d.reasons:
+        yield "reasons", ", ".join(d.reasons)
+    yield "for the event of", _time(d.event_ts)
+    yield "decided", f"{_time(d.decided_at)}, valid until {_time(d.expires_at)}"
+    yield "model, policy", f"{d.model}, {d.policy}"
+    yield "source, seq", f"{d.source}, {d.seq}"
+
+
+def _rows(pairs: Any) -> Iterator[str]:
+    return (f"  {name:<24}{text}" for name, text in pairs)
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")

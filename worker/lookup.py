@@ -1,0 +1,115 @@
+"""Finds a session as a worker stores it, for the commands that look or erase."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+from featurestore.codec import unpack
+from featurestore.decisions import Decision, decode_decision
+from featurestore.errors import SettingsError
+from featurestore.hashing import hash_text
+from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.sessions import unavailable
+from worker.settings import Settings
+from worker.wiring import kafka_topic, redis_client
+
+log = logging.getLogger(__name__)
+
+ACCESS: Final = (
+    "kafka",
+    "kafka_config",
+    "kafka_password",
+    "redis",
+    "redis_timeout_s",
+    "group",
+    "env",
+    "topic",
+    "decisions_topic",
+    "sessions_topic",
+    "dlq_topic",
+    "topic_id",
+    "buckets",
+    "id_key",
+)
+"""The settings that say where sessions are."""
+
+
+@dataclass(slots=True)
+class Found:
+    """A stored session.
+
+    Attributes:
+        session_id: as stored, so hashed where ids are hashed at the edge.
+        shard: where it rests; None where there is no state.
+        state: one row of `STATE`, and its policy memory; empty where there is no state.
+        deadline: entry of the idle index, epoch ms; None for none.
+        decision: the current one, None where there is none (or no longer).
+    """
+
+    session_id: str
+    shard: Shard | None
+    state: NDArray[np.void]
+    memory: NDArray[np.void]
+    stored_bytes: int
+    deadline: int | None
+    decision: Decision | None
+
+
+class Lookup:
+    """Access to the keys of one group.
+
+    Raises:
+        SettingsError: Kafka (for the topic's id) or Redis cannot be reached, or the topic is missing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        topic_id, self.partitions = kafka_topic(settings)
+        self.namespace = Namespace(settings.env, settings.group, topic_id)
+        self.client: redis.Redis = redis_client(settings)
+        self.shards = [Shard(p, b) for p in range(self.partitions) for b in range(settings.buckets)]
+
+    def find(self, session_id: str) -> Found:
+        """Look everywhere that the session could be; one round trip.
+
+        Raises:
+            StoreUnavailable: Redis failed.
+        """
+        try:
+            pipe = self.client.pipeline(transaction=False)
+            pipe.get(decision_key(session_id))
+            for shard in self.shards:
+                pipe.hget(self.namespace.states(shard), session_id)
+                pipe.zscore(self.namespace.idle(shard), session_id)
+            answers: list[Any] = pipe.execute()
+        except redis.RedisError as error:
+            raise unavailable(error, "looking for a session") from None
+        decision = decode_decision(answers[0]) if answers[0] else None
+        blobs, scores = answers[1::2], answers[2::2]
+        at = next((i for i, blob in enumerate(blobs) if blob), None)
+        states, memory = unpack([] if at is None else [blobs[at]])
+        states["session"] = hash_text(session_id)
+        score = next((s for s in scores if s is not None), None)
+        return Found(
+            session_id,
+            None if at is None else self.shards[at],
+            states,
+            memory,
+            0 if at is None else len(blobs[at]),
+            None if score is None else int(score),
+            decision,
+        )
+
+
+def known_buckets(settings: Settings, client: "redis.Redis", namespace: Namespace) -> None:
+    """Refuse another bucket count than the keys were made for.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    stored: Any = client.get(namespace.partitions())
+    if stored is not None and f'"buckets": {settings.buckets}' not in stored.decode():
+        raise SettingsError(f"the keys of this group were made for {stored.decode()}: set CLICKSTAGE_BUCKETS to match")
