@@ -10,7 +10,8 @@ What is defined where the arithmetic is not:
 
 - no baseline in the bundle: rows and stages are counted, every comparison is absent;
 - a feature that was constant in training (sd 0): one bin, so its PSI is 0 unless values go missing; no mean shift;
-- a feature missing from every row of the window: no mean shift; PSI sees it through the bin of missing values;
+- a feature missing from nearly every row (fewer values than the sessions needed): no mean shift; PSI sees it through
+  the bin of missing values;
 - too few sessions, or none: every comparison is absent, and the window's size says why;
 - infinite values: counted in the first or last bin, left out of means.
 """
@@ -112,7 +113,7 @@ def read(tally: Tally, baseline: Baseline | None, min_sessions: int) -> Reading:
         return Reading(absent, absent, share, np.full(n, np.nan), np.nan)
     _, expected = baseline.table()
     sds, means = np.array(baseline.sds), np.array(baseline.means)
-    comparable = (tally.present > 0) & (sds > 0)
+    comparable = (tally.present >= max(min_sessions, 1)) & (sds > 0)
     shift = np.full(N_FEATURES, np.nan)
     shift[comparable] = (tally.sums / np.maximum(tally.present, 1) - means)[comparable] / sds[comparable]
     return Reading(
