@@ -1,0 +1,144 @@
+"""The three readers on real stores: the same ladder, also while the store is away."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from featurestore.ids import IdKey
+from tests.conftest import StartRedis
+from tests.services import RedisServer
+
+READERS = Path(__file__).parents[2] / "deploy" / "readers"
+START = 1_800_000_000_000
+SESSION = "s 'ü' $HOME *"
+KEY = "0b" * 32
+
+needs_shell = pytest.mark.skipif(
+    not all(map(shutil.which, ("sh", "redis-cli", "timeout", "sha256sum", "openssl"))),
+    reason="no redis-cli, openssl or coreutils on the PATH",
+)
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node on the PATH")
+
+Show = Callable[[int], str]
+
+NODE = """
+import net from "node:net";
+import { ShopperActions } from "%s";
+// The least client there is; a shop uses its own.
+const get = (key) => new Promise((resolve, reject) => {
+  const socket = net.connect(%d, "127.0.0.1", () => socket.write(
+    `*2\\r\\n$3\\r\\nGET\\r\\n$${Buffer.byteLength(key)}\\r\\n${key}\\r\\n`));
+  socket.on("error", reject);
+  let text = "";
+  socket.on("data", (data) => {
+    text += data;
+    if (text.startsWith("$-1\\r\\n")) resolve(null);
+    else if (text.endsWith("}\\r\\n")) resolve(text.slice(text.indexOf("\\r\\n") + 2, -2));
+    else return;
+    socket.end();
+  });
+});
+const actions = new ShopperActions(get, { neutral: "neutral", timeoutMs: 5_000, nowMs: () => %d });
+console.log(await actions.show(%s));
+"""
+
+
+def python_reader(server: RedisServer, **options: Any) -> Callable[[int], str]:
+    spec = importlib.util.spec_from_file_location("shopper_actions_here", READERS / "python" / "shopper_actions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    now = START
+    client = server.client(socket_timeout=5, socket_connect_timeout=5)
+    actions = module.ShopperActions(client, "neutral", now_ms=lambda: now, **options)
+
+    def show(ms: int) -> str:
+        nonlocal now
+        now = START + ms
+        return str(actions.show(SESSION))
+
+    return show
+
+
+def shell_reader(server: RedisServer, folder: Path, **environment: str) -> Show:
+    def show(ms: int) -> str:
+        own = {"NEUTRAL": "neutral", "CLICKSTAGE_KNOWN": str(folder), "NOW_MS": str(START + ms), "TIMEOUT_S": "10"}
+        command = [str(READERS / "redis-cli" / "shopper-action"), SESSION, "-p", str(server.port)]
+        done = subprocess.run(
+            command, env=os.environ | own | environment, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert not done.stderr
+        return done.stdout.strip()
+
+    return show
+
+
+def put(client: "redis.Redis", seq: int, life_ms: int, action: str, source: str = "topic", key: str = SESSION) -> None:
+    fields = {"v": 1, "session_id": key, "source": source, "seq": seq, "action": action, "expires_at": START + life_ms}
+    client.set(f"decision:{key}", json.dumps(fields))
+
+
+def climb(server: RedisServer, show: Show) -> None:
+    """Every rung of the ladder."""
+    with server.client() as client:
+        assert show(0) == "neutral"
+        put(client, 512 + 2**45, 900_000, "timed-discount")
+        assert show(1) == "timed-discount"
+        put(client, 512, 950_000, "older")
+        assert show(2) == "timed-discount"
+        client.set(f"decision:{SESSION}", "no document")
+        assert show(3) == "timed-discount"
+        put(client, 512 + 2**45, 900_000, "timed-discount")
+        assert [show(899_999), show(900_000)] == ["timed-discount", "neutral"], "the offer has ended"
+        put(client, 1, 9_000_000, "panel", "topic-created-anew")
+        assert show(900_001) == "panel"
+        client.delete(f"decision:{SESSION}")
+        assert show(900_002) == "neutral", "ended, or consent withdrawn"
+        put(client, 2, 2_000_000, "reviews", "topic-created-anew")
+        assert show(900_003) == "reviews"
+    server.stop()
+    assert [show(1_999_999), show(2_000_000)] == ["reviews", "neutral"]
+
+
+def test_python(own_redis: StartRedis, flavour: str) -> None:
+    server = own_redis(flavour)
+    climb(server, python_reader(server))
+
+
+@needs_shell
+def test_redis_cli(own_redis: StartRedis, flavour: str, tmp_path: Path) -> None:
+    server = own_redis(flavour)
+    climb(server, shell_reader(server, tmp_path / "known"))
+    assert len(list((tmp_path / "known").iterdir())) == 1, "nothing half-written stays behind"
+
+
+@needs_node
+def test_node(redis_server: RedisServer, redis_client: "redis.Redis") -> None:
+    """Its memory is tested without a store; here, that it reads what a store holds."""
+
+    def show(ms: int) -> str:
+        module = READERS / "node" / "shopper-actions.mjs"
+        code = NODE % (module, redis_server.port, START + ms, json.dumps(SESSION))
+        node = [shutil.which("node") or "node", "--input-type=module", "-e", code]
+        return subprocess.run(node, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    assert show(0) == "neutral"
+    put(redis_client, 512, 900_000, "timed-discount")
+    assert [show(1), show(900_000)] == ["timed-discount", "neutral"]
+
+
+@needs_shell
+@pytest.mark.parametrize("flavour", ["redis"])
+def test_hashed_ids_are_found(redis_server: RedisServer, redis_client: "redis.Redis", tmp_path: Path) -> None:
+    put(redis_client, 512, 900_000, "panel", key=IdKey.of(KEY).session(SESSION))
+    assert python_reader(redis_server, id_key=KEY)(0) == "panel"
+    assert shell_reader(redis_server, tmp_path, CLICKSTAGE_ID_KEY=KEY)(0) == "panel"
