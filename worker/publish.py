@@ -15,7 +15,7 @@ import numpy as np
 
 from featurestore import decisions, events, keys
 from featurestore.session import MEMORY, STATE
-from worker import settings, summaries
+from worker import catalogue, settings, summaries
 from worker.errors import ExitCode
 
 ROOT: Final = Path(__file__).parent.parent
@@ -70,6 +70,7 @@ def key_table() -> str:
 
 PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "README.md": {"settings": settings.table, "exit codes": exit_codes},
+    "docs/monitoring.md": {"metrics": catalogue.table},
     "featurestore/FORMAT.md": {"head": head_table, "types": type_table, "keys": key_table},
 }
 

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.ticker import EngFormatter
+from PIL import Image
 
 from deploy.grafana.dashboards import DASHBOARDS
 from deploy.grafana.panels import COLUMNS, UNITS, Dashboard, Panel
@@ -95,6 +96,8 @@ def draw(dashboard: Dashboard, source: Source, path: Path) -> list[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=72, metadata={"Software": ""})
     plt.close(figure)
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(64).save(path, optimize=True)  # a third of the bytes, to the same eye
     return empty
 
 
