@@ -1,0 +1,55 @@
+"""Quix Streams with state, ONNX Runtime, and its Redis sink, as its documentation does it.
+
+python quix_onnx.py KAFKA REDIS_HOST:PORT TOPIC GROUP MODEL.onnx BOUNCE PROGRESS_FILE STATE_FOLDER
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from plain import Progress, apply, decision, empty, features
+from quixstreams import Application, State
+from quixstreams.sinks.community.redis import RedisSink
+
+
+def main() -> None:
+    """Consume until killed."""
+    kafka, address, topic_name, group, model_path, bounce, progress_path, folder = sys.argv[1:]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+    name = model.get_inputs()[0].name
+    output = model.get_outputs()[1].name
+    progress = Progress(progress_path, 50)
+    app = Application(
+        broker_address=kafka, consumer_group=group, auto_offset_reset="earliest", state_dir=folder, loglevel="WARNING"
+    )
+    clicks = app.topic(topic_name, value_deserializer="json", key_deserializer="str")
+    host, _, port = address.partition(":")
+    sink = RedisSink(
+        host=host,
+        port=int(port),
+        db=0,
+        key_serializer=lambda key, row: f"decision:{key}",
+        value_serializer=lambda row: row["document"],
+    )
+
+    def decide(event: dict[str, Any], store: State) -> dict[str, Any]:
+        state = store.get("s") or empty(event["ts"])
+        apply(state, event)
+        store.set("s", state)
+        row = np.array([features(state, float(bounce))])
+        probabilities = model.run([output], {name: row})[0][0].tolist()
+        progress.add()
+        session = event["session_id"]
+        return {"session_id": session, "document": decision(session, probabilities, state["events"])}
+
+    frame = app.dataframe(clicks)
+    frame = frame.apply(decide, stateful=True)
+    frame.sink(sink)
+    app.run()
+
+
+if __name__ == "__main__":
+    main()
