@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="clickstage demo", description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop after N seconds (until Ctrl-C)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was counted")
-    parser.add_argument("--shoppers", type=int, default=1_500, metavar="N", help="shoppers at a time (1500)")
+    parser.add_argument("--shoppers", type=int, default=1_000, metavar="N", help="shoppers at a time (1000)")
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
     options = parser.parse_args(argv)
     console = Console()

@@ -61,7 +61,7 @@ class Shop:
             self._failure = error
 
     def _publish(self) -> None:
-        for batch in live(self._config, shoppers=self._shoppers, warm_s=60.0, sleep=self._wait):
+        for batch in live(self._config, shoppers=self._shoppers, warm_s=240.0, sleep=self._wait):
             for key, value, _ in batch:
                 self._send(key, value)
                 self.sessions.add(key.decode())
