@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from featurestore.events import EVENT_TYPES, PASSIVE, Event
+from featurestore.features import N_FEATURES
 from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE, FoldConfig
 
 CHECKOUT_STEPS = {"begin_checkout": 1, "add_shipping_info": 2, "add_payment_info": 3, "purchase": 4}
@@ -100,7 +101,7 @@ class Oracle:
         rows = self.tick(event.session_id, t)
         if event.consent is False:
             self.visits.pop(event.session_id, None)
-            return [*rows, Row(CLEAR, t, offset * 256, False, (0.0,) * 9)]
+            return [*rows, Row(CLEAR, t, offset * 256, False, (0.0,) * N_FEATURES)]
         visit = self.visits.get(event.session_id)
         if visit is not None and event.event_id and event.event_id in visit.ids:
             self.duplicates += 1
