@@ -65,7 +65,7 @@ def accuracies(classifiers: dict[str, Any], majority: float) -> Figure:
 @picture("Confusion matrices of the linear model and the forest, and P's forest")
 def confusions(linear: list[list[int]], forest: list[list[int]]) -> Figure:
     """Three heat maps: our linear model, our forest, P's forest."""
-    figure, axes = panels(1, 3, size=(10.2, 4.4), sharey=True)
+    figure, axes = panels(1, 3, size=(10.2, 4.1), sharey=True)
     tables = (linear, forest, p.FOREST_CONFUSION)
     for axis, title, table in zip(
         axes, ("Logistic regression, ours", "Random forest, ours", "Random forest, P"), tables, strict=True
