@@ -8,6 +8,7 @@
     ├── Rewound            the store is not where this worker left it: re-read and seek
     ├── TopicReplaced      the supervisor: the topic was created anew, start again
     ├── SettingsError      the operator: stop with a documented exit code
+    │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
     │   └── PolicyError    marketing: the policy file is wrong
     ├── BundleError        the data scientist: stop with a documented exit code
     └── DeadLetterLimit    the operator: too many bad records, stop
@@ -51,6 +52,10 @@ class TopicReplaced(ClickstageError):
 
 class SettingsError(ClickstageError):
     """A setting is missing or wrong; the message lists all of them."""
+
+
+class Unsafe(SettingsError):
+    """Kafka or Redis cannot be reached, or are set up so that the promise is void."""
 
 
 class PolicyError(SettingsError):

@@ -8,11 +8,13 @@
 | ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | with the meta key |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
+| ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
 | ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
 | ``decision:<session id>`` | string | decision document, JSON | until the session ends |
 
-The namespace is ``env:group:schema:topic_id``: a re-created topic, another group or another state version never meets
-old offsets. One partition's keys share a hash tag, so that one script may touch them on Redis Cluster.
+The namespace is ``env:group:schema:topic_id`` (``schema.generation`` after `clickstage reprocess`): a re-created topic,
+another group or another state version never meets old offsets. One partition's keys share a hash tag, so that one
+script may touch them on Redis Cluster.
 """
 
 from dataclasses import dataclass
@@ -42,9 +44,11 @@ class Namespace:
     group: str
     topic_id: str
     schema: int = STATE_VERSION
+    generation: int = 0
 
     def __str__(self) -> str:
-        return f"{self.env}:{self.group}:{self.schema}:{self.topic_id}"
+        generation = f".{self.generation}" if self.generation else ""
+        return f"{self.env}:{self.group}:{self.schema}{generation}:{self.topic_id}"
 
     def meta(self, shard: Shard) -> str:
         """Hash with the fence of a shard."""
@@ -69,6 +73,10 @@ class Namespace:
     def partitions(self) -> str:
         """The partition count on record."""
         return f"cs:{self.env}:partitions:{self.group}:{self.topic_id}"
+
+    def generation_key(self) -> str:
+        """How often the group was told to read its topic again."""
+        return f"cs:{self.env}:generation:{self.group}:{self.topic_id}"
 
     def erased(self) -> str:
         """Tombstones of erased sessions and visitors; of the whole deployment, so that no namespace resurrects them."""

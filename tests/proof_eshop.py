@@ -74,9 +74,9 @@ class Stack:
         names = (s.topic, s.decisions_topic, s.sessions_topic, s.dlq_topic)
         create_topics(self.kafka, dict.fromkeys(names, PARTITIONS), {"retention.ms": "-1"})
 
-    def namespace(self) -> Namespace:
+    def namespace(self, generation: int = 0) -> Namespace:
         """Of the workers' keys."""
-        return Namespace("prod", self.name, topic_id(self.kafka, self.name))
+        return Namespace("prod", self.name, topic_id(self.kafka, self.name), generation=generation)
 
 
 @dataclass(frozen=True)

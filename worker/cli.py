@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError
+from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError, Unsafe
 from worker.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -17,9 +17,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "shoppers": ("worker.commands.shoppers", "simulated shoppers that publish to Kafka, until stopped"),
     "calibrate": ("models.calibrate", "stage rules proposed from a shop's own events"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
-    "check": ("worker.commands.check", "say what is wrong with a policy file, before a worker meets it"),
+    "check": ("worker.commands.check", "say what is wrong with a live Kafka and Redis, or with a policy file"),
     "experiment": ("worker.commands.experiment", "how many sessions an experiment needs, and what its sessions say"),
     "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),
+    "dlq": ("worker.commands.dlq", "list, show and re-drive dead letters"),
+    "reprocess": ("worker.commands.reprocess", "let a group read the log again from a given time"),
     "erase": ("worker.commands.erase", "remove a session or a visitor, and keep replays from undoing it"),
 }
 
@@ -51,6 +53,8 @@ def exit_code(error: ClickstageError) -> ExitCode:
     """The documented exit code of an error that stops a command."""
     if isinstance(error, PolicyError):
         return ExitCode.POLICY
+    if isinstance(error, Unsafe):
+        return ExitCode.UNSAFE
     if isinstance(error, SettingsError):
         return ExitCode.USAGE
     if isinstance(error, BundleError):

@@ -11,6 +11,7 @@ from featurestore.errors import DeadLetterLimit, InvalidEvent
 
 WINDOW: Final = 1_000
 STAGE: Final = "VALUE_CONVERTER"
+PREFIX: Final = "__connect.errors."
 
 
 def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str, str | bytes | None]]:
@@ -31,7 +32,7 @@ def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str,
         ("exception.message", error.detail),
         ("reason", error.reason),
     ]
-    return [*(message.headers() or []), *((f"__connect.errors.{name}", text.encode()) for name, text in own)]
+    return [*(message.headers() or []), *((f"{PREFIX}{name}", text.encode()) for name, text in own)]
 
 
 class Limit:

@@ -15,7 +15,7 @@ from featurestore.hashing import hash_text
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.sessions import unavailable
 from worker.settings import Settings
-from worker.wiring import kafka_topic, redis_client
+from worker.wiring import kafka_topic, namespace_of, redis_client
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Lookup:
 
     def __init__(self, settings: Settings) -> None:
         topic_id, self.partitions = kafka_topic(settings)
-        self.namespace = Namespace(settings.env, settings.group, topic_id)
         self.client: redis.Redis = redis_client(settings)
+        self.namespace = namespace_of(settings, self.client, topic_id)
         self.shards = [Shard(p, b) for p in range(self.partitions) for b in range(settings.buckets)]
 
     def find(self, session_id: str) -> Found:

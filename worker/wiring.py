@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 import models
-from featurestore.errors import BundleError, SettingsError
+from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.keys import Namespace
 from featurestore.session import FoldConfig
 from featurestore.sessions import RedisSessionStore, connect
@@ -22,6 +22,7 @@ from worker.batch import Engine
 from worker.clock import Clock, SystemClock
 from worker.drift import DriftMonitor
 from worker.kpis import Kpis
+from worker.live_check import refuse_worst
 from worker.loop import Loop
 from worker.metrics import Metrics, new_registry
 from worker.observe import Observer
@@ -80,21 +81,24 @@ def fold_config(bundle: Bundle) -> FoldConfig:
 
 def kafka_admin(settings: Settings) -> AdminClient:
     """A client for questions about topics."""
-    return AdminClient({**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka"))
+    return AdminClient(
+        {**settings.kafka_client(), "socket.timeout.ms": 5_000}, logger=logging.getLogger("worker.kafka")
+    )
 
 
 def kafka_topic(settings: Settings) -> tuple[str, int]:
     """Id and partition count of the clicks topic.
 
     Raises:
-        SettingsError: Kafka cannot be reached, or there is no such topic.
+        Unsafe: Kafka cannot be reached.
+        SettingsError: there is no such topic.
     """
     admin = kafka_admin(settings)
     where = f"Kafka at {settings.kafka}"
     try:
         topics = admin.list_topics(timeout=8.0).topics
     except KafkaException as error:
-        raise SettingsError(
+        raise Unsafe(
             f"{where} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA to its address"
         ) from None
     wanted = [settings.topic, *filter(None, (settings.decisions_topic, settings.sessions_topic, settings.dlq_topic))]
@@ -121,16 +125,23 @@ def redis_client(settings: Settings) -> "redis.Redis":
     """A client that has answered once.
 
     Raises:
-        SettingsError: Redis cannot be reached.
+        Unsafe: Redis cannot be reached.
     """
     client = connect(settings.redis.get_secret_value(), timeout_s=settings.redis_timeout_s)
     try:
         client.ping()
     except redis.RedisError as error:
-        raise SettingsError(
+        raise Unsafe(
             f"Redis does not answer ({type(error).__name__}): start it, or set CLICKSTAGE_REDIS to its URL"
         ) from None
     return client
+
+
+def namespace_of(settings: Settings, client: "redis.Redis", topic_id: str) -> Namespace:
+    """Whose keys a group uses now; `clickstage reprocess` begins a new generation."""
+    namespace = Namespace(settings.env, settings.group, topic_id)
+    stored: Any = client.get(namespace.generation_key())
+    return replace(namespace, generation=int(stored or 0))
 
 
 def record_partitions(client: "redis.Redis", namespace: Namespace, partitions: int, buckets: int) -> None:
@@ -165,8 +176,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     client = _try(lambda: redis_client(settings), problems)
     if problems or bundle is None or policy is None or topic is None or client is None:
         raise combined(problems)
+    refuse_worst(client)
     topic_id, partitions = topic
-    namespace = Namespace(settings.env, settings.group, topic_id)
+    namespace = namespace_of(settings, client, topic_id)
     record_partitions(client, namespace, partitions, settings.buckets)
     registry = new_registry()
     metrics = Metrics(registry)
@@ -213,8 +225,9 @@ def combined(problems: list[Exception]) -> Exception:
     if len(problems) == 1:
         return problems[0]
     text = "\n".join(str(problem) for problem in problems)
-    family = BundleError if any(isinstance(p, BundleError) for p in problems) else SettingsError
-    return family(text)
+    if any(isinstance(p, BundleError) for p in problems):
+        return BundleError(text)
+    return (Unsafe if all(isinstance(p, Unsafe) for p in problems) else SettingsError)(text)
 
 
 def _try(make: Callable[[], T], problems: list[Exception]) -> T | None:

@@ -1,27 +1,51 @@
-"""``clickstage check``: say what is wrong with policy files, before a worker meets them."""
+"""``clickstage check``: what is wrong with a live Kafka and Redis, or with policy files, and what to change."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.policy.lint import CODES, report
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the findings of each file; the exit code says whether there are any."""
+    """Print the findings; exit code 4 for a policy with findings, 7 where the promise is void."""
     codes = "\n".join(f"  {code:24} {text}" for code, text in CODES.items())
     parser = argparse.ArgumentParser(
         prog="clickstage check",
         description=__doc__,
-        epilog=f"findings:\n{codes}",
+        epilog=f"findings in policies:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--policy", type=Path, nargs="+", required=True, metavar="FILE", help="policy files to check")
+    parser.add_argument(
+        "--policy", type=Path, nargs="+", metavar="FILE", help="check these policy files, and no server"
+    )
+    add_settings(parser, tuple(name for name in _NEEDED if name != "policy"))
     args = parser.parse_args(argv)
+    if args.policy:
+        return _policies(args.policy)
+    args.policy = None
+    from worker.live_check import VOID, look
+
+    worst = ExitCode.OK
+    for part, findings in look(settings_from(args)).items():
+        sys.stdout.write(f"{part}\n")
+        for level, what, remedy in findings:
+            sys.stdout.write(f"  {level:7} {what}\n" + (f"          -> {remedy}\n" if remedy else ""))
+            if level == VOID:
+                worst = ExitCode.UNSAFE
+    return worst
+
+
+_NEEDED = ("kafka", "kafka_config", "kafka_password", "redis", "redis_timeout_s", "group", "env", "topic",
+           "decisions_topic", "sessions_topic", "dlq_topic", "topic_id", "rebuild_horizon_s")  # fmt: skip
+
+
+def _policies(paths: Sequence[Path]) -> int:
     clean = True
-    for path in args.policy:
+    for path in paths:
         text, good = report(path)
         clean = clean and good
         sys.stdout.write(text + "\n")
