@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 PARTITIONER: Final = "murmur2_random"
 """The Java client's choice of partition; librdkafka's own would put a session elsewhere."""
 
+KEPT_BYTES: Final = 900_000
+"""Most of a dead letter's value: a topic's usual limit less the headers. What no topic takes blocks its partition."""
+
+CUT_HEADER: Final = "__connect.errors.value.original.bytes"
+"""Size of a value before it was cut."""
+
 
 class Outputs:
     """A producer that says when everything it was given is safe."""
@@ -55,7 +61,10 @@ class Outputs:
         headers: list[tuple[str, str | bytes | None]],
         timestamp_ms: int,
     ) -> None:
-        """Queue one record with headers, as it is."""
+        """Queue one record with headers, as it is; one too large to have room for headers is cut, and says so."""
+        if value is not None and len(value) > KEPT_BYTES:
+            headers = [*headers, (CUT_HEADER, str(len(value)).encode())]
+            value = value[:KEPT_BYTES]
         while True:
             try:
                 self._producer.produce(

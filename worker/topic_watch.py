@@ -56,6 +56,6 @@ class TopicWatch:
             return
         if found != self._topic_id:
             raise TopicReplaced(
-                f"topic {self._topic} was created anew (id {found}, this worker read {self._topic_id}); start the worker "
-                "again: it reads the new topic from its beginning, and keeps nothing of the old one"
+                f"topic {self._topic} was created anew (id {found}, this worker read {self._topic_id}); start the "
+                "worker again: it reads the new topic from its beginning, and keeps nothing of the old one"
             )

@@ -122,10 +122,17 @@ def expect(engine: Engine, log: Mapping[int, Records], until_ms: Mapping[int, in
                 _apply(engine, expected, plan, lease.epoch, applied, decoded.last)
                 applied = decoded.last
         until = until_ms.get(partition) if isinstance(until_ms, Mapping) else until_ms
-        # Twice: a session's silence comes first, its end then.
-        while until is not None and (due := expected.store.due([(shard, until)], 1_000_000)[0]):
-            _apply(engine, expected, core.plan_ticks([(shard, due, until)]), lease.epoch, applied, applied)
+        if until is not None:
+            let_time_pass(engine, expected, shard, until)
     return expected
+
+
+def let_time_pass(engine: Engine, expected: Expected, shard: Shard, until_ms: int) -> None:
+    """Let the deadlines of a shard pass up to ``until_ms``: a session's silence, then its end."""
+    lease = expected.store.acquire([shard], 0, 0)[0]
+    while due := expected.store.due([(shard, until_ms)], 1_000_000)[0]:
+        plan = core.plan_ticks([(shard, due, until_ms)])
+        _apply(engine, expected, plan, lease.epoch, lease.applied, lease.applied)
 
 
 def compare(expected: Mapping[Identity, dict[str, Any]], found: Iterable[bytes]) -> Difference:

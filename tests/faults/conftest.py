@@ -20,11 +20,36 @@ from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
 from worker.wiring import DEFAULT_POLICY
 
+SHORT = (
+    "test_sigkill_between_two_steps[write]",
+    "test_sigkill_and_takeover[classic-1]",
+    "test_zombie[classic-1]",
+    "test_broker_killed[classic]",
+    "test_poison",
+    "test_producer_duplicates",
+    "test_out_of_order_and_late",
+    "test_freeze[1]",
+    "test_reply_lost[1]",
+    "test_rollback_under_a_living_worker[1]",
+    "test_flushall[1]",
+    "test_silence_fires_once_and_in_time",
+    "test_worker_away_then_back",
+)
+"""What `make test` runs of this folder, beside `test_fences`; `make faults` runs all."""
+
+HERE = Path(__file__).parent
 ROWS: list[Row] = []
 SEEDS = [int(seed) for seed in os.environ.get("CLICKSTAGE_FAULT_SEEDS", "1").split(",")]
 
 central = pytest.mark.parametrize("seed", SEEDS)
 """Of the faults that the promise stands or falls with: at every seed."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == HERE and item.path.name != "test_fences.py" and item.name not in SHORT:
+            item.add_marker("nightly")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

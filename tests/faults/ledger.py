@@ -40,7 +40,10 @@ def write_json(rows: list[Row], path: Path = OUT) -> None:
 
 def table(rows: list[Row]) -> str:
     """The rows for people."""
-    head = f"{'fault':<46}{'seed':>5}{'times':>6}{'events':>8}{'lost':>6}{'doubled':>8}{'differing':>10}{'repeated':>9}{'recovery s':>11}"
+    head = (
+        f"{'fault':<46}{'seed':>5}{'times':>6}{'events':>8}{'lost':>6}{'doubled':>8}{'differing':>10}{'repeated':>9}"
+        f"{'recovery s':>11}"
+    )
     return "\n".join(
         [
             head,

@@ -40,7 +40,7 @@ STEPS: Final[dict[str, tuple[Any, str]]] = {
 
 def short_sessions() -> None:
     """Make the worker fold under `FOLD`."""
-    worker.wiring.fold_config = lambda bundle: FOLD  # type: ignore[assignment]
+    worker.wiring.fold_config = lambda bundle: FOLD
 
 
 def fail_after(step: str, nth: int, what: str) -> None:
@@ -72,7 +72,7 @@ def stop_before_write(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return whole(self, writes, ttl)
 
-    RedisSessionStore.begin_write = begin_write  # type: ignore[method-assign]
+    _replace(RedisSessionStore, "begin_write", begin_write)
 
 
 def fail_at_timers(nth: int) -> None:
@@ -88,7 +88,7 @@ def fail_at_timers(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    worker.batch.Engine.run = run  # type: ignore[method-assign]
+    _replace(worker.batch.Engine, "run", run)
 
 
 def clock_off_by(ms: int) -> None:
@@ -108,10 +108,10 @@ def slow_scoring(seconds: float, nth: int) -> None:
             time.sleep(seconds)
         return whole(self, *args)
 
-    worker.batch.Engine.run = run  # type: ignore[method-assign]
+    _replace(worker.batch.Engine, "run", run)
 
 
-# -- mutations: the protocol with one of its parts taken out ------------------------------------------------------------
+# -- mutations: the protocol with one of its parts taken out -----------------------------------------------------------
 
 
 def no_epoch_compare() -> None:
@@ -136,8 +136,8 @@ def no_reacquire() -> None:
 def counter_epoch() -> None:
     _edit_script(
         "acquire",
-        "local number = math.max(tonumber(string.match(stored, '^(%d+)')) + 1, tonumber(ARGV[1]), tonumber(ARGV[2]) + 1)",
-        "local number = tonumber(string.match(stored, '^(%d+)')) + 1",
+        "math.max(tonumber(string.match(stored, '^(%d+)')) + 1, tonumber(ARGV[1]), tonumber(ARGV[2]) + 1)",
+        "tonumber(string.match(stored, '^(%d+)')) + 1",
     )
     _edit_script(
         "acquire", "local epoch = string.format('%.0f', number) .. ':' .. ARGV[3]", "local epoch = number .. ':'"
@@ -167,7 +167,11 @@ def _edit_script(name: str, old: str, new: str) -> None:
                 raise LookupError(f"{name}.lua has changed: the mutation does not know it any more")
             object.__setattr__(self, "text", self.text.replace(old, new))
 
-    Script.__init__ = init  # type: ignore[method-assign]
+    _replace(Script, "__init__", init)
+
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    setattr(owner, name, by)
 
 
 def mutate() -> None:

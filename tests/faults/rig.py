@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import redis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from featurestore.keys import Namespace, Shard
 from tests.faults.ledger import Row
@@ -26,6 +26,7 @@ from worker.verify import Difference, Expected, compare, engine_for, expect, rec
 
 PARTITIONS: Final = 4
 LOG_CONFIG: Final = {"message.timestamp.type": "CreateTime"}
+FAR_MS: Final = 2**52
 SHORT: Final = [["short_sessions"]]
 
 
@@ -210,7 +211,14 @@ class Rig:
         ends = {}
         for number in range(self.partitions):
             tp = TopicPartition(self.topics["topic"], number)
-            ends[number] = self._asker.get_watermark_offsets(tp, timeout=20)[1]
+            for attempt in range(50):
+                try:
+                    ends[number] = self._asker.get_watermark_offsets(tp, timeout=20)[1]
+                    break
+                except KafkaException:  # a broker that has just come back elects its leaders first
+                    if attempt == 49:
+                        raise
+                    time.sleep(0.2)
         return ends
 
     def applied(self) -> dict[int, int]:
@@ -261,28 +269,21 @@ class Rig:
 
     # -- judgement ---------------------------------------------------------------------------------
 
-    def judge(self, *, until_ms: int | None = 2**52, letters: int = 0) -> Row:
+    def judge(self, *, letters: int = 0) -> Row:
         """Stop everything and compare with the batch recompute of the log.
 
         Args:
-            until_ms: how far time went for the sessions; by default to their end.
             letters: records expected among the dead letters.
         """
         if self.traffic is not None:
             self.traffic.stop()
-        if until_ms is not None:
-            self.quiet()
-        else:
-            self.caught_up()
+        self.quiet()
         self.stop_workers()
-        expected = self.expected(until_ms)
+        expected = self.expected()
         documents = {name: self.documents(name) for name in ("decisions_topic", "sessions_topic")}
         decisions = compare(expected.decisions, documents["decisions_topic"])
         summaries = compare(expected.summaries, documents["sessions_topic"])
-        found = {
-            (int(h["__connect.errors.partition"]), int(h["__connect.errors.offset"]))
-            for h in (dict(m.headers() or []) for m in read_topic(self.bootstrap, self.topics["dlq_topic"]))
-        }
+        found = set(self.letters())
         lost, doubled = self._counted(documents["sessions_topic"])
         row = Row(
             self.name,
@@ -308,16 +309,25 @@ class Rig:
             assert "Traceback" not in worker.log, worker.tail(60)
             assert f"s-{self.unique}" not in worker.log, "I7: a session id in a log"
 
-    def expected(self, until_ms: int | None = 2**52) -> Expected:
-        """The batch recompute of the log."""
+    def expected(self) -> Expected:
+        """The batch recompute of the log, up to the end of every session."""
         log = records_of(read_topic(self.bootstrap, self.topics["topic"]))
-        return expect(engine_for(self.bundle, FOLD, self.topic_id, self.policy), log, until_ms)
+        return expect(engine_for(self.bundle, FOLD, self.topic_id, self.policy), log, FAR_MS)
 
     def documents(self, topic: str) -> list[bytes]:
         """The values in one of the rig's topics that come from the clicks topic as it is now."""
-        values = [message.value() for message in read_topic(self.bootstrap, self.topics[topic])]
+        values = [message.value() or b"" for message in read_topic(self.bootstrap, self.topics[topic])]
         mine = f'"source":"{self.topic_id}"'.encode()
         return [value for value in values if mine in value]
+
+    def letters(self) -> dict[tuple[int, int], Message]:
+        """The dead letters by partition and offset, without what a restart sent again."""
+        letters = {}
+        for message in read_topic(self.bootstrap, self.topics["dlq_topic"]):
+            headers = headers_of(message)
+            place = int(headers["__connect.errors.partition"]), int(headers["__connect.errors.offset"])
+            letters[place] = message
+        return letters
 
     def _counted(self, summaries: list[bytes]) -> tuple[int, int]:
         """Events lost and doubled, by the sessions' own sums (I2): needs no second run of the fold."""
@@ -350,6 +360,12 @@ class Rig:
             self.traffic._stopped.set()
             self.traffic._thread.join()
         self._asker.close()
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    """A message's headers; of several with one name the last."""
+    pairs: Any = message.headers() or []
+    return {name: bytes(value or b"") for name, value in pairs}
 
 
 def _size(difference: Difference) -> int:

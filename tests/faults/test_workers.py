@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.conftest import MakeRig, central
 from tests.faults.patches import STEPS
+from tests.faults.rig import Worker
 from worker.errors import ExitCode
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -132,7 +133,7 @@ def test_rebalance_storm(rig: MakeRig, protocol: str) -> None:
     rng = random.Random(5)
     bench.send()
     bench.start()
-    others = []
+    others: list[Worker] = []
     for _ in range(8):
         if len(others) < 2 or rng.random() < 0.4:
             others.append(bench.start(ready=False))

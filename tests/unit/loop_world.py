@@ -1,0 +1,334 @@
+"""A world for the loop without servers: a log, a store and topics in memory, in which things fail by a seed."""
+
+import copy
+import json
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.errors import StoreUnavailable
+from featurestore.keys import Namespace, Shard
+from featurestore.memory import MemoryStore
+from featurestore.outbox import DECISIONS, SESSIONS, Output
+from featurestore.session import FoldConfig
+from featurestore.sessions import ShardWrite, WriteResult
+from worker.batch import Engine, Records
+from worker.loop import Loop
+from worker.metrics import Metrics
+from worker.ownership import Ownership
+from worker.policy import Policy
+from worker.settings import Settings
+from worker.source import Bounds, Changes, Polled
+from worker.verify import Expected, Identity, compare, expect, let_time_pass
+from worker.wiring import DEFAULT_POLICY
+
+FOLD = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
+T0 = 1_700_000_000_000
+PARTITIONS = 2
+FAULTS = ("refuse", "refuse", "refuse", "crash", "rollback", "snapshot", "snapshot", "flush", "usurp")
+FAR_MS = 2**52
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now_ms(self) -> int:
+        return T0 + round(self.seconds * 1000)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Scorer:
+    """Any function of the features will do; it needs to be the same in whatever batch a row comes."""
+
+    def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        filled = np.nan_to_num(X, nan=0.5)
+        raw = np.stack([1 + filled[:, 0], 1 + filled[:, 2], 1 + 9 * filled[:, 3], 1 + 5 * filled[:, 8]], axis=1) ** 3
+        scores: NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+        return scores
+
+
+class NoReasons:
+    def words(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> list[list[str]]:
+        return [[] for _ in stages]
+
+
+def engine() -> Engine:
+    namespace = Namespace("test", "loop", "topic")
+    explainer: Any = NoReasons()
+    return Engine(Scorer(), Policy.from_file(DEFAULT_POLICY), FOLD, namespace, "model", explainer)
+
+
+def some_log(rng: random.Random, events: int, sessions: int) -> dict[int, Records]:
+    """Events of interleaved sessions in two partitions; every page is new."""
+    log = {number: Records(number, [], [], []) for number in range(PARTITIONS)}
+    offsets = [rng.randrange(5) for _ in log]
+    t = T0
+    for n in range(events):
+        session = rng.randrange(sessions)
+        number = session % PARTITIONS
+        t += rng.choice([1, 20, 60, 60, 60, 700])
+        event = {
+            "session_id": f"s{session}",
+            "type": rng.choice(["page_view", "add_to_cart", "view_item"]),
+            "ts": t,
+            "page": f"/{n}",
+            "event_id": f"{n}",
+        }
+        log[number].values.append(json.dumps(event).encode())
+        log[number].offsets.append(offsets[number])
+        log[number].record_ms.append(t)
+        offsets[number] += rng.choice([1, 1, 1, 2])  # transaction markers leave holes
+    return log
+
+
+class FlakyStore(MemoryStore):
+    """Fails before or after it has written, or writes only when the answer is read, as the world's dice say."""
+
+    def __init__(self, namespace: Namespace, world: "World") -> None:
+        super().__init__(namespace)
+        self._world = world
+
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        self._world.dice("send load")
+        loaded = self.load(requests)
+
+        def read() -> list[list[bytes | None]]:
+            self._world.dice("read load")
+            return loaded
+
+        return read
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        self._world.dice("send write")
+        world = self._world
+        if world.rng.random() < world.trouble:  # the script was not in the cache: it runs when the answer is read
+            return lambda: self.write(writes, decision_ttl_ms)
+        results = super().write(writes, decision_ttl_ms)
+
+        def read() -> list[WriteResult]:
+            world.dice("read write")
+            return results
+
+        return read
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        self._world.dice("send write again")
+        results = super().write(writes, decision_ttl_ms)
+        self._world.dice("read write again")
+        return results
+
+
+class FakeSource:
+    """The log as a consumer gives it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._given = False
+        self._at = dict.fromkeys(world.log, 0)
+        self._paused = set(world.log)
+        self._ended: set[int] = set()
+        self._to_commit: dict[int, int] = {}
+
+    def changes(self) -> Changes:
+        assigned = [] if self._given else list(self._world.log)
+        self._given = True
+        return Changes(assigned=assigned)
+
+    def owns(self, partition: int) -> bool:
+        return True
+
+    def poll(self, most: int, wait_s: float) -> Polled:
+        world = self._world
+        world.clock.sleep(max(wait_s, 0.001))
+        world.dice("poll")
+        records, messages, at_end = [], {}, {}
+        for number in sorted(world.log.keys() - self._paused):
+            part = world.log[number]
+            first = next((i for i, offset in enumerate(part.offsets) if offset >= self._at[number]), len(part.offsets))
+            # Mostly as much as is wanted: the loop has two batches in hand only while large ones come.
+            end = min(first + world.rng.choice([1, most, most, most]), len(part.offsets))
+            if first < end:
+                records.append(
+                    Records(number, part.values[first:end], part.offsets[first:end], part.record_ms[first:end])
+                )
+                messages[number] = [None] * (end - first)
+                self._at[number] = part.offsets[end - 1] + 1
+            if end == len(part.offsets) and number not in self._ended:
+                self._ended.add(number)
+                at_end[number] = world.ends()[number]
+        return Polled(records, messages, at_end, set())
+
+    def start_at(self, partition: int, offset: int) -> None:
+        self._at[partition] = offset
+        self._paused.discard(partition)
+        self._ended.discard(partition)
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        self._paused |= set(partitions)
+
+    def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds:
+        return Bounds(0, self._world.ends()[partition])
+
+    def committed(self, partition: int) -> int | None:
+        return self._world.committed.get(partition)
+
+    def offset_at(self, partition: int, epoch_ms: int) -> int | None:
+        return 0
+
+    def will_commit(self, partition: int, offset: int) -> None:
+        self._to_commit[partition] = offset
+
+    def commit(self, *, wait: bool = False) -> bool:
+        self._world.committed |= self._to_commit
+        return True
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class FakeOutputs:
+    """What was sent is safe once it is settled; a crash loses what is not."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._flying: list[Output] = []
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        self._flying += outputs
+
+    def settled(self, wait_s: float) -> bool:
+        if self._world.rng.random() < self._world.trouble:
+            return False
+        self._world.topic += self._flying
+        self._flying = []
+        return True
+
+    def poll(self) -> None:
+        """Nothing."""
+
+    def close(self, wait_s: float) -> bool:
+        return self.settled(wait_s)
+
+
+class World:
+    """A log, and a worker that works it off while things fail.
+
+    Args:
+        seed: of everything.
+        trouble: how often a call fails.
+    """
+
+    def __init__(self, seed: int, *, events: int = 400, trouble: float = 0.05) -> None:
+        self.rng = random.Random(seed)
+        self.trouble = trouble
+        self.clock = FakeClock()
+        self.engine = engine()
+        self.log = some_log(self.rng, events, sessions=12)
+        self.store = FlakyStore(self.engine.namespace, self)
+        self.topic: list[Output] = []
+        self.committed: dict[int, int] = {}
+        self.metrics = Metrics(None)
+        self._snapshot = copy.deepcopy(self.store.shards)
+        self.happened: deque[str] = deque(maxlen=60)
+
+    def ends(self) -> dict[int, int]:
+        """One past the last offset of each partition."""
+        return {number: part.offsets[-1] + 1 for number, part in self.log.items()}
+
+    def dice(self, where: str) -> None:
+        """Let something happen here, or nothing.
+
+        Raises:
+            StoreUnavailable, Crash: as the dice fell.
+        """
+        if self.rng.random() >= self.trouble:
+            return
+        fault = self.rng.choice(FAULTS)
+        self.happened.append(f"{fault} at {where}")
+        if fault == "refuse" and where != "poll":
+            raise StoreUnavailable("Redis failed")
+        if fault == "crash":
+            raise Crash
+        if fault == "rollback":
+            self.store.shards = copy.deepcopy(self._snapshot)
+        if fault == "snapshot":
+            self._snapshot = copy.deepcopy(self.store.shards)
+        if fault == "flush" and self.rng.random() < 0.3:
+            self.store.shards = {}
+        if fault == "usurp":
+            self.store.acquire([Shard(self.rng.randrange(PARTITIONS))], 0, 0)
+
+    def loop(self) -> Loop:
+        """A new worker."""
+        settings = Settings(batch_max=16, timers="event", session_timeout_s=3, commit_every_s=0.05, verify_every_s=0.2)
+        source: Any = FakeSource(self)
+        outputs: Any = FakeOutputs(self)
+        ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
+        watch = SimpleNamespace(lap=lambda step: None, total=lambda: 0.0)
+        quiet = lambda *args, **kwargs: None  # noqa: E731 - an observer that looks away
+        observer: Any = SimpleNamespace(
+            metrics=self.metrics, watch=lambda clock: watch, batch=quiet, timers=quiet, lag=quiet, tick=quiet
+        )
+        return Loop(settings, self.engine, source, outputs, self.store, ownership, observer, self.clock)
+
+    def work(self) -> None:
+        """Let workers come and go until everything is applied, then without trouble to the end."""
+        for steps in (600, 3_000):
+            left = steps
+            while left > 0 and not (steps == 3_000 and self.applied()):
+                loop = self.loop()
+                try:
+                    while left > 0 and not (steps == 3_000 and self.applied()):
+                        left -= 1
+                        loop.step()
+                except Crash:
+                    continue
+            if steps == 600:
+                self.trouble = 0.0
+        for _ in range(20):  # outputs on their way, deadlines that are due
+            self.clock.sleep(0.2)
+            loop.step()
+        loop.close()
+
+    def applied(self) -> bool:
+        """Whether the store is at the end of the log."""
+        return all(
+            (data := self.store.shards.get(Shard(number))) is not None and (data.applied or 0) + 1 >= end
+            for number, end in self.ends().items()
+        )
+
+    def difference(self) -> str:
+        """What departs from one pass over the log; empty if nothing does."""
+        expected = expect(self.engine, self.log, FAR_MS)
+        # What is still open in the store comes to its end as well: so the stored states are compared too.
+        rest = Expected(MemoryStore(self.engine.namespace))
+        rest.store.shards = copy.deepcopy(self.store.shards)
+        for shard in list(rest.store.shards):
+            let_time_pass(self.engine, rest, shard, FAR_MS)
+        decisions = compare(expected.decisions, [*self._produced(DECISIONS), *_documents(rest.decisions)])
+        summaries = compare(expected.summaries, [*self._produced(SESSIONS), *_documents(rest.summaries)])
+        words = [f"decisions: {decisions}" if decisions else "", f"summaries: {summaries}" if summaries else ""]
+        return "; ".join(word for word in words if word)
+
+    def _produced(self, wanted: int) -> list[bytes]:
+        return [document for stream, _, document in self.topic if stream == wanted]
+
+
+def _documents(contents: Mapping[Identity, dict[str, Any]]) -> list[bytes]:
+    return [msgspec.json.encode(content) for content in contents.values()]

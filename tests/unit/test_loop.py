@@ -1,0 +1,20 @@
+"""The loop against a world in memory that fails at random: the results are those of one pass over the log."""
+
+import pytest
+
+from tests.unit.loop_world import World
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_fails_the_results_are_those_of_one_pass(seed: int) -> None:
+    world = World(seed)
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+
+
+def test_nothing_fails() -> None:
+    world = World(1, trouble=0.0)
+    world.work()
+    assert not world.difference()
+    assert not world.happened
