@@ -39,8 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"clickstage: there is no command {name!r}; `clickstage --help` lists them", file=sys.stderr)
         return ExitCode.USAGE
+    module = COMMANDS[name][0]
+    if name == "evaluate" and "--live" in rest:
+        module = "worker.commands.truth"  # the study is trained and judged offline; this one reads the topics
     try:
-        code: int = importlib.import_module(COMMANDS[name][0]).main(rest)
+        code: int = importlib.import_module(module).main(rest)
     except ClickstageError as error:
         print(f"clickstage {name}: {error}", file=sys.stderr)
         return exit_code(error)

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from featurestore.features import N_FEATURES
 from featurestore.session import BOT, CLEAR, CONTEXT, END, EVENT_ROW, MEMORY, OBSERVATION, SILENCE, STATE, Observations
 from featurestore.stages import STAGES
 from tests.unit.policy_twin import Answer, Row
@@ -17,7 +18,7 @@ from worker.policy.conditions import category_code
 START = 1_700_000_000_000
 ACTIONS = [f"action-{i}" for i in range(12)]
 CATEGORIES = ["shoes", "health", "garden"]
-QUIET = (0.0,) * 9
+QUIET = (0.0,) * N_FEATURES
 
 
 def observed(rows: Sequence[Row]) -> tuple[Observations, NDArray[np.float64]]:
@@ -28,7 +29,7 @@ def observed(rows: Sequence[Row]) -> tuple[Observations, NDArray[np.float64]]:
         obs[i]["slot"], obs[i]["kind"], obs[i]["t"] = row.slot, row.kind, row.t
         for name in CONTEXT.names or ():
             context[i][name] = getattr(row, name)
-    features = np.array([row.features for row in rows], np.float64).reshape(-1, 9)
+    features = np.array([row.features for row in rows], np.float64).reshape(-1, N_FEATURES)
     ended = np.zeros(int((obs["kind"] == END).sum()), STATE)
     probabilities = np.array([row.probabilities for row in rows], np.float64).reshape(-1, 4)
     return Observations(obs, features, context, ended, 0, 0), probabilities
@@ -185,7 +186,7 @@ def row_lists(draw: st.DrawFn, slots: int = 2, size: int = 60) -> list[Row]:
     for _ in range(n):
         t += int(rng.choice([500, 5_000, 20_000, 70_000, -3_000]))
         slot = int(rng.integers(slots))
-        features = [float(x) for x in rng.choice([0.0, 0.5, 1.0, 3.0, 12.0], 9)]
+        features = [float(x) for x in rng.choice([0.0, 0.5, 1.0, 3.0, 12.0], N_FEATURES)]
         if rng.random() < 0.3:
             features[5] = float("nan")
         rows.append(

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from featurestore.features import FEATURES
+from featurestore.features import FEATURES, N_FEATURES
 from models.baseline import FLOOR, MAX_BINS, Baseline, kl, psi
 
 ROWS = hnp.arrays(
     np.float64,
-    st.tuples(st.integers(1, 60), st.just(9)),
+    st.tuples(st.integers(1, 60), st.just(N_FEATURES)),
     elements=st.one_of(st.just(math.nan), st.integers(0, 3).map(float), st.floats(-1e9, 1e9)),
 )
 SHARES = st.lists(st.integers(0, 50), min_size=2, max_size=12).map(lambda counts: np.array(counts, np.float64))
@@ -26,7 +26,7 @@ def trained(X: NDArray[np.float64]) -> Baseline:
 
 def usual(n: int = 5_000, seed: int = 0) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
-    X = rng.lognormal(1, 1, (n, 9))
+    X = rng.lognormal(1, 1, (n, N_FEATURES))
     X[:, 3] = rng.poisson(0.3, n)
     X[:, 4] = 7.0
     X[rng.random(n) < 0.4, 5] = np.nan
@@ -59,7 +59,7 @@ def test_the_padded_table_says_the_same(X: NDArray[np.float64], later: NDArray[n
     """Counting with padded edges, as the worker does, gives the counts and shares of the ragged lists."""
     baseline = trained(X)
     edges, shares = baseline.table()
-    assert shares.shape == (9, baseline.width)
+    assert shares.shape == (N_FEATURES, baseline.width)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     for j, counts in enumerate(baseline.counts(later)):
         known = later[~np.isnan(later[:, j]), j]
@@ -68,10 +68,10 @@ def test_the_padded_table_says_the_same(X: NDArray[np.float64], later: NDArray[n
 
 
 def test_an_edge_belongs_to_the_bin_below() -> None:
-    X = np.tile(np.arange(1.0, 11)[:, None], 9)
+    X = np.tile(np.arange(1.0, 11)[:, None], N_FEATURES)
     baseline = trained(X)
     assert baseline.edges[0] == tuple(range(1, 10))
-    on_edge = np.full((1, 9), 3.0)
+    on_edge = np.full((1, N_FEATURES), 3.0)
     assert baseline.counts(on_edge)[0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     assert baseline.counts(np.nextafter(on_edge, 4))[0][3] == 1
 
@@ -141,7 +141,7 @@ def test_an_empty_window_shows_no_drift() -> None:
     nothing = np.zeros(3)
     assert psi(np.array([0.2, 0.3, 0.5]), nothing) == 0
     assert kl(nothing, np.ones(3)) == kl(np.ones(3), nothing) == 0
-    assert trained(usual()).psi_of(np.empty((0, 9))).tolist() == [0] * 9
+    assert trained(usual()).psi_of(np.empty((0, N_FEATURES))).tolist() == [0] * N_FEATURES
 
 
 def test_what_is_no_baseline_is_refused() -> None:
@@ -150,5 +150,5 @@ def test_what_is_no_baseline_is_refused() -> None:
         Baseline.from_json(good.model_copy(update={"edges": ((3.0, 2.0), *good.edges[1:])}).to_json())
     with pytest.raises(ValueError, match="add up to 1"):
         Baseline.from_json(good.model_copy(update={"stage_shares": (0.5, 0.5, 0.5, 0.5)}).to_json())
-    with pytest.raises(ValueError, match="rows of 9 features"):
-        Baseline.from_training(np.empty((0, 9)), np.empty(0, np.uint8))
+    with pytest.raises(ValueError, match=f"rows of {N_FEATURES} features"):
+        Baseline.from_training(np.empty((0, N_FEATURES)), np.empty(0, np.uint8))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from featurestore.errors import BundleError
-from featurestore.features import FEATURES
+from featurestore.features import FEATURES, N_FEATURES
 from models import bundle as bundles
 from models.analysts import pickled
 from models.baseline import Baseline
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def drawn() -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
-    X = rng.lognormal(2, 1, (400, 9)).round(3)
+    X = rng.lognormal(2, 1, (400, N_FEATURES)).round(3)
     X[rng.random(400) < 0.3, 5] = np.nan
     return X
 
@@ -129,7 +129,7 @@ def test_one_flipped_bit_is_refused(written: Path, name: str) -> None:
         (lambda m: m.pop("format"), "bundle format None is unknown"),
         (lambda m: m.update(surprise=1), "surprise: Extra inputs"),
         (lambda m: m["rules"].update(idle_s=-1), "rules.idle_s"),
-        (lambda m: m.update(medians=m["medians"][:8]), "medians and scaling need 9"),
+        (lambda m: m.update(medians=m["medians"][:8]), f"medians and scaling need {N_FEATURES}"),
         (lambda m: m.update(medians=[*m["medians"][:5], m["medians"][5] * 3, *m["medians"][6:]]), "golden rows"),
         (lambda m: m.update(forest="0" * 64), "not those of the manifest"),
         (lambda m: m["files"].pop(GOLDEN), "other files than a bundle has"),
@@ -192,7 +192,7 @@ from pathlib import Path
 import numpy as np
 from models.bundle import Bundle
 bundle = Bundle.load(Path({str(written)!r}))
-bundle.contributions(np.zeros((1, 9)), np.zeros(1, np.uint8))
+bundle.contributions(np.zeros((1, {N_FEATURES})), np.zeros(1, np.uint8))
 print(*sorted({{m.split(".")[0] for m in sys.modules}} & {{"sklearn", "joblib", "matplotlib", "pandas"}}))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

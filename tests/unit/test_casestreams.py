@@ -16,6 +16,7 @@ from models.dataset import record
 from models.rules import StageRules
 from models.study.cases import case_rows
 from models.study.published import CASES
+from models.study.published import FEATURES as STUDIED
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def final_row(name: str) -> NDArray[np.float64]:
 def test_the_stream_ends_in_the_published_features(name: str) -> None:
     row, published = final_row(name), case_rows()[CASE_NAMES.index(name)]
     for feature, played, given in zip(FEATURES, row, published, strict=True):
-        if feature != "bounce_rate":
+        if feature in STUDIED and feature != "bounce_rate":
             assert played == pytest.approx(given, rel=0.01, abs=0.06), feature
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.policy_cases import decided, memories, policy_text, sure
+from tests.unit.policy_cases import QUIET, decided, memories, policy_text, sure
 from tests.unit.policy_twin import Row
 from worker.policy import Policy, PolicyWatcher
 
@@ -82,7 +82,7 @@ def test_a_session_goes_on_through_a_reload() -> None:
     memory = memories(1)
     before = Policy.from_text(policy_text())
     after = Policy.from_text(policy_text(actions={"panel": {"label": "p"}, "banner": {"label": "b"}}))
-    row = Row(0, 0, 1_700_000_000_000, (0.0,) * 9, sure("Explorer"))
+    row = Row(0, 0, 1_700_000_000_000, QUIET, sure("Explorer"))
     decided(before, [row], memory)
     answer = decided(after, [row], memory)[0]
     assert (answer.action, answer.action_changed) == ("banner", False)
