@@ -66,6 +66,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     shop.start()
     begun = time.monotonic()
     first = Reading()
+    open_for_business = False
     last, last_at = Reading(), begun
     figures = None
     try:
@@ -77,8 +78,9 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
                 now = scrape(port)
                 if now is None:
                     continue
-                if not shop.caught_up.is_set() or now.records < 0.9 * shop.produced:
-                    first = now  # the shop opens full: its first minute is a backlog, not latency
+                if not open_for_business:
+                    first = now  # the shop opens full: its first minutes are a backlog, not latency
+                    open_for_business = shop.backlog is not None and now.records >= shop.backlog
                 rate = (now.records - last.records) / (time.monotonic() - last_at)
                 last, last_at = now, time.monotonic()
                 figures = _figures(shop, now, first, rate, time.monotonic() - begun)

@@ -36,7 +36,7 @@ class Shop:
         self.sessions: set[str] = set()
         self.produced = 0
         self.poisoned = 0
-        self.caught_up = threading.Event()
+        self.backlog: int | None = None  # records sent to open the shop full, once that is done
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="shop", daemon=True)
 
@@ -69,8 +69,8 @@ class Shop:
                     self._send(b"broken", _POISON)
                     self.poisoned += 1
             self._producer.poll(0)
-            if not batch:
-                self.caught_up.set()
+            if not batch and self.backlog is None:
+                self.backlog = self.produced
             if self._stop.is_set():
                 return
 
