@@ -119,6 +119,18 @@ class Shopfloor:
         deadlines: list[Any] = [self.client.zcard(names.idle(shard)) for shard in shards]
         return sum(states), sum(deadlines)
 
+    def mentions(self, text: str) -> list[str]:
+        """The keys in the store that hold ``text``, in their name or their value."""
+        found = []
+        keys: Any = self.client.scan_iter(count=1_000)
+        for key in keys:
+            kind: Any = self.client.type(key)
+            reader = {b"hash": self.client.hgetall, b"zset": lambda k: self.client.zrange(k, 0, -1)}
+            value = reader.get(kind, self.client.get)(key)
+            if text in f"{key!r} {value!r}":
+                found.append(key.decode())
+        return sorted(found)
+
     def decisions(self) -> list[dict[str, Any]]:
         """Everything on the decisions topic, in each partition's order."""
         return [json.loads(message.value() or b"") for message in read_topic(self._bootstrap, self._decisions)]

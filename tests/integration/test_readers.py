@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -51,15 +50,15 @@ console.log(await actions.show(%s));
 """
 
 
-def python_reader(server: RedisServer, **options: Any) -> Callable[[int], str]:
+def python_reader(server: RedisServer, id_key: str = "", **login: str) -> Show:
     spec = importlib.util.spec_from_file_location("shopper_actions_here", READERS / "python" / "shopper_actions.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     now = START
-    client = server.client(socket_timeout=5, socket_connect_timeout=5)
-    actions = module.ShopperActions(client, "neutral", now_ms=lambda: now, **options)
+    client = server.client(socket_timeout=5, socket_connect_timeout=5, **login)
+    actions = module.ShopperActions(client, "neutral", id_key=id_key, now_ms=lambda: now)
 
     def show(ms: int) -> str:
         nonlocal now
@@ -69,10 +68,10 @@ def python_reader(server: RedisServer, **options: Any) -> Callable[[int], str]:
     return show
 
 
-def shell_reader(server: RedisServer, folder: Path, **environment: str) -> Show:
+def shell_reader(server: RedisServer, folder: Path, *more: str, **environment: str) -> Show:
     def show(ms: int) -> str:
         own = {"NEUTRAL": "neutral", "CLICKSTAGE_KNOWN": str(folder), "NOW_MS": str(START + ms), "TIMEOUT_S": "10"}
-        command = [str(READERS / "redis-cli" / "shopper-action"), SESSION, "-p", str(server.port)]
+        command = [str(READERS / "redis-cli" / "shopper-action"), SESSION, "-p", str(server.port), *more]
         done = subprocess.run(
             command, env=os.environ | own | environment, capture_output=True, text=True, check=True, timeout=30
         )
@@ -142,3 +141,23 @@ def test_hashed_ids_are_found(redis_server: RedisServer, redis_client: "redis.Re
     put(redis_client, 512, 900_000, "panel", key=IdKey.of(KEY).session(SESSION))
     assert python_reader(redis_server, id_key=KEY)(0) == "panel"
     assert shell_reader(redis_server, tmp_path, CLICKSTAGE_ID_KEY=KEY)(0) == "panel"
+
+
+@needs_shell
+def test_the_documented_rights_suffice(own_redis: StartRedis, flavour: str, tmp_path: Path) -> None:
+    """A reader may read decisions, and nothing else."""
+    server = own_redis(flavour)
+    page = (READERS.parents[1] / "docs" / "decisions-for-readers.md").read_text()
+    rule = next(line for line in page.splitlines() if line.startswith("ACL SETUSER")).replace("PASSWORD", "secret")
+    with server.client() as client:
+        client.execute_command(*rule.split())
+        put(client, 512, 900_000, "panel")
+        client.set("cs:state", "not for readers")
+    assert python_reader(server, username="shop", password="secret")(0) == "panel"
+    with server.client(username="shop", password="secret") as shop:
+        assert json.loads(shop.get(f"decision:{SESSION}") or b"")["action"] == "panel"
+        for command in (("GET", "cs:state"), ("SET", f"decision:{SESSION}", "x"), ("KEYS", "*")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                shop.execute_command(*command)
+        shop.close()
+    assert shell_reader(server, tmp_path, "--user", "shop", REDISCLI_AUTH="secret")(0) == "panel"
