@@ -139,7 +139,7 @@ class Ownership:
         log.warning(
             "partition %d: another owner's epoch is stored (%s); stopped writing it",
             partition.number,
-            "older than ours: Redis went back" if ours else "newer: this worker was replaced",
+            "older than ours: Redis went back, or sessions were erased" if ours else "newer: this worker was replaced",
         )
         # Ours was rolled back with the data: take a new one soon. A newer one is probably the rightful owner's, and
         # the group will say so; if the partition is still ours after a session timeout, the verdict was wrong.

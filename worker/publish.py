@@ -1,21 +1,20 @@
 """What the documentation takes from the code: ``python -m worker.publish`` writes it, a test holds it up to date.
 
-JSON Schemas of the event, the decision and the summary go to ``docs/schemas/``; tables go between
-``<!-- generated: NAME -->`` and ``<!-- end -->`` of the pages below.
+Tables go between ``<!-- generated: NAME -->`` and ``<!-- end -->`` of the pages below. (The JSON Schemas and the
+examples of documents are published by ``python -m tests.published``.)
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from featurestore import decisions, events, keys
+from featurestore import events, keys
 from featurestore.session import MEMORY, STATE
-from worker import catalogue, settings, summaries
+from worker import catalogue, settings
 from worker.errors import ExitCode
 
 ROOT: Final = Path(__file__).parent.parent
@@ -33,15 +32,6 @@ EXIT_CODES: Final = {
     ExitCode.CHECK: "a self-check found a difference",
     ExitCode.INTERNAL: "a bug",
 }
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """File name → JSON Schema."""
-    return {
-        "event.schema.json": events.json_schema(),
-        "decision.schema.json": decisions.json_schema(),
-        "summary.schema.json": summaries.json_schema(),
-    }
 
 
 def exit_codes() -> str:
@@ -81,10 +71,7 @@ def published(root: Path = ROOT) -> dict[Path, str]:
     Raises:
         ValueError: a page lacks the marks of a generated part.
     """
-    files = {
-        root / "docs" / "schemas" / name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in schemas().items()
-    }
+    files = {}
     for page, parts in PAGES.items():
         text = (root / page).read_text()
         for name, make in parts.items():
