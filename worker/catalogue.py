@@ -19,8 +19,8 @@ from worker.policy.vocabulary import ROUTES
 OTHER: Final = "other"
 OPEN: Final[tuple[str, ...]] = ()
 
-#: The nine steps of the loop, by the names of its docstring.
-STEPS: Final = ("poll", "decode", "load", "fold", "score", "decide", "write", "flush", "commit", OTHER)
+#: What the loop's time goes to. ``score`` is fold, score, decide and encode: one stretch of compiled code.
+STEPS: Final = ("decode", "load", "score", "write", "flush", OTHER)
 
 #: What became of a record read from Kafka. Exactly one per record.
 OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_letter", "already_applied", OTHER)

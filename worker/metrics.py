@@ -5,7 +5,7 @@ The loop calls, once a batch::
     metrics.events.inc("applied", by=n)  # a label value, or its position in the closed set
     metrics.decisions.add(counts)  # (4 stages, routes) counted by numpy
     metrics.event_to_decision_seconds.observe_many(dt)  # seconds, shape (n,)
-    metrics.batch_seconds.observe(0.004, "fold")
+    metrics.batch_seconds.observe(0.004, "score")
     metrics.consumer_lag.replace({("3",): 120.0})
 
 Nothing here blocks longer than a scrape takes to copy its arrays, and nothing raises for a value from the outside

@@ -262,9 +262,9 @@ def live_traffic_is_quiet(stage: Stage) -> None:
     until(lambda: stage.ask("clickstage:latency_burn_rate:6h") == {}, 90, "the old records to leave all windows")
     before = stage.fleet.total(IN_TIME), stage.fleet.total(MEASURED)
     stop = Event()
-    Timer(12, stop.set).start()
+    Timer(15, stop.set).start()
     settings = Settings.load({"kafka": stage.kafka, "topic": stage.topics["clicks"]}, {})
-    sent = shoppers.publish(settings, SimConfig(sessions=100_000, seed=9, late=0, very_late=0), 100, stop)
+    sent = shoppers.publish(settings, SimConfig(sessions=100_000, seed=9, late=0, very_late=0), 500, stop, warm_s=0.0)
     assert sent > 100
     seen = set()
     for _ in range(8):

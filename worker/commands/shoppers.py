@@ -24,6 +24,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 _FLUSH_S: Final = 10.0
+_WARM_S: Final = 240.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,8 +53,10 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event) -> int:
+def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event, warm_s: float = _WARM_S) -> int:
     """Publish until ``stop`` or the simulation's end; the number of events sent. Blocks while Kafka is away.
+
+    The last ``warm_s`` seconds are sent at once, so that the shop is not empty.
 
     Raises:
         SettingsError: Kafka cannot be reached at start, or has no such topic.
@@ -78,7 +81,7 @@ def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event) -
         raise SettingsError(f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (README, 'Topics')")
     log.info("shoppers are coming", extra={"shoppers": shoppers})
     sent = 0
-    for batch in live(config, shoppers=shoppers, sleep=lambda seconds: _wait(stop, seconds)):
+    for batch in live(config, shoppers=shoppers, warm_s=warm_s, sleep=lambda seconds: _wait(stop, seconds)):
         for event in batch:
             _send(producer, settings.topic, event, stop)
         sent += len(batch)

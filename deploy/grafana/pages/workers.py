@@ -18,8 +18,8 @@ WORKERS: Final = Dashboard(
             [
                 Panel(
                     "Step times",
-                    "Share of a second spent in each step of the loop; their sum is how busy the loop is. Poll is "
-                    "mostly waiting.",
+                    "Share of a second spent in each step of the loop. Load and write are waiting for Redis while the "
+                    "next batch is worked on; score is fold, score, decide and encode.",
                     "percentunit",
                     [Query(f"sum by (step) (rate(clickstage_batch_seconds_sum{_ON}[5m]))", "{{step}}")],
                     stacked=True,
