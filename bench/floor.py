@@ -1,7 +1,8 @@
 """The floor: what reading the messages and writing the bytes costs, with no decoding and no thinking.
 
 Consumes the same topic with the worker's own consumer settings; per batch one HMGET of the sessions' states and one
-call of the worker's own script, which writes as many bytes a session as the worker does: state, deadline, decision.
+call of the worker's own script, which writes as many bytes a session as the worker does: state and decision, and
+the deadline of a session that is new (the worker, too, moves an index entry once a silence and not once an event).
 With ``--log`` every event also goes to the decisions topic, acknowledged before the next batch.
 
     python -m bench.floor KAFKA REDIS TOPIC GROUP [--log TOPIC]
@@ -47,12 +48,13 @@ def main() -> None:
     producer = Producer(producer_config(settings))
     blob, decision = b"\x5a" * options.blob, b"\x5a" * options.decision
     count = 0
+    known: set[str] = set()
     expected = None
     while True:
         messages = [m for m in consumer.consume(BATCH, 0.05) if m.error() is None]
         if not messages:
             continue
-        keys = [message.key() for message in messages]
+        keys = [message.key() or b"" for message in messages]
         sessions = list(dict.fromkeys(keys))
         names = [session.decode() for session in sessions]
         store.load([(SHARD, names)])
@@ -64,7 +66,9 @@ def main() -> None:
         write = ShardWrite(SHARD, lease.epoch, expected, count)
         write.sessions = names
         write.blobs = [blob] * len(names)
-        write.deadlines = [deadline] * len(names)
+        write.armed = [name for name in names if name not in known]
+        write.deadlines = [deadline] * len(write.armed)
+        known.update(write.armed)
         write.armed = list(names)
         write.decision_keys = [decision_key(name) for name in names]
         write.decisions = [decision] * len(names)

@@ -67,7 +67,8 @@ class Poller:
     """Reads the applied offsets of all partitions in one round trip of prepared bytes."""
 
     def __init__(self, stack: Stack, worker: WorkerProcess) -> None:
-        self._connection: Any = stack.redis.client().connection_pool.get_connection()
+        client: Any = stack.redis.client()
+        self._connection = client.connection_pool.get_connection()
         metas = [worker.namespace.meta(shard) for shard in worker.shards]
         self._request = self._connection.pack_commands([("HGET", meta, "applied") for meta in metas])
         self._count = len(metas)

@@ -111,8 +111,8 @@ def _tell_samples(samples: Path, us_per_event: float) -> None:
     scale = us_per_event / max(lines.total(), 1)
     for title, found in (("line, itself", lines), ("function, with what it calls", functions)):
         print(f"CPU microseconds per event of the main thread by {title} ({lines.total()} samples):")
-        for name, count in found.most_common(TOP):
-            print(f"  {count * scale:8.3f}  {name}")
+        for where, times in found.most_common(TOP):
+            print(f"  {times * scale:8.3f}  {where}")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def floor(stack: Stack, topics: Topics, events: int, *, log: bool, sizes: tuple[
                 raise RuntimeError("the floor stopped")
 
         pids = {"worker": process.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
-        return throughput(events, lambda: int(client.hget(meta, "applied") or 0), pids, check)  # type: ignore[arg-type]
+        return throughput(events, lambda: int(client.hget(meta, "applied") or 0), pids, check)
     finally:
         process.kill()
         process.wait()

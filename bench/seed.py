@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
 from bench.steps import SHARD, SIZE, Shop, engine
@@ -48,12 +47,12 @@ class Templates(NamedTuple):
 
 
 @cache
-def templates() -> Templates:
-    """Sessions of a shop at the end of four minutes, silences acted on."""
+def templates(events: int = TEMPLATE_EVENTS) -> Templates:
+    """Sessions of a shop after so many events (four minutes), silences acted on."""
     shop = Shop(engine("seed"))
     decisions: dict[str, bytes] = {}
     now = 0
-    for records in batches(shoppers(TEMPLATE_EVENTS), SIZE):
+    for records in batches(shoppers(events), SIZE):
         _, result = shop.process(records)
         now = max(now, records.record_ms[-1])
         for write in result.writes:
@@ -78,6 +77,7 @@ def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) ->
         states[name] += by_ms
     for name in MEMORY_CLOCKS:
         memory[name] += np.where(memory[name] != 0, by_ms, 0)
+    states["armed"] = of.due[rows] + by_ms  # the index holds the deadline itself
     memory["action_at"] += np.where(memory["action_at"] != 0, by_ms[:, None], 0)
     return pack(states, memory)
 
@@ -99,7 +99,7 @@ def name_of(number: int) -> str:
 
 
 def seed(
-    client: "redis.Redis[Any]",
+    client: Any,
     namespace: Namespace,
     partitions: int,
     of: Templates,
@@ -113,7 +113,7 @@ def seed(
     due = (of.due[rows] + by_ms).tolist()
     places, sources = place.ravel().tolist(), rows.tolist()
     for begin in range(0, len(sources), CHUNK):
-        pipe = client.pipeline(transaction=False)
+        pipe: Any = client.pipeline(transaction=False)
         numbers = range(begin, min(begin + CHUNK, len(sources)))
         for partition in range(partitions):
             mine = [i for i in numbers if (first + i) % partitions == partition]

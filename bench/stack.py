@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.request import urlopen
 
-import redis
 from confluent_kafka import Producer
 
 from featurestore.keys import Namespace, Shard
@@ -35,7 +34,7 @@ class Stack:
         self.directory = Path(self._folder.name)
         self._kafka: KafkaBroker | None = None
         self._stores: dict[str, RedisServer] = {}
-        self._filled: dict[tuple[object, ...], str] = {}
+        self._filled: dict[tuple[str, int, int], Topics] = {}
         self._groups = 0
 
     @property
@@ -77,10 +76,10 @@ class Stack:
         if key not in self._filled:
             topics = self.topics(partitions)
             produce(self.kafka.bootstrap, topics.clicks, events)
-            self._filled[key] = topics  # type: ignore[assignment]
-        return self._filled[key]  # type: ignore[return-value]
+            self._filled[key] = topics
+        return self._filled[key]
 
-    def flush(self, flavour: str | None = None) -> "redis.Redis[Any]":
+    def flush(self, flavour: str | None = None) -> Any:
         """A client of the emptied store."""
         client = self.store(flavour or self._flavour).client()
         client.flushall()

@@ -14,7 +14,7 @@ import redis.asyncio
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - runs in a folder of its own
 
-from plain import Progress, apply, decision, empty, features  # noqa: E402 - after the path
+from plain import Progress, apply, decision, empty, features
 
 PIPELINE = 100
 BOUNCE = float(os.environ["PEER_BOUNCE"])

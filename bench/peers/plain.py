@@ -1,4 +1,4 @@
-"""The nine features one event at a time, in plain Python, on a dictionary; shared by the peers, imports nothing of ours.
+"""The nine features one event at a time, in plain Python, on a dictionary; shared by the peers, without our code.
 
 The peers see anonymous, punctual shoppers only, so that a bounce rate (unknown: the training median), duplicates and
 session ends need no code: less work for them than for the worker.
