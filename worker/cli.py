@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),
     "dlq": ("worker.commands.dlq", "list, show and re-drive dead letters"),
     "reprocess": ("worker.commands.reprocess", "let a group read the log again from a given time"),
+    "bench": ("worker.commands.bench", "the benchmarks, in a checkout (the same as make bench)"),
     "erase": ("worker.commands.erase", "remove a session or a visitor, and keep replays from undoing it"),
 }
 

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (checked against packages of another environment)
 """Faust-streaming with a table and ONNX Runtime, writing to Redis through its asyncio client.
 
 Settings come from the environment (PEER_KAFKA ...), since Faust has a command line of its own.

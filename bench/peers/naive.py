@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (checked against packages of another environment)
 """The way it is done at first: poll() a message, HINCRBY a field at a time, predict one row, SET.
 
 python naive.py KAFKA REDIS_URL TOPIC GROUP MODEL BOUNCE PROGRESS_FILE

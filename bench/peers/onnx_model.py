@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (checked against packages of another environment)
 """The bundle's forest as ONNX, in double precision so that it decides as the original does.
 
 python onnx_model.py ESTIMATOR.joblib OUT.onnx

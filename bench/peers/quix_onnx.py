@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (checked against packages of another environment)
 """Quix Streams with state, ONNX Runtime, and its Redis sink, as its documentation does it.
 
 python quix_onnx.py KAFKA REDIS_HOST:PORT TOPIC GROUP MODEL.onnx BOUNCE PROGRESS_FILE STATE_FOLDER
