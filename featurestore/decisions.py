@@ -6,7 +6,6 @@ templates, several times faster than an encoder that looks at each field; a test
 A decision's identity is ``(source, session_id, seq)``: derived, so that a decision computed twice is the same one.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol
 
@@ -107,8 +106,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
     source: str
 
 
+_json: Final = msgspec.json.Encoder()
+
+
 def _text(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _json.encode(value).decode()
 
 
 # How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.

@@ -50,6 +50,11 @@ class Namespace:
         generation = f".{self.generation}" if self.generation else ""
         return f"{self.env}:{self.group}:{self.schema}{generation}:{self.topic_id}"
 
+    @property
+    def source(self) -> str:
+        """What documents name the topic by: eight base64 characters of its id, 48 bits."""
+        return self.topic_id[:8]
+
     def meta(self, shard: Shard) -> str:
         """Hash with the fence of a shard."""
         return self._key(shard, "meta")

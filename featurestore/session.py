@@ -489,7 +489,7 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
         s["purchase_value"] += e["value"] if not np.isnan(e["value"]) else s["cart_value"]
         s["cart_items"] = 0
         s["cart_value"] = 0.0
-    s["checkout"] = max(s["checkout"], max(e["checkout"], _CHECKOUT_STEP[kind]))
+    s["checkout"] = max(s["checkout"], e["checkout"], _CHECKOUT_STEP[kind])
     s["scroll"] = max(s["scroll"], e["scroll"])
     if s["device"] == 0:
         s["device"] = e["device"]

@@ -247,7 +247,7 @@ class Engine:
             arms=policy.arms,
             model=self.model,
             policy=policy.hash,
-            source=self.namespace.topic_id,
+            source=self.namespace.source,
         )
         self._encoder = DecisionEncoder(words)
         self._summaries = Summaries(words, policy.action_of)

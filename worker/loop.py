@@ -48,9 +48,11 @@ T = TypeVar("T")
 
 IDLE_WAIT_S: Final = 0.05
 TIMER_EVERY_S: Final = 0.1
+TIMER_BEHIND_S: Final = 0.5
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
+PAUSE_AFTER_S: Final = 2.0
 SMALLEST_BATCH: Final = 64
 HEARD_FOR_S: Final = 1.0
 """How long Kafka's word that a partition has been read to its end is good for timers."""
@@ -186,7 +188,7 @@ class Loop:
         now = self._clock.monotonic()
         if now >= self._next_timer:
             self._drain()
-            self._next_timer = now + TIMER_EVERY_S
+            self._next_timer = now + (TIMER_BEHIND_S if self._backlog() else TIMER_EVERY_S)
             self._timers()
             self._verify()
         if now >= self._next_commit:
@@ -327,13 +329,18 @@ class Loop:
         limit.check(n, [place for place, _ in decoded.bad])
 
     def _flush(self) -> None:
-        waited = False
+        begun = self._clock.monotonic()
+        paused = False
         while not self._settled():
-            if not waited:
-                waited = True
+            # A short wait needs no pause: reading on after one means a seek, which throws away what was fetched.
+            if not paused and self._clock.monotonic() - begun >= PAUSE_AFTER_S:
+                paused = True
                 self._pause("Kafka does not acknowledge what is produced")
-            self._keep_alive()
-        if waited:
+            if paused:
+                self._keep_alive()
+            elif self._stop:
+                raise Stopping
+        if paused:
             self._resume()
         self._safe()
 

@@ -59,6 +59,6 @@ class Explainer:
         contributions = self._contributor.contributions(X, stages)
         order = np.argsort(-contributions, axis=1, kind="stable")[:, :3]
         rows = []
-        for x, c, top in zip(X.tolist(), contributions, order.tolist(), strict=True):
+        for x, c, top in zip(X.tolist(), contributions.tolist(), order.tolist(), strict=True):
             rows.append([_words(FEATURES[j], x[j]) for j in top if c[j] > 0])
         return rows

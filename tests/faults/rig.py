@@ -317,7 +317,7 @@ class Rig:
     def documents(self, topic: str) -> list[bytes]:
         """The values in one of the rig's topics that come from the clicks topic as it is now."""
         values = [message.value() or b"" for message in read_topic(self.bootstrap, self.topics[topic])]
-        mine = f'"source":"{self.topic_id}"'.encode()
+        mine = f'"source":"{self.namespace.source}"'.encode()
         return [value for value in values if mine in value]
 
     def letters(self) -> dict[tuple[int, int], Message]:

@@ -68,7 +68,7 @@ class Shopfloor:
         self._workers: list[WorkerProcess] = []
         topics = (name, self._decisions, self._sessions, f"{name}.dlq")
         create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
-        self.source = topic_id(bootstrap, name)
+        self.source = topic_id(bootstrap, name)[:8]
         self._flags = [
             *("--kafka", bootstrap, "--redis", store.url, "--group", name, "--topic", name),
             *("--decisions-topic", self._decisions, "--sessions-topic", self._sessions, "--dlq-topic", f"{name}.dlq"),
