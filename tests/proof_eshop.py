@@ -196,6 +196,12 @@ def stored(client: "redis.Redis", namespace: Namespace, partitions: int) -> dict
     return found
 
 
+def at_rest(client: "redis.Redis", namespace: Namespace, partitions: int) -> list[int]:
+    """The size of each stored session."""
+    blobs = [cast(list[bytes], client.hvals(namespace.states(Shard(p)))) for p in range(partitions)]
+    return [len(blob) for part in blobs for blob in part]
+
+
 def differences(found: Mapping[str, list[float]], wanted: Mapping[str, list[float]]) -> list[str]:
     """What is not equal, in words; features to nine digits."""
     problems = [f"session {s} is missing" for s in wanted if s not in found]
@@ -234,6 +240,10 @@ def prove(stack: Stack, log: Path, *, say: bool = False) -> dict[str, float]:
     assert not problems, f"{len(problems)} differences, such as {problems[:5]}"
     assert len(found) == SESSIONS
     tell(f"{len(found):,} sessions in Redis; all nine features of each equal the recomputation from the CSV")
+    with stack.redis.client() as client:
+        sizes = np.array(at_rest(client, stack.namespace(), PARTITIONS))
+    low, high = np.percentile(sizes, (50, 99))
+    tell(f"bytes at rest: {low:.0f} in the middle, {high:.0f} at the 99th percentile, {sizes.max()} at most")
     decisions = read_topic(stack.kafka, stack.settings().decisions_topic, 120)
     identities = {(m.key(), re.search(rb'"seq":(\d+)', m.value() or b"")[1]) for m in decisions}  # type: ignore[index] # every decision has one
     assert len(decisions) == len(identities), "a decision was logged twice"
