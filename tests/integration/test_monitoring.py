@@ -264,7 +264,7 @@ def live_traffic_is_quiet(stage: Stage) -> None:
     stop = Event()
     Timer(15, stop.set).start()
     settings = Settings.load({"kafka": stage.kafka, "topic": stage.topics["clicks"]}, {})
-    sent = shoppers.publish(settings, SimConfig(sessions=100_000, seed=9, late=0, very_late=0), 500, stop, warm_s=0.0)
+    sent = shoppers.publish(settings, SimConfig(sessions=100_000, seed=9, late=0, very_late=0), 1_500, stop, warm_s=0.0)
     assert sent > 100
     seen = set()
     for _ in range(8):
