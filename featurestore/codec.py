@@ -1,7 +1,8 @@
 """How a session rests in Redis: `STATE` and `MEMORY` as one short byte string. FORMAT.md specifies every byte.
 
 A record is mostly zeros (a session of seven clicks uses a few of 24 counters, and one of 64 places for pages), so what
-rests is a bitmap of the head's non-zero bytes, those bytes, and the used part of the two tails. Times are kept as
+rests is a bitmap of the head's non-zero words of eight bytes, for each of them a byte that says which of the eight are
+not zero and those bytes, and the used part of the two tails. Times are kept as
 distances from ``t_min``. `unpack(pack(x)) == x` for every live state; a batch takes one compiled pass either way.
 """
 
@@ -25,10 +26,11 @@ def _at(dtype: np.dtype[np.void], name: str) -> int:
 _PAGES_AT: Final = _at(STATE, "page_hashes")
 _IDS_AT: Final = _at(STATE, "id_hashes")
 _HEAD: Final = _PAGES_AT + MEMORY.itemsize
-_BITMAP: Final = (_HEAD + 7) // 8
+_WORDS: Final = (_HEAD + 7) // 8
+_BITMAP: Final = (_WORDS + 7) // 8
 ID_BYTES: Final = 5
 """Low bytes kept of an event id's hash: one false duplicate in 1.7e10 events of a session that holds all 64."""
-_MAX: Final = 1 + _BITMAP + _HEAD + 64 * 4 + 64 * ID_BYTES
+_MAX: Final = 1 + _BITMAP + _WORDS + _HEAD + 64 * 4 + 64 * ID_BYTES
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
 
 
@@ -82,7 +84,7 @@ def _pack(
     ends: NDArray[np.int64],
 ) -> None:
     at = 0
-    head = np.zeros(8 * _BITMAP, np.uint8)
+    head = np.zeros(8 * _WORDS, np.uint8)
     words = head.view(np.uint64)
     for k in range(rows.size):
         i = rows[k]
@@ -103,9 +105,13 @@ def _pack(
         out[at] = STATE_VERSION
         bitmap = at + 1
         at = bitmap + _BITMAP
-        for w in range(_BITMAP):
-            bits = 0
+        out[bitmap:at] = 0
+        for w in range(_WORDS):
             if words[w] != 0:
+                out[bitmap + w // 8] |= np.uint8(1 << w % 8)
+                bits = 0
+                place = at
+                at += 1
                 for j in range(8):
                     # Written in any case and kept if not zero: no branch for the processor to guess.
                     value = head[8 * w + j]
@@ -113,7 +119,7 @@ def _pack(
                     kept = int(value != 0)
                     bits |= kept << j
                     at += kept
-            out[bitmap + w] = bits
+                out[place] = bits
         for j in range(4 * s["pages"]):
             out[at] = state_head[_PAGES_AT + j]
             at += 1
@@ -134,7 +140,7 @@ def _unpack(
     memory: NDArray[np.void],
 ) -> bool:
     start = 0
-    head = np.zeros(8 * _BITMAP, np.uint8)
+    head = np.zeros(8 * _WORDS, np.uint8)
     words = head.view(np.uint64)
     for i in range(lengths.size):
         if lengths[i] == 0:
@@ -144,18 +150,20 @@ def _unpack(
         bitmap = start + 1
         at = bitmap + _BITMAP
         end = start + lengths[i]
-        for w in range(_BITMAP):
+        for w in range(_WORDS):
             words[w] = 0
-            bits = data[bitmap + w]
-            j = 0
-            while bits != 0:
-                if bits & 1:
-                    if at == end:
+            if data[bitmap + w // 8] >> w % 8 & 1 == 0:
+                continue
+            if at >= end:
+                return False
+            bits = data[at]
+            at += 1
+            for j in range(8):
+                if bits >> j & 1:
+                    if at >= end:
                         return False
                     head[8 * w + j] = data[at]
                     at += 1
-                bits >>= 1
-                j += 1
         state_bytes[i, :_PAGES_AT] = head[:_PAGES_AT]
         memory_bytes[i] = head[_PAGES_AT:_HEAD]
         s = states[i]
