@@ -1,4 +1,4 @@
-"""``python -m bench``: run benchmarks; ``python -m bench compare BASE HEAD``: what changed between two results."""
+"""``python -m bench``: run; ``bench compare BASE HEAD``: changes; ``bench report FILE``: the tables of the docs."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from bench.compare import main as compare
 from bench.context import RUNS, Benchmark, Context
 from bench.headline import headline
 from bench.machine import facts
+from bench.report import main as report
 from bench.stack import Stack
 from bench.stats import Summary, summarise
 
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["compare"]:
         return compare(arguments[1:])
+    if arguments[:1] == ["report"]:
+        return report(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Benchmarks on real Kafka and Redis. Also: python -m bench compare BASE.json HEAD.json",
@@ -33,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     parser.add_argument("--runs", type=int, default=RUNS, metavar="N", help=f"runs a figure ({RUNS})")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run? Its figures are worth little")
+    parser.add_argument("--keep", action="store_true", help="keep what FILE holds of the other benchmarks")
     options = parser.parse_args(arguments)
     if options.list:
         for benchmark in BENCHMARKS:
@@ -45,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with Stack() as stack:
         context = Context(stack, max(options.runs, 1), options.quick)
+        if options.keep and options.json and options.json.exists():
+            context.results |= read(options.json)
         for benchmark in BENCHMARKS:
             if benchmark.id in wanted:
                 run(benchmark, context)
@@ -64,6 +70,14 @@ def run(benchmark: Benchmark, context: Context) -> None:
     for name, found in context.results[benchmark.id].items():
         print(f"  {name:<48}{_figure(found.median):>14}   ({_figure(found.low)} to {_figure(found.high)})")
     print(f"  [{time.monotonic() - begin:.0f} s]", flush=True)
+
+
+def read(path: Path) -> dict[str, dict[str, Summary]]:
+    """The results in a file."""
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return {
+        id_: {name: summarise(found["runs"]) for name, found in figures.items()} for id_, figures in results.items()
+    }
 
 
 def write(path: Path, context: Context) -> None:

@@ -2,17 +2,20 @@
 
 from typing import Final
 
-from bench import due, growth, latency, rivals, saturate, sessions, startup, steps
+from bench import due, growth, latency, parts, policy, rivals, saturate, sessions, startup, steps
 from bench.context import Benchmark
 
 BENCHMARKS: Final = (
     Benchmark("steps", "each step of a batch of 4,000 events alone, microseconds per event", steps.steps),
     Benchmark("batch.pure", "decode to encoded writes, sessions in memory, one thread", steps.pure),
+    Benchmark("forest", "the shipped forest alone, one thread", parts.forest),
+    Benchmark("policy.decide", "the policy alone, with and without experiments", policy.decide),
+    Benchmark("simulator", "simulated events as JSON lines", parts.simulator),
     Benchmark("e2e", "one worker on real Kafka and Redis, saturated, and the floor under it", saturate.end_to_end),
     Benchmark("latency", "event due to decision readable, open loop, and at 80 % of saturation", latency.latency),
     Benchmark("sessions", "memory, bytes and speed at 10,000 and 1,000,000 live sessions", sessions.live_sessions),
     Benchmark("timers", "10,000 of 1,000,000 live sessions fall silent beside 5,000 events a second", due.timers),
     Benchmark("growth", "how cost grows: sessions, partitions, batch size, a hot session, features", growth.growth),
-    Benchmark("startup", "from nothing to ready, cold and warm caches; loading the bundle", startup.startup),
+    Benchmark("startup", "from nothing to ready; loading the bundle", startup.startup),
     Benchmark("peers", "the usual stacks on the same events with the same forest, and the worker beside", rivals.peers),
 )

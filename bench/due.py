@@ -70,7 +70,7 @@ def timers(context: Context) -> Samples:
     """``timers``: how long the firing takes, and what events feel of it."""
     samples: Samples = {}
     warm(context)
-    for _ in range(min(context.runs, 3)):
+    for _ in range(min(context.runs, 2)):
         silence = Silence(context.stack, context.size(SESSIONS), context.size(DUE))
         seen = offered(context.stack, RATE, SECONDS, seeding=silence)
         took = silence.fired_at - silence.moment if silence.fired_at else float("inf")

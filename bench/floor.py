@@ -69,7 +69,6 @@ def main() -> None:
         write.armed = [name for name in names if name not in known]
         write.deadlines = [deadline] * len(write.armed)
         known.update(write.armed)
-        write.armed = list(names)
         write.decision_keys = [decision_key(name) for name in names]
         write.decisions = [decision] * len(names)
         [result] = store.write([write], TTL_MS)

@@ -23,7 +23,7 @@ from bench.workload import shoppers
 
 RATES: Final = (1_000, 5_000, 20_000)
 WARM_S: Final = 5.0
-WINDOW_S: Final = 10.0
+WINDOW_S: Final = 8.0
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 POLL_S: Final = 0.0005
 SHARE: Final = 0.8

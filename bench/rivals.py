@@ -31,8 +31,8 @@ from worker.wiring import BUNDLES
 
 FOLDER: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = REPOSITORY / ".cache" / "peers"
-EVENTS: Final = 400_000
-WINDOW_S: Final = 10.0
+EVENTS: Final = 200_000
+WINDOW_S: Final = 6.0
 WAIT_S: Final = 120.0
 SAMPLE: Final = 2_000
 WARM: Final = {"naive": 20, "quix_onnx": 2_000, "faust_onnx": 2_000}

@@ -18,7 +18,7 @@ from bench.stack import ENV, REPOSITORY, Stack, Topics, WorkerProcess
 from bench.workload import shoppers
 from featurestore.keys import Namespace, Shard
 
-EVENTS: Final = 1_000_000
+EVENTS: Final = 600_000
 PARTITIONS: Final = 4
 FROM: Final = 0.1
 TO: Final = 0.98

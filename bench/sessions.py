@@ -17,7 +17,7 @@ from featurestore.keys import Namespace
 from tests.services import topic_id
 
 COUNTS: Final = (10_000, 1_000_000)
-EVENTS: Final = 600_000
+EVENTS: Final = 400_000
 PER_MS: Final = 50
 """Events per millisecond of the shoppers' own time."""
 TYPES: Final = (b"page_view", b"view_item", b"select_item", b"view_item_list", b"add_to_cart", b"search")

@@ -1,0 +1,36 @@
+"""Single parts that have a benchmark script of their own, under the common index."""
+
+import time
+
+from bench import forest as forest_script
+from bench import simulator as simulator_script
+from bench.context import Context, Samples
+from worker.wiring import load_bundle
+
+
+def forest(context: Context) -> Samples:
+    """``forest``: the shipped forest and its explanations, one thread."""
+    bundle = load_bundle(None)
+    X = bundle._imputed(forest_script.observations(100 if context.quick else 400, seed=99))  # noqa: SLF001 - as scored
+    samples: Samples = {"trees": [float(bundle.forest.n_trees)]}
+    for rows in (1, 100, 1_000, 4_000):
+        batch = X[:rows].copy()
+        bundle.forest.predict_proba(batch)
+        for _ in range(context.runs):
+            calls = max(20_000 // rows, 5)
+            begin = time.perf_counter()
+            for _ in range(calls):
+                bundle.forest.predict_proba(batch)
+            spent = time.perf_counter() - begin
+            samples.setdefault(f"rows_{rows}.us_per_row", []).append(spent * 1e6 / (calls * len(batch)))
+    return samples
+
+
+def simulator(context: Context) -> Samples:
+    """``simulator``: events written as JSON lines."""
+    samples: Samples = {}
+    for rate in (2.0, 2_000.0):
+        for _ in range(context.runs):
+            figures = simulator_script.run(context.size(50_000), rate)
+            samples.setdefault(f"rate_{rate:g}.events_per_s", []).append(figures["events_per_s"])
+    return samples
