@@ -12,9 +12,8 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple, Protocol
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from featurestore.connection import connect as connect  # noqa: PLC0414 - where it used to be
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Line
@@ -117,20 +116,6 @@ class SessionStore(Protocol):
 def epoch_number(epoch: str) -> int:
     """The ordered part of an epoch, 0 for none."""
     return int(epoch.partition(":")[0] or 0)
-
-
-def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis":
-    """A client that never re-sends on its own: a re-sent write is applied twice (redis-py retries ten times)."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        retry_on_timeout=False,
-        health_check_interval=0,
-        decode_responses=decode,
-    )
 
 
 def unavailable(error: redis.RedisError, doing: str) -> StoreUnavailable:

@@ -81,8 +81,8 @@ class Settings(BaseModel):
     @field_validator("redis")
     @classmethod
     def _is_redis_url(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix", "sentinel"}:
+            raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
         return value
 
     @field_validator("id_key")

@@ -13,10 +13,11 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 import models
+from featurestore.connection import connect
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.keys import Namespace
 from featurestore.session import FoldConfig
-from featurestore.sessions import RedisSessionStore, connect
+from featurestore.sessions import RedisSessionStore
 from models.bundle import Bundle
 from worker.batch import Engine
 from worker.clock import Clock, SystemClock

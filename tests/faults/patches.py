@@ -67,8 +67,9 @@ def stop_before_write(nth: int) -> None:
 
     def begin_write(self: RedisSessionStore, writes: Any, ttl: int) -> Any:
         nonlocal left
-        left -= 1 if any(w.sessions for w in writes) else 0
-        if left == 0:
+        counts = any(w.sessions for w in writes)
+        left -= counts
+        if counts and left == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
         return whole(self, writes, ttl)
 

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +17,7 @@ import msgspec
 import redis
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from featurestore.keys import Namespace, Shard
+from featurestore.keys import Namespace, Shard, decision_key
 from tests.faults.ledger import Row
 from tests.faults.patches import FOLD
 from tests.faults.traffic import Traffic
@@ -171,6 +173,17 @@ class Rig:
 
     def start(self, *, patches: list[list[Any]] | None = None, ready: bool = True, **settings: object) -> Worker:
         """Start a worker; settings are those of `worker.settings`."""
+        environment = self.settings(**settings)
+        log = self._folder / f"worker-{len(self.workers)}.log"
+        pid = self._zygote.fork(environment, log, [*SHORT, *(patches or [])])
+        worker = Worker(self._zygote, pid, log)
+        self.workers.append(worker)
+        if ready and not wait_for(lambda: "worker started" in worker.log or worker.status is not None, 30):
+            raise TimeoutError(f"the worker did not start:\n{worker.tail()}")
+        return worker
+
+    def settings(self, **settings: object) -> dict[str, str]:
+        """The environment of a command."""
         values = {
             "kafka": self.bootstrap,
             "redis": self.redis_url,
@@ -188,14 +201,25 @@ class Rig:
             **self.environment,
             **settings,
         }
-        environment = {f"CLICKSTAGE_{name.upper()}": str(value) for name, value in values.items()}
-        log = self._folder / f"worker-{len(self.workers)}.log"
-        pid = self._zygote.fork(environment, log, [*SHORT, *(patches or [])])
-        worker = Worker(self._zygote, pid, log)
-        self.workers.append(worker)
-        if ready and not wait_for(lambda: "worker started" in worker.log or worker.status is not None, 30):
-            raise TimeoutError(f"the worker did not start:\n{worker.tail()}")
-        return worker
+        return {f"CLICKSTAGE_{name.upper()}": str(value) for name, value in values.items()}
+
+    def command(self, *arguments: str) -> str:
+        """Run a `clickstage` command on this rig's servers; what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            env=os.environ | self.settings(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stored(self, session: str) -> bool:
+        """Whether Redis holds a state or a decision of a session."""
+        with self.server.client() as client:
+            states = [self.namespace.states(Shard(number)) for number in range(self.partitions)]
+            return any(client.hexists(key, session) for key in states) or bool(client.exists(decision_key(session)))
 
     def send(self, **options: Any) -> Traffic:
         """Start the traffic."""
@@ -298,6 +322,13 @@ class Rig:
         )
         self._check(row, decisions, summaries, expected, letters)
         return row
+
+    def note(self) -> None:
+        """Put a row into the table for a test that judges by other means than the recompute."""
+        from tests.faults.conftest import ROWS
+
+        sent = self.traffic.events if self.traffic else 0
+        ROWS.append(Row(self.name, self.seed, self.injected, sent, 0, 0, 0, 0, round(self.recovery_s, 2)))
 
     def stop_workers(self) -> None:
         """I5: every worker that runs ends in order, within 15 s, without an error that nobody handled."""

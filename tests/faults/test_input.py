@@ -90,6 +90,7 @@ def test_nothing_but_poison(rig: MakeRig) -> None:
     assert worker.ended(30) == ExitCode.DEAD_LETTERS
     assert "records in a row are no events" in worker.log
     assert "Traceback" not in worker.log
+    bench.note()
 
 
 def test_producer_duplicates(rig: MakeRig) -> None:

@@ -71,6 +71,7 @@ def test_broker_away_is_no_silence(rig: MakeRig, own_kafka: StartKafka) -> None:
     bench.injected += 1
     traffic.stop()
     bench.recovered()
+    bench.note()
 
 
 def test_records_gone_by_retention(rig: MakeRig) -> None:
@@ -98,6 +99,7 @@ def test_records_gone_by_retention(rig: MakeRig) -> None:
     bench.stop_workers()
     assert bench.traffic is not None
     bench.traffic.stop()
+    bench.note()
 
 
 @pytest.mark.parametrize("refill", [40, 6_000], ids=["fewer records", "more records"])
@@ -136,6 +138,7 @@ def test_partition_count_raised(rig: MakeRig) -> None:
     late = bench.start(ready=False)
     assert late.ended(20) == ExitCode.USAGE
     assert "drain" in late.log
+    bench.note()
 
 
 @pytest.mark.parametrize("where", ["back", "forward", "deleted"])
@@ -213,6 +216,7 @@ def test_decisions_topic_missing(rig: MakeRig) -> None:
     bench.injected += 1
     bench.recovered()
     assert worker.status is None
+    bench.note()
 
 
 def test_worker_away_then_back(rig: MakeRig) -> None:

@@ -12,6 +12,8 @@ from tests.conftest import StartRedis
 from tests.faults.conftest import MakeRig, central
 from tests.faults.proxy import Proxy
 from tests.faults.rig import Rig
+from tests.faults.sentinel import SentinelServer
+from worker.errors import ExitCode
 
 
 @pytest.fixture
@@ -321,3 +323,60 @@ def test_script_flush(rig: MakeRig) -> None:
             time.sleep(0.3)
     bench.recovered()
     bench.judge()
+
+
+def test_an_erased_session_stays_erased(rig: MakeRig, tmp_path: Path) -> None:
+    """45: neither a rollback to before the erasure nor a total loss of Redis brings an erased session back."""
+    bench = rig("45 erased, then rolled back, then lost", 45)
+    worker = bench.start(timers="off")
+    traffic = bench.send(rate=100)
+    bench.serving()
+    time.sleep(1)
+    traffic.stop()
+    bench.caught_up()
+    victim = max(traffic.sent, key=lambda name: traffic.sent[name])
+    assert bench.stored(victim)
+    snapshot = bench.server.snapshot(tmp_path / "snapshot")
+    bench.command("erase", "--session", victim)
+    bench.caught_up()
+    assert not bench.stored(victim)
+    bench.server.roll_back(snapshot)
+    bench.injected += 1
+    bench.recovered()
+    bench.until(lambda: not bench.stored(victim), "the erased session is gone again", 15)
+    with bench.server.client() as client:
+        client.flushall()
+    bench.injected += 1
+    bench.recovered()
+    bench.until(lambda: not bench.stored(victim), "the erased session is gone again", 15)
+    assert worker.status is None
+    bench.note()
+
+
+def test_evicting_redis_is_refused(rig: MakeRig, own_redis: StartRedis) -> None:
+    """35: a Redis that evicts would lose sessions one by one, in silence: no worker starts on it."""
+    server = own_redis("redis", {"maxmemory-policy": "allkeys-lru"})
+    bench = rig("35 allkeys-lru", 35, server=server)
+    worker = bench.start(ready=False)
+    bench.injected += 1
+    assert worker.ended(20) == ExitCode.UNSAFE
+    assert "noeviction" in worker.log
+    bench.note()
+
+
+def test_sentinel_fails_over(rig: MakeRig, own_redis: StartRedis, tmp_path: Path) -> None:
+    """30: the primary dies, Sentinel promotes the replica, which may lack what was acknowledged last."""
+    bench = rig("30 failover by Sentinel", 33)
+    replica = own_redis(bench.server.flavour, {"replicaof": f"127.0.0.1 {bench.server.port}"})
+    with SentinelServer(bench.server, tmp_path / "sentinel") as sentinel:
+        bench.redis_url = sentinel.url
+        bench.start()
+        bench.start()
+        bench.send()
+        bench.serving()
+        time.sleep(1)
+        bench.server.kill9()
+        bench.server = replica
+        bench.injected += 1
+        bench.recovered()
+        bench.judge()

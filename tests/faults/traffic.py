@@ -50,7 +50,7 @@ class Traffic:
         seed: int,
         prefix: str,
         *,
-        rate: float = 500,
+        rate: float = 300,
         twins: float = 0.0,
         partitioner: str = "murmur2_random",
     ) -> None:
