@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from featurestore.codec import pack, unpack
 from featurestore.decisions import DecisionEncoder, Vocabulary
 from featurestore.errors import InvalidEvent
+from featurestore.events import CLEAR as WITHDRAWN
 from featurestore.events import MAX_VALUE_BYTES, TICK, Event, columns, decode_unchecked
 from featurestore.events import decode as decode_checked
 from featurestore.hashing import hash64
@@ -280,7 +281,11 @@ class Engine:
         slots = events["slot"][named]
         begins = (states["flags"][slots] & LIVE == 0) | (states["visitor"][slots] == 0)
         restarts = events["t"][named] >= states["t_max"][slots] + self.config.session_gap_ms
-        wanted = named[begins | restarts]
+        wanting = begins | restarts
+        cleared = events["kind"] == WITHDRAWN
+        if cleared.any():  # a session that is cleared may begin anew in the same batch
+            wanting |= np.isin(slots, events["slot"][cleared])
+        wanted = named[wanting]
         _, first = np.unique(events["slot"][wanted], return_index=True)
         chosen: NDArray[np.int64] = wanted[first]
         return chosen
