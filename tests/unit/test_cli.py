@@ -1,0 +1,74 @@
+"""The command line: one line of help a command, one line an error, documented exit codes, no traceback."""
+
+import importlib
+
+import pytest
+
+from featurestore.errors import (
+    Backpressure,
+    BundleError,
+    ClickstageError,
+    DeadLetterLimit,
+    PolicyError,
+    SettingsError,
+    StoreUnavailable,
+    Unsafe,
+)
+from worker.cli import COMMANDS, exit_code, main
+from worker.errors import ExitCode
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == ExitCode.OK
+    said = capsys.readouterr().out
+    for name, (_, text) in COMMANDS.items():
+        assert name in said
+        assert text in said
+
+
+def test_without_a_command_it_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == ExitCode.USAGE
+    assert "usage: clickstage COMMAND" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wrok"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        module = importlib.import_module(COMMANDS[name][0])
+    except ImportError as error:
+        pytest.fail(f"clickstage {name}: {error}")
+    with pytest.raises(SystemExit) as left:
+        module.main(["--help"])
+    assert left.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("x"), ExitCode.USAGE),
+        (PolicyError("x"), ExitCode.POLICY),
+        (Unsafe("x"), ExitCode.UNSAFE),
+        (BundleError("x"), ExitCode.BUNDLE),
+        (DeadLetterLimit("x"), ExitCode.DEAD_LETTERS),
+        (StoreUnavailable("x"), ExitCode.UNSAFE),
+        (Backpressure("x"), ExitCode.UNSAFE),
+        (ClickstageError("x"), ExitCode.UNSAFE),
+    ],
+)
+def test_an_error_that_stops_a_command_has_its_code(error: ClickstageError, code: ExitCode) -> None:
+    assert exit_code(error) is code
+
+
+def test_wrong_settings_are_said_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--batch-max", "many", "--timers", "never"]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith("clickstage worker: settings are wrong:")
+    assert "CLICKSTAGE_BATCH_MAX" in said
+    assert "CLICKSTAGE_TIMERS" in said
+    assert "Traceback" not in said
