@@ -220,6 +220,7 @@ def fold(
         features,
         context,
         ended,
+        empty_states(1),
         config.idle_after_ms,
         config.idle_mean_ms,
         config.session_gap_ms,
@@ -261,6 +262,7 @@ def _fold(
     features: NDArray[np.float64],
     context: NDArray[np.void],
     ended: NDArray[np.void],
+    blank: NDArray[np.void],
     idle_after_ms: int,
     idle_mean_ms: int,
     session_gap_ms: int,
@@ -296,7 +298,7 @@ def _fold(
                 if s["visitor"] != 0:
                     key = s["session"] ^ np.uint64(s["t_min"])
                     remember_session(profiles[slot], key, s["t_max"], 0, s["pages"] <= 1)
-                _erase(states, slot)
+                _erase(states, slot, blank)
         if e["kind"] == TICK:
             continue
         if e["kind"] == CLEAR_EVENT:
@@ -304,7 +306,7 @@ def _fold(
             features[m, :] = 0.0
             _context(s, context[m])
             m += 1
-            _erase(states, slot)
+            _erase(states, slot, blank)
             continue
         if e["event_id"] != 0 and s["flags"] & LIVE and _seen(s, e["event_id"]):
             duplicates += 1
@@ -355,53 +357,10 @@ def _context(s: np.void, c: np.void) -> None:
 
 
 @inlined
-def _erase(states: NDArray[np.void], slot: int) -> None:
-    s = states[slot]
-    session = s["session"]
-    s["flags"] = 0
-    s["silences"] = 0
-    s["pages"] = 0
-    s["ids"] = 0
-    s["id_at"] = 0
-    s["device"] = 0
-    s["source"] = 0
-    s["late"] = 0
-    s["offset"] = 0
-    s["t_min"] = 0
-    s["t_max"] = 0
-    s["last_int"] = 0
-    s["armed"] = 0
-    s["visitor"] = 0
-    s["gap_sum"] = 0
-    s["gaps"][:] = 0
-    s["gap_n"] = 0
-    s["num_clicks"] = 0
-    s["cart_additions"] = 0
-    s["cart_items"] = 0
-    s["cart_value"] = 0.0
-    s["purchase_value"] = 0.0
-    s["price_sum"] = 0.0
-    s["price_squares"] = 0.0
-    s["price_min"] = 0.0
-    s["price_max"] = 0.0
-    s["price_n"] = 0
-    s["country"] = 0
-    s["category"] = 0
-    s["bounce"] = 0.0
-    s["visitor_sessions"] = 0
-    s["visitor_actions"] = 0
-    s["purchases"] = 0
-    s["checkout"] = 0
-    s["scroll"] = 0
-    s["first_hour"] = 0
-    s["first_weekday"] = 0
-    s["recent_at"] = 0
-    s["counts"][:] = 0
-    s["recent"][:] = 0
-    s["dwell"][:] = 0
-    s["page_hashes"][:] = 0
-    s["id_hashes"][:] = 0
-    s["session"] = session
+def _erase(states: NDArray[np.void], slot: int, blank: NDArray[np.void]) -> None:
+    session = states[slot]["session"]
+    states[slot] = blank[0]
+    states[slot]["session"] = session
 
 
 @inlined
