@@ -18,7 +18,6 @@ safe. A crash anywhere repeats work, never loses it, and what is repeated is the
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
@@ -26,7 +25,6 @@ from confluent_kafka import KafkaException
 from featurestore import outbox
 from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.ids import IdKey
-from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
 from worker import batch as core
@@ -34,6 +32,7 @@ from worker.batch import Decoded, Engine, Plan, Result
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
 from worker.edge import admitted
+from worker.in_hand import Batch, overlaid
 from worker.observe import Observer, Watch
 from worker.outputs import Outputs
 from worker.ownership import Ownership
@@ -62,36 +61,6 @@ ASK_S: Final = 1.0
 
 class Stopping(Exception):
     """The worker is asked to stop while a step waits; nothing of the batch in hand was applied."""
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """A batch in hand.
-
-    Attributes:
-        plan: its events and sessions.
-        parts: each partition with its decoded records.
-        partitions: the same partitions by number.
-        watch: its stopwatch.
-        load: reads the stored sessions asked for.
-        result: what it changed, once decided.
-        writes: what was sent, with the outputs of each.
-        answer: reads what became of them.
-    """
-
-    plan: Plan
-    parts: list[tuple[Partition, Decoded]]
-    partitions: dict[int, Partition]
-    watch: Watch
-    load: Callable[[], list[list[bytes | None]]] | None
-    result: Result | None = None
-    writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
-    answer: Callable[[], list[WriteResult]] | None = None
-
-    @property
-    def done(self) -> dict[int, int]:
-        """Partition → offset of its last record in this batch."""
-        return {partition.number: decoded.last for partition, decoded in self.parts}
 
 
 class Loop:
@@ -240,7 +209,7 @@ class Loop:
         self._settle()
         if batch.plan.events.size:
             for earlier in self._settled_lately:
-                loaded = _overlaid(batch.plan, loaded, earlier)
+                loaded = overlaid(batch.plan, loaded, earlier)
             result = self._run(batch.plan, loaded, watch)
         self._flush()  # 8, of the batch before this one; and this one's dead letters
         watch.lap("flush")
@@ -632,16 +601,3 @@ class Loop:
 
     def _beat(self) -> None:
         self.beat = self._clock.monotonic()
-
-
-def _overlaid(plan: Plan, loaded: list[list[bytes | None]], earlier: Batch) -> list[list[bytes | None]]:
-    """The loaded sessions as the batch before this one left them: they were asked for before it was written."""
-    newer: dict[Shard, dict[str, bytes | None]] = {}
-    for write, _ in earlier.writes:
-        newer[write.shard] = dict(zip(write.sessions, write.blobs, strict=True))
-        newer[write.shard].update(dict.fromkeys(write.removed))
-    fresh = []
-    for (shard, sessions), blobs in zip(plan.requests(), loaded, strict=True):
-        known = newer.get(shard)
-        fresh.append([known.get(s, blob) for s, blob in zip(sessions, blobs, strict=True)] if known else blobs)
-    return fresh
