@@ -8,6 +8,8 @@ paused: it is read once the loop has taken its lease in Redis and sought to the 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, repeat
+from operator import is_not
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
@@ -15,6 +17,7 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 
@@ -24,7 +27,13 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LATEST: Final = -1
+
+# Typed as optional by the client, for messages that are errors.
+_ERROR: Final[Any] = Message.error
+_PARTITION: Final[Any] = Message.partition
+_VALUE: Final[Any] = Message.value
+_OFFSET: Final[Any] = Message.offset
+_TIMESTAMP: Final[Any] = Message.timestamp
 
 
 @dataclass(slots=True)
@@ -114,7 +123,15 @@ class KafkaSource:
 
     def start_at(self, partition: int, offset: int) -> None:
         """Read on from ``offset``."""
-        self._consumer.seek(TopicPartition(self._topic, partition, offset))
+        at = TopicPartition(self._topic, partition, offset)
+        try:
+            self._consumer.seek(at)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE or partition not in self._owned:  # noqa: SLF001
+                raise
+            # After an offset out of range librdkafka fetches no more and refuses to seek: give it back, take it anew.
+            self._consumer.incremental_unassign([at])
+            self._consumer.incremental_assign([at])
         self._consumer.resume([TopicPartition(self._topic, partition)])
 
     def pause(self, partitions: Sequence[int]) -> None:
@@ -203,32 +220,37 @@ class KafkaSource:
         by_partition: dict[int, list[Any]] = {}
         at_end: dict[int, int] = {}
         out_of_range: set[int] = set()
-        for message in messages:
-            if message.error() is None:
-                by_partition.setdefault(message.partition(), []).append(message)
+        # Unbound methods and runs of one partition: this touches every record, so it must not touch Python often.
+        errors = list(map(_ERROR, messages))
+        good = messages
+        if any(map(is_not, errors, repeat(None))):
+            good = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        for partition, run in groupby(good, _PARTITION):
+            by_partition.setdefault(partition, []).extend(run)
+        for message, error in zip(messages, errors, strict=True) if good is not messages else ():
+            if error is None:
                 continue
-            code = message.error().code()
+            code = error.code()
             if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
                 at_end[message.partition()] = message.offset()
             elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
                 out_of_range.add(message.partition())
             elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
                 log.warning("Kafka took the partitions away: a batch took longer than max_poll_interval_s")
-            elif message.error().fatal():
-                raise KafkaException(message.error())
+            elif error.fatal():
+                raise KafkaException(error)
             else:
-                log.warning("Kafka: %s", message.error().name())
-        records = []
-        for partition, part in by_partition.items():
-            if partition in self._owned:
-                records.append(
-                    Records(
-                        partition,
-                        [m.value() for m in part],
-                        [m.offset() for m in part],
-                        [m.timestamp()[1] if m.timestamp()[0] else -1 for m in part],
-                    )
-                )
+                log.warning("Kafka: %s", error.name())
+        records = [
+            Records(
+                partition,
+                list(map(_VALUE, part)),
+                list(map(_OFFSET, part)),
+                [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
+            )
+            for partition, part in by_partition.items()
+            if partition in self._owned
+        ]
         return Polled(records, by_partition, at_end, out_of_range)
 
 
