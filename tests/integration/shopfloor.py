@@ -68,7 +68,7 @@ class Shopfloor:
         self._workers: list[WorkerProcess] = []
         topics = (name, self._decisions, self._sessions, f"{name}.dlq")
         create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
-        self.source = topic_id(bootstrap, name)[:8]
+        self.namespace = Namespace("prod", name, topic_id(bootstrap, name))
         self._flags = [
             *("--kafka", bootstrap, "--redis", store.url, "--group", name, "--topic", name),
             *("--decisions-topic", self._decisions, "--sessions-topic", self._sessions, "--dlq-topic", f"{name}.dlq"),
@@ -113,10 +113,9 @@ class Shopfloor:
 
     def at_rest(self) -> tuple[int, int]:
         """How many sessions are stored, and how many deadlines."""
-        names = Namespace("prod", self.topic, self.source)
         shards = [Shard(number) for number in range(PARTITIONS)]
-        states: list[Any] = [self.client.hlen(names.states(shard)) for shard in shards]
-        deadlines: list[Any] = [self.client.zcard(names.idle(shard)) for shard in shards]
+        states: list[Any] = [self.client.hlen(self.namespace.states(shard)) for shard in shards]
+        deadlines: list[Any] = [self.client.zcard(self.namespace.idle(shard)) for shard in shards]
         return sum(states), sum(deadlines)
 
     def mentions(self, text: str) -> list[str]:
