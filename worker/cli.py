@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
+    except Exception:
+        traceback.print_exc()
+        return ExitCode.INTERNAL
     return code
 
 

@@ -72,3 +72,11 @@ def test_wrong_settings_are_said_without_a_traceback(capsys: pytest.CaptureFixtu
     assert "CLICKSTAGE_BATCH_MAX" in said
     assert "CLICKSTAGE_TIMERS" in said
     assert "Traceback" not in said
+
+
+def test_a_bug_has_its_own_code_and_shows_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COMMANDS, "broken", ("json", "has no main"))
+    assert main(["broken"]) == ExitCode.INTERNAL
+    assert "AttributeError" in capsys.readouterr().err
