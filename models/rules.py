@@ -77,7 +77,14 @@ class StageRules(BaseModel):
         return self
 
     def label(self, X: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Stage code of each row; X is (n, 9) in the order of `FEATURES`. A missing value meets no condition."""
+        """Stage code of each row; X is (n, 9) in the order of `FEATURES`. A missing value meets no condition.
+
+        >>> browsing = [60.0, 5, 3, 0, 15.0, np.nan, 0.08, 0.0, 12.0]
+        >>> buying = [60.0, 5, 3, 2, 15.0, np.nan, 0.08, 0.7, 12.0]
+        >>> gone = [60.0, 5, 3, 2, 15.0, np.nan, 0.08, 0.7, 45.0]
+        >>> StageRules().label(np.array([browsing, buying, gone])).tolist()
+        [0, 2, 3]
+        """
         duration, clicks = X[:, _COLUMN["session_duration"]], X[:, _COLUMN["num_clicks"]]
         stages = np.full(X.shape[0], EXPLORER, np.uint8)
         stages[
