@@ -4,20 +4,20 @@ An adapter yields `Click` rows in order of time. It says what a format does not 
 """
 
 import csv
-import gzip
 import json
 import math
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, cast
+from typing import Any, Final
 
 import msgspec
 
 from featurestore.errors import InvalidEvent, SettingsError
 from featurestore.events import Event, decode
+from worker.foreign import ga4, segment, snowplow
+from worker.rows import Click, byte_lines, click, json_lines, text_lines
 
 ESHOP_SEED: Final = 2008
 """Of the times inside a session, which the file does not hold."""
@@ -30,36 +30,13 @@ ESHOP_COUNTRIES: Final = (  # noqa: SIM905 - reads as the codebook does
 OTTO_TYPES: Final = {"clicks": "view_item", "carts": "add_to_cart", "orders": "purchase"}
 
 
-class Click(NamedTuple):
-    """One event on its way to the topic.
-
-    Attributes:
-        session_id: the record's key.
-        ts: event time, epoch ms.
-        value: the event as JSON.
-    """
-
-    session_id: str
-    ts: int
-    value: bytes
-
-
-_encoder: Final = msgspec.json.Encoder()
-
-
-def click(session_id: str, kind: str, ts: int, **fields: Any) -> Click:
-    """An event with the fields that are known; None and "" are left out."""
-    known = {name: value for name, value in fields.items() if value not in {None, ""}}
-    return Click(session_id, ts, _encoder.encode({"session_id": session_id, "type": kind, "ts": ts, **known}))
-
-
 def eshop(path: Path) -> Iterator[Click]:
     """UCI 553, clicks of a clothing shop in 2008: views of items only, without carts, purchases and visitors.
 
     The file has a day and an order instead of a time of day: `eshop_times` makes the times, the same on every run.
     """
     sessions: dict[str, list[dict[str, str]]] = {}
-    with _text(path) as lines:
+    with text_lines(path) as lines:
         for number, row in enumerate(csv.DictReader(lines, delimiter=";"), start=2):
             try:
                 sessions.setdefault(row["session ID"], []).append(row)
@@ -112,7 +89,7 @@ def eshop_times(session_id: str, year: int, month: int, day: int, n: int) -> lis
 def otto(path: Path) -> Iterator[Click]:
     """OTTO's recommender data: one shopper a line with real times; no price, no quantity, no page but the item's."""
     clicks = []
-    for number, row in _json_lines(path):
+    for number, row in json_lines(path):
         try:
             session_id = f"otto-{row['session']}"
             for event in row["events"]:
@@ -128,7 +105,7 @@ def otto(path: Path) -> Iterator[Click]:
 def jsonl(path: Path) -> Iterator[Click]:
     """Events of the contract, one JSON object a line, sent as they are, sorted by ``ts``."""
     clicks = []
-    with _bytes(path) as lines:
+    with byte_lines(path) as lines:
         for number, line in enumerate(lines, start=1):
             if value := line.strip():
                 try:
@@ -140,7 +117,14 @@ def jsonl(path: Path) -> Iterator[Click]:
     yield from clicks
 
 
-FORMATS: Final[dict[str, Callable[[Path], Iterator[Click]]]] = {"eshop": eshop, "otto": otto, "jsonl": jsonl}
+FORMATS: Final[dict[str, Callable[[Path], Iterator[Click]]]] = {
+    "eshop": eshop,
+    "otto": otto,
+    "jsonl": jsonl,
+    "snowplow": snowplow,
+    "segment": segment,
+    "ga4": ga4,
+}
 
 
 def read(kind: str, path: Path) -> list[Click]:
@@ -165,7 +149,7 @@ def shifted(clicks: list[Click], newest_ms: int) -> list[Click]:
     for session_id, ts, value in clicks:
         fields: dict[str, Any] = json.loads(value)
         fields["ts"] = ts + by
-        moved.append(Click(session_id, ts + by, _encoder.encode(fields)))
+        moved.append(Click(session_id, ts + by, msgspec.json.encode(fields)))
     return moved
 
 
@@ -173,21 +157,3 @@ def _eshop_country(number: str) -> str | None:
     index = int(number) - 1
     code = ESHOP_COUNTRIES[index] if 0 <= index < len(ESHOP_COUNTRIES) else ".."
     return None if code == ".." else code
-
-
-def _bytes(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _text(path: Path) -> TextIOWrapper:
-    return TextIOWrapper(_bytes(path), encoding="utf-8", newline="")
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with _bytes(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError:
-                    raise SettingsError(f"{path}, line {number}: not JSON") from None

@@ -11,10 +11,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined] # all public
 
 from featurestore.errors import ClickstageError, SettingsError
-from worker.adapters import ESHOP_SEED, FORMATS, Click, read, shifted
+from worker.adapters import ESHOP_SEED, FORMATS, read, shifted
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.outputs import producer_config
+from worker.rows import Click
 from worker.settings import Settings
 
 NOTES: Final = f"""formats:
@@ -22,6 +23,7 @@ NOTES: Final = f"""formats:
          `order` with the fixed seed {ESHOP_SEED}, log-normal gaps with a median of 25 s and at most 20 minutes
   otto   OTTO's sessions as JSON lines, in real time: clicks, carts, orders -> view_item, add_to_cart, purchase
   jsonl  events of the contract, one JSON object a line
+  snowplow, segment, ga4   enriched e-commerce CSV, track messages, Measurement Protocol payloads (JSON lines)
 
 The key is the session id, the record's timestamp the event's time. Kafka deletes by record timestamps: a topic for
 historic data needs retention.ms=-1, or use --shift. Workers that read historic data want --timers event or off.
