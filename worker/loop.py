@@ -494,7 +494,9 @@ class Loop:
             for shard in partition.shards:
                 write = ShardWrite(shard, "", None, None, outbox=empty)
                 applied = partition.lease(shard).applied
-                self._fence(write, partition, partition.done if applied is None or partition.done > applied else None)
+                # After a truncation the applied offset goes back: a restart must not skip what is written meanwhile.
+                moves = applied is None or partition.done > applied or partition.ignore_applied
+                self._fence(write, partition, partition.done if moves else None)
                 writes.append((write, []))
         self._finish(writes, self._send([write for write, _ in writes]), {p.number: p for p in idle})
 
