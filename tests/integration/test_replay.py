@@ -1,17 +1,20 @@
 """Real clicks through a real Kafka, real workers and a real store."""
 
+import gzip
 import itertools
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.proof_eshop import CLICKS, ESHOP, OTTO, PARTITIONS, SESSIONS, Stack, prove, stored, wait_applied, workers
-from tests.services import RedisServer
+from tests.services import RedisServer, create_topics
 from tests.services.kafka_broker import Kafka
 from tests.services.kafka_topics import read_topic
 from worker.adapters import read
+from worker.cli import main
 from worker.commands.replay import send
 from worker.replay_check import verify
 
@@ -54,3 +57,53 @@ def test_gaps_of_thirty_minutes_split_real_sessions(
     summaries = [json.loads(m.value() or b"") for m in read_topic(kafka.bootstrap, stack.settings().sessions_topic)]
     assert Counter(s["session_id"] for s in summaries) == Counter({s: n for s, n in long.items() if n})
     assert not any(s["bot"] for s in summaries)
+
+
+def _access(stack: Stack) -> list[str]:
+    s = stack.settings()
+    return ["--kafka", s.kafka, "--topic", s.topic, "--decisions-topic", s.decisions_topic]
+
+
+@pytest.mark.parametrize("flavour", ["valkey"])
+def test_the_command_sends_a_file_at_a_speed_and_verifies_every_decision(
+    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = Stack(kafka.bootstrap, redis_server, unique)
+    stack.make_topics()
+    file = tmp_path / "clicks.jsonl.gz"
+    events = [
+        {"session_id": f"s{i % 7}", "type": kind, "ts": 1_700_000_000_000 + 9_000 * i, "page": f"/p{i % 5}"}
+        for i, kind in enumerate(["view_item", "add_to_cart", "search", "scroll"] * 25)
+    ]
+    file.write_bytes(gzip.compress("\n".join(map(json.dumps, events)).encode()))
+    # The dead letters' and the sessions' topics are named, since `--verify` looks whether all topics are there.
+    names = ["--sessions-topic", f"{unique}.sessions", "--dlq-topic", f"{unique}.dlq"]
+    with workers(stack, 1, tmp_path / "worker.log"), pytest.MonkeyPatch.context() as patch:
+        for flag, name in zip(names[::2], names[1::2], strict=True):
+            patch.setenv(f"CLICKSTAGE_{flag[2:].upper().replace('-', '_')}", name)
+        started = time.monotonic()
+        assert main(["replay", "--format", "jsonl", str(file), "--speed", "900", "--verify", *_access(stack)]) == 0
+        assert time.monotonic() - started > 0.9, "891 s of clicks, 900 s of them a second"
+    said = capsys.readouterr().out
+    assert "sent 100 events of 7 session ids" in said
+    assert "0 missing, 0 too many, 0 wrong, 0 unequal repeats" in said
+
+
+@pytest.mark.parametrize("flavour", ["redis"])
+def test_old_clicks_are_not_sent_where_kafka_would_delete_them_at_once(
+    kafka: Kafka, unique: str, tmp_path: Path, flavour: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_topics(kafka.bootstrap, {unique: 1}, {"retention.ms": "86400000"})
+    file = tmp_path / "old.jsonl"
+    file.write_text('{"session_id":"s","type":"click","ts":1207008000000}')
+    command = ["replay", "--format", "jsonl", str(file), "--kafka", kafka.bootstrap, "--topic", unique]
+    assert main(command) == 2
+    assert "retention.ms=-1" in capsys.readouterr().err
+    assert read_topic(kafka.bootstrap, unique) == []
+    assert main([*command, "--shift"]) == 0
+    [message] = read_topic(kafka.bootstrap, unique)
+    event = json.loads(message.value() or b"")
+    assert message.timestamp()[1] == event["ts"] > 1_700_000_000_000
+    assert message.key() == b"s"
+    assert main(["replay", "--format", "jsonl", str(file), "--kafka", kafka.bootstrap, "--topic", f"{unique}x"]) == 2
+    assert f"has no topic {unique}x" in capsys.readouterr().err
