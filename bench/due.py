@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.context import Context, Samples
 from bench.latency import offered, warm
-from bench.seed import evenly, quiet, seed, talking, templates
+from bench.seed import QUIET_MS, evenly, quiet, seed, talking, templates
 from bench.stack import ENV, Stack, Topics
 from featurestore.keys import Namespace, Shard
 from tests.services import topic_id
@@ -17,7 +17,6 @@ DUE: Final = 10_000
 RATE: Final = 5_000.0
 BEFORE_S: Final = 10.0
 SECONDS: Final = 20.0
-QUIET_MS: Final = 1_000_000
 SEEDING_PER_S: Final = 15_000
 START_UP_S: Final = 25.0
 

@@ -35,8 +35,13 @@ EVENTS: Final = 200_000
 WINDOW_S: Final = 6.0
 WAIT_S: Final = 120.0
 SAMPLE: Final = 2_000
-WARM: Final = {"naive": 20, "quix_onnx": 2_000, "faust_onnx": 2_000}
-REQUIREMENTS: Final = {"naive": "naive.txt", "quix_onnx": "quix.txt", "faust_onnx": "faust.txt"}
+WARM: Final = {"naive": 20, "quix_onnx": 2_000, "quix_onnx_set": 500, "faust_onnx": 500}
+REQUIREMENTS: Final = {
+    "naive": "naive.txt",
+    "quix_onnx": "quix.txt",
+    "quix_onnx_set": "quix.txt",
+    "faust_onnx": "faust.txt",
+}
 TOLERANCE: Final = 1e-6
 
 
@@ -139,10 +144,15 @@ class Peer:
             kafka, topic = stack.kafka.bootstrap, self._topics.clicks
             places = [kafka, stack.redis.url, topic, group, model, self._bounce, str(progress)]
             return os.environ, [str(FOLDER / "naive.py"), *places]
-        if self._name == "quix_onnx":
+        if self._name.startswith("quix"):
             address = f"127.0.0.1:{stack.redis.port}"
             places = [stack.kafka.bootstrap, address, self._topics.clicks, group, model, self._bounce, str(progress)]
-            return os.environ, [str(FOLDER / "quix_onnx.py"), *places, str(state)]
+            return os.environ, [
+                str(FOLDER / "quix_onnx.py"),
+                *places,
+                str(state),
+                "set" if self._name.endswith("_set") else "sink",
+            ]
         settings = {
             "PEER_KAFKA": stack.kafka.bootstrap,
             "PEER_REDIS": stack.redis.url,

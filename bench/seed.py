@@ -21,6 +21,8 @@ from worker.batch import plan_ticks
 TEMPLATE_EVENTS: Final = 240_000
 TTL_MS: Final = 1_800_000
 CHUNK: Final = 1_000
+TALKING: Final = 0.06
+QUIET_MS: Final = 1_000_000
 CLOCKS: Final = ("t_min", "t_max", "last_int")
 """Absolute times of a state; of a memory those that are not 0."""
 MEMORY_CLOCKS: Final = ("stage_since", "offer_until")
@@ -108,13 +110,13 @@ def seed(
     first: int = 0,
 ) -> None:
     """Write one session a row, named from ``first`` on; session i lies in partition i mod ``partitions``."""
-    different, place = np.unique(np.stack([rows, by_ms]), axis=1, return_inverse=True)
-    blobs = shifted(of, different[0], different[1])
     due = (of.due[rows] + by_ms).tolist()
-    places, sources = place.ravel().tolist(), rows.tolist()
+    sources = rows.tolist()
     for begin in range(0, len(sources), CHUNK):
         pipe: Any = client.pipeline(transaction=False)
         numbers = range(begin, min(begin + CHUNK, len(sources)))
+        part = slice(begin, begin + CHUNK)
+        blobs = shifted(of, rows[part], by_ms[part])
         for partition in range(partitions):
             mine = [i for i in numbers if (first + i) % partitions == partition]
             if not mine:
@@ -123,7 +125,7 @@ def seed(
             idle: list[Any] = []
             for i in mine:
                 name = name_of(first + i)
-                states += (name, blobs[places[i]])
+                states += (name, blobs[i - begin])
                 idle += (due[i], name)
             pipe.execute_command("HSET", namespace.states(Shard(partition)), *states)
             pipe.execute_command("ZADD", namespace.idle(Shard(partition)), *idle)
@@ -133,6 +135,22 @@ def seed(
             if document:
                 pipe.set(decision_key(name), document, px=TTL_MS)
         pipe.execute()
+
+
+def crowd(of: Templates, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``count`` live sessions of a shop that has been open for long: rows, and by how much each is moved, ms.
+
+    A visit lasts two minutes and its session half an hour more: `TALKING` of the live ones are being talked to, the
+    ends of the others lie evenly in the half hour ahead.
+    """
+    rng = np.random.default_rng(count)
+    active = int(count * TALKING)
+    calm = evenly(quiet(of, QUIET_MS), count - active)
+    ahead = rng.integers(1_000, TTL_MS, calm.size)
+    rows = np.concatenate([evenly(talking(of), active), calm])
+    by_ms = np.concatenate([np.zeros(active, np.int64), np.minimum(of.now + ahead - of.due[calm], 0)])
+    order = rng.permutation(count)
+    return rows[order], by_ms[order]
 
 
 def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
