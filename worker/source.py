@@ -267,8 +267,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "error",  # a gap is counted and logged, never skipped in silence
         "enable.partition.eof": True,  # tells the timers that a partition has been read to its end
         "max.poll.interval.ms": settings.max_poll_interval_s * 1000,
-        "queued.max.messages.kbytes": 16_384,
-        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 8_192,
+        "queued.min.messages": 10_000,
         "fetch.queue.backoff.ms": 5,
         "fetch.error.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2_000,
