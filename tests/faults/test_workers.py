@@ -1,14 +1,20 @@
 """Faults of the workers themselves: killed, frozen, stuck, restarted, joining and leaving."""
 
+import os
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import MakeRig, central
 from tests.faults.patches import STEPS
 from tests.faults.rig import Worker
+from tests.services import read_topic
 from worker.errors import ExitCode
+from worker.verify import compare, engine_for, expect, records_of
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
@@ -20,6 +26,31 @@ def test_nothing_fails(rig: MakeRig) -> None:
     bench.send()
     time.sleep(3)
     assert bench.judge().events > 500
+
+
+def test_the_real_command(rig: MakeRig, tmp_path: Path) -> None:
+    """0: a worker started as an operator starts it, with the bundle's own session lengths, decides the same."""
+    bench = rig("0 the real command")
+    traffic = bench.send()
+    with (tmp_path / "real.log").open("wb") as log:
+        command = [sys.executable, "-m", "worker", "worker"]
+        worker = subprocess.Popen(command, env=os.environ | bench.settings(timers="off"), stdout=log, stderr=log)
+        try:
+            bench.serving()
+            time.sleep(1)
+            traffic.stop()
+            bench.caught_up()
+            worker.terminate()
+            assert worker.wait(15) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+    records = records_of(read_topic(bench.bootstrap, bench.topics["topic"]))
+    expected = expect(engine_for(bench.bundle, None, bench.topic_id, bench.policy), records)
+    difference = compare(expected.decisions, bench.documents("decisions_topic"))
+    assert expected.decisions
+    assert not difference, str(difference)
+    bench.note()
 
 
 @pytest.mark.parametrize("step", STEPS)
