@@ -28,7 +28,10 @@ class Settings(BaseModel):
         "", description="More librdkafka settings, key=value, comma-separated (security.protocol=SASL_SSL, ...)"
     )
     kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
-    redis: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="Redis URL; rediss:// for TLS")
+    redis: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service",
+    )
     redis_timeout_s: _Seconds = Field(
         2.0, description="A Redis call that takes longer has an unknown outcome and is repeated"
     )
@@ -74,7 +77,7 @@ class Settings(BaseModel):
         description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent",
     )
     buckets: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="Buckets a partition, on Redis Cluster; fixed for the life of the keys"
+        1, description="Buckets a partition, each fenced by itself; fixed for the life of the keys"
     )
     topic_id: str = Field("", description="Overrides the topic id read from Kafka (brokers before 2.8, tests)")
 
