@@ -2,7 +2,7 @@
 
 import time
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from confluent_kafka import Producer
@@ -61,11 +61,18 @@ def seeded(stack: Stack, topics: Topics, group: str, sessions: int, of: Template
     seed(client, namespace, topics.partitions, of, rows, by_ms)
     grown = int(client.info("memory")["used_memory"]) - before
     # Rewrite the file now: a fork during the measurement would make the first write to each page dear.
+    _rewritten(client)
     client.bgrewriteaof()
-    time.sleep(1.0)
-    while client.info("persistence")["aof_rewrite_in_progress"]:
-        time.sleep(0.2)
+    _rewritten(client)
     return grown / sessions
+
+
+def _rewritten(client: Any) -> None:
+    """Block until the server rewrites no append-only file, nor is about to."""
+    time.sleep(1.0)
+    names = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+    while any(client.info("persistence")[name] for name in names):
+        time.sleep(0.2)
 
 
 def live_sessions(context: Context) -> Samples:
