@@ -23,7 +23,7 @@ from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import CLEAR, END, LIVE, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
 from featurestore.sessions import ShardWrite
 from featurestore.stages import EXPLORER
-from featurestore.visitors import ENTRY, session_key
+from featurestore.visitors import ENTRY, PROFILE, session_key
 from featurestore.visitors import unpack as unpack_profiles
 from worker.policy import Policy
 from worker.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
@@ -310,7 +310,7 @@ class Engine:
         decided_at: int,
     ) -> Result:
         """Fold, score, decide; states and memories are changed in place."""
-        profiles = unpack_profiles([None] * len(batch.sessions))
+        profiles = np.zeros(len(batch.sessions), PROFILE)
         if wanted.size:
             profiles[batch.events["slot"][wanted]] = unpack_profiles(profile_blobs)
         seen = fold(states, profiles, batch.events, self.config)

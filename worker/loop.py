@@ -404,6 +404,10 @@ class Loop:
             for w, r in zip(writes, results, strict=True)
         ]
 
+    def _apply(self, writes: Sequence[tuple[ShardWrite, list[Output]]], partitions: dict[int, Partition]) -> None:
+        """Send writes and wait for what became of them."""
+        self._finish(writes, self._send([write for write, _ in writes]), partitions)
+
     def _finish(
         self,
         writes: Sequence[tuple[ShardWrite, list[Output]]],
@@ -459,7 +463,7 @@ class Loop:
         self._flush()
         writes = self._fenced(result, partitions, {})
         if writes:
-            self._finish(writes, self._send([write for write, _ in writes]), partitions)
+            self._apply(writes, partitions)
             self._observer.timers(result)
 
     def _silent(self, partition: Partition, now_ms: int) -> bool:
@@ -498,7 +502,7 @@ class Loop:
                 moves = applied is None or partition.done > applied or partition.ignore_applied
                 self._fence(write, partition, partition.done if moves else None)
                 writes.append((write, []))
-        self._finish(writes, self._send([write for write, _ in writes]), {p.number: p for p in idle})
+        self._apply(writes, {p.number: p for p in idle})
 
     def _note_ends(self, polled: Polled) -> None:
         for partition in self._own.running():

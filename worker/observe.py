@@ -1,12 +1,10 @@
 """What a batch tells the metrics: counted once a batch from arrays, never per event."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
 from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE
-from featurestore.stages import STAGES
 from models.bundle import Bundle
 from worker.batch import Decoded, Plan, Result
 from worker.clock import Clock
@@ -14,9 +12,7 @@ from worker.drift import DriftMonitor
 from worker.kpis import Kpis
 from worker.metrics import Metrics
 from worker.partition import Partition
-from worker.policy import ROUTES, Policy
-
-_N_ROUTES: Final = len(ROUTES)
+from worker.policy import Policy
 
 
 class Watch:
@@ -111,11 +107,7 @@ class Observer:
                 metrics.timers_fired.inc(name, by=n)
         if result.scored.any():
             decisions = result.decisions[result.scored]
-            counts = np.bincount(
-                decisions["stage"].astype(np.int64) * _N_ROUTES + decisions["route"],
-                minlength=len(STAGES) * _N_ROUTES,
-            )
-            metrics.decisions.add(counts.reshape(len(STAGES), _N_ROUTES))
+            metrics.count_decisions(decisions["stage"], decisions["route"])
             features = result.observations.features[result.scored]
             self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
         states, memory = result.ended

@@ -90,9 +90,8 @@ class Ownership:
             KafkaException: the same.
         """
         leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
-        self.erased = (
-            self._store.erased()
-        )  # after the lease: an erasure fences, so nothing is written before it is seen
+        # After the lease: an erasure fences, so nothing is written before it is seen.
+        self.erased = self._store.erased()
         partition.leases = leases
         partition.own_epoch = max(lease.number for lease in leases)
         committed = self._source.committed(partition.number)

@@ -32,7 +32,7 @@ class Partition:
         cause: why, for the metric.
         checked_at: monotonic time of the last successful fenced call.
         heard_at: monotonic time at which Kafka last said that nothing is left to read.
-        verified_truncation: offsets up to this one are filtered no more (the log was truncated).
+        ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
 
     number: int
