@@ -5,7 +5,8 @@
 | ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset | 14 days |
 | ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
 | ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
-| ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | with the meta key |
+| ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | until Kafka has it; 14 days |
+| ``cs:{…}:before`` | string | the same of the batch before it | the same |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
 | ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
@@ -70,6 +71,10 @@ class Namespace:
     def outbox(self, shard: Shard) -> str:
         """What the shard's last batch produces."""
         return self._key(shard, "outbox")
+
+    def before(self, shard: Shard) -> str:
+        """What the batch before that produces."""
+        return self._key(shard, "before")
 
     def visitor(self, visitor: int) -> str:
         """A visitor's profile; the id is a 64-bit hash already."""

@@ -14,7 +14,7 @@ from featurestore.visitors import append_entry
 class _ShardData:
     epoch: str = ""
     applied: int | None = None
-    outbox: bytes = b""
+    outboxes: tuple[bytes, ...] = ()
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ class MemoryStore:
             data = self._shard(shard)
             number = max(epoch_number(data.epoch) + 1, now_ms, own + 1)
             data.epoch = f"{number}:{uuid.uuid4().hex}"
-            leases.append(Lease(data.epoch, data.applied, data.outbox))
+            leases.append(Lease(data.epoch, data.applied, data.outboxes))
         return leases
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
@@ -83,7 +83,10 @@ class MemoryStore:
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
         data.applied = write.applied
-        data.outbox = write.outbox or data.outbox
+        if write.served:
+            data.outboxes = ()
+        if write.outbox:
+            data.outboxes = (*data.outboxes[-1:], write.outbox)
         data.states.update(zip(write.sessions, write.blobs, strict=True))
         data.idle.update(zip(write.armed, write.deadlines, strict=True))
         self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))

@@ -30,12 +30,12 @@ class Lease(NamedTuple):
     Attributes:
         epoch: ``number:uuid``; every write names it.
         applied: offset of the last applied event, None where the store knows none.
-        outbox: what the last batch produces to Kafka (`outbox`), b"" for nothing.
+        outboxes: what the last two batches produce to Kafka (`outbox`), older first; empty where Kafka has it.
     """
 
     epoch: str
     applied: int | None
-    outbox: bytes = b""
+    outboxes: tuple[bytes, ...] = ()
 
     @property
     def number(self) -> int:
@@ -59,7 +59,13 @@ class WriteResult(NamedTuple):
 
 @dataclass(slots=True)
 class ShardWrite:
-    """One batch for one shard. An empty one verifies the fence and moves the applied offset alone."""
+    """One batch for one shard. An empty one verifies the fence and moves the applied offset alone.
+
+    Attributes:
+        armed: sessions whose entry in the idle index moves to the ``deadlines``, epoch ms.
+        outbox: what the batch produces, b"" for nothing; the one stored is kept beside it, the one before that is not.
+        served: Kafka has acknowledged what the stored outboxes hold.
+    """
 
     shard: Shard
     epoch: str
@@ -67,14 +73,15 @@ class ShardWrite:
     applied: int | None
     sessions: list[str] = field(default_factory=list)
     blobs: list[bytes] = field(default_factory=list)
-    armed: list[str] = field(default_factory=list)  # sessions whose entry in the idle index moves
-    deadlines: list[int] = field(default_factory=list)  # where to, epoch ms
+    armed: list[str] = field(default_factory=list)
+    deadlines: list[int] = field(default_factory=list)
     decision_keys: list[str] = field(default_factory=list)
     decisions: list[bytes] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     dropped_decisions: list[str] = field(default_factory=list)
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
+    served: bool = False
 
 
 class SessionStore(Protocol):
@@ -156,10 +163,16 @@ class RedisSessionStore:
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
-        meta, outbox = self._namespace.meta, self._namespace.outbox
-        calls = [(2, meta(shard), outbox(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
+        space = self._namespace
+        calls = [
+            (3, space.meta(shard), space.outbox(shard), space.before(shard), now_ms, own, uuid.uuid4().hex)
+            for shard in shards
+        ]
         replies = self._run(self._acquire, calls, "taking ownership")
-        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, reply[2]) for reply in replies]
+        return [
+            Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, tuple(filter(None, reply[2:])))
+            for reply in replies
+        ]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -202,11 +215,12 @@ class RedisSessionStore:
     def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
         namespace, shard = self._namespace, write.shard
         head = (
-            4,
+            5,
             namespace.meta(shard),
             namespace.states(shard),
             namespace.idle(shard),
             namespace.outbox(shard),
+            namespace.before(shard),
             write.epoch,
             "" if write.expected is None else write.expected,
             "" if write.applied is None else write.applied,
@@ -219,6 +233,8 @@ class RedisSessionStore:
             len(write.dropped_decisions),
             len(write.profiles),
             len(write.deadlines),
+            int(write.served),
+            write.outbox,
         )
         n = len(write.sessions)
         m = 2 * n + 2 * len(write.deadlines)
@@ -230,7 +246,7 @@ class RedisSessionStore:
         puts[m::2] = write.decision_keys
         puts[m + 1 :: 2] = write.decisions
         tail = [part for pair in write.profiles for part in pair]
-        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail, write.outbox)
+        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail)
 
     def _run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
         return self._begin_run(script, calls, doing)()

@@ -7,12 +7,15 @@
 5. score     features into probabilities of the four stages
 6. decide    stage and action by the policy
 7. write     states, decisions, deadlines, outputs and the applied offset: one fenced script
-8. flush     decisions and summaries: produced, and acknowledged before the next batch is written
+8. flush     decisions and summaries: produced, and acknowledged before the batch after the next is written
 9. commit    the offset to Kafka, for lag tools
 
 Dead letters are acknowledged before the script that passes them. The outputs of step 8 are kept in Redis by step 7 (the
 outbox), so a crash between the two loses none: the next owner produces them. Nothing is committed whose outputs are not
 safe. A crash anywhere repeats work, never loses it, and what is repeated is the same to the byte (times apart).
+
+Three batches are in hand under load: while one is decided here (2, 4 to 6), Redis writes the one before it (7) and has
+answered for the one behind it (3), and Kafka takes the outputs of the one before those (8).
 """
 
 import logging
@@ -101,7 +104,7 @@ class Loop:
         self._size = settings.batch_max
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
-        self._settled_lately: list[Batch] = []  # whose writes a load under way may not have seen
+        self._settled_last: Batch | None = None  # whose write a load under way may not have seen
         self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
         self._next_timer = 0.0
@@ -206,15 +209,17 @@ class Loop:
         result = None
         loaded = self._load(batch)
         watch = batch.watch
-        self._settle()
         if batch.plan.events.size:
-            for earlier in self._settled_lately:
-                loaded = overlaid(batch.plan, loaded, earlier)
+            for earlier in (self._settled_last, self._sent):
+                if earlier is not None:
+                    loaded = overlaid(batch.plan, loaded, earlier)
             result = self._run(batch.plan, loaded, watch)
-        self._flush()  # 8, of the batch before this one; and this one's dead letters
+        self._flush()  # 8, of the batch before the last; and this one's dead letters
         watch.lap("flush")
+        served = self._sent is None
+        self._settle()
         batch.result = result
-        batch.writes = self._fenced(result, batch.partitions, batch.done)
+        batch.writes = self._fenced(result, batch.partitions, batch.done, served=served)
         if batch.writes:
             writes = [write for write, _ in batch.writes]
             ttl = self._engine.decision_ttl_ms
@@ -234,8 +239,8 @@ class Loop:
         self.progress = self._clock.monotonic()
         self._observer.batch(batch.plan, batch.result, batch.parts, self._clock.now_ms())
         self._resize(batch.watch.total())
-        # The load of the next batch left before this write, and that of the one after it before a write sent again.
-        self._settled_lately = [*self._settled_lately[-1:], batch]
+        # The load of the batch after the next may have left before this write was sent again.
+        self._settled_last = batch
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -243,7 +248,7 @@ class Loop:
             batch, self._ahead = self._ahead, None
             self._complete(batch)
         self._settle()
-        self._settled_lately = []
+        self._settled_last = None
 
     def _load(self, batch: Batch) -> list[list[bytes | None]]:
         """The stored sessions; the answer under way first, a new question if that fails."""
@@ -339,9 +344,16 @@ class Loop:
         )
 
     def _fenced(
-        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]
+        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int], *, served: bool
     ) -> list[tuple[ShardWrite, list[Output]]]:
-        """The writes of a batch with their fences, and a bare one for partitions whose records brought no event."""
+        """The writes of a batch with their fences, and a bare one for partitions whose records brought no event.
+
+        Args:
+            result: of the batch, None where no record held an event.
+            partitions: those of the batch.
+            done: partition → offset of its last record.
+            served: whether Kafka has all that was produced, so that the stored outboxes are not needed any more.
+        """
         writes: list[tuple[ShardWrite, list[Output]]] = []
         if result is not None:
             writes += zip(result.writes, result.outputs, strict=True)
@@ -352,6 +364,7 @@ class Loop:
             partition = partitions[write.shard.partition]
             if self._own.current(partition):
                 self._fence(write, partition, done.get(partition.number))
+                write.served = served
                 if produced:
                     write.outbox = outbox.encode(done.get(partition.number, outbox.NEVER_COMMITTED), produced)
                 mine.append((write, produced))
@@ -461,7 +474,7 @@ class Loop:
         loaded = self._call("load", lambda: self._store.load(plan.requests()))
         result = self._run(plan, loaded, self._observer.watch(self._clock))
         self._flush()
-        writes = self._fenced(result, partitions, {})
+        writes = self._fenced(result, partitions, {}, served=True)
         if writes:
             self._apply(writes, partitions)
             self._observer.timers(result)
@@ -491,12 +504,11 @@ class Loop:
         idle = [p for p in self._own.running() if now - p.checked_at >= self._settings.verify_every_s]
         if not idle:
             return
-        # Once all is acknowledged, the outbox has served: the next owner need not produce it again.
-        empty = outbox.encode(outbox.NEVER_COMMITTED, []) if self._settled(0.0) else b""
+        served = self._settled(0.0)
         writes: list[tuple[ShardWrite, list[Output]]] = []
         for partition in idle:
             for shard in partition.shards:
-                write = ShardWrite(shard, "", None, None, outbox=empty)
+                write = ShardWrite(shard, "", None, None, served=served)
                 applied = partition.lease(shard).applied
                 # After a truncation the applied offset goes back: a restart must not skip what is written meanwhile.
                 moves = applied is None or partition.done > applied or partition.ignore_applied

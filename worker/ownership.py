@@ -105,10 +105,10 @@ class Ownership:
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
 
     def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> None:
-        """Produce the last batch's outputs unless its offset was committed, which happens after they are safe."""
+        """Produce the last batches' outputs unless their offsets were committed, which happens after they are safe."""
         for lease in leases:
-            if lease.outbox:
-                offset, left = outbox.decode(lease.outbox)
+            for stored in lease.outboxes:
+                offset, left = outbox.decode(stored)
                 if committed is None or committed <= offset:
                     self._outputs.send(left)
 

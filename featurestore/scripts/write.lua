@@ -1,11 +1,12 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
 -- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
--- KEYS[4] outbox: string, what this batch produces to Kafka
+-- KEYS[4] outbox: string, what this batch produces to Kafka      KEYS[5] before: string, the outbox of the batch before it
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
 -- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
+-- ARGV[13] 1: Kafka has what both outboxes hold      ARGV[14] the outbox, '' for nothing to produce
 -- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
---      the deletions (key)*, the profiles (key, entry of 18 bytes)*, and the outbox ('' leaves the stored one)
+--      the deletions (key)*, the profiles (key, entry of 18 bytes)*
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
@@ -15,7 +16,13 @@ local puts, sets, removals, deletions, profiles, dues =
   tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 -- A growing write comes first: under noeviction Redis refuses it before anything has changed.
 redis.call('HSET', KEYS[1], 'applied', ARGV[3])
-local at = 13
+if ARGV[13] == '1' then
+  redis.call('DEL', KEYS[4], KEYS[5])
+elseif ARGV[14] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then
+  redis.call('RENAME', KEYS[4], KEYS[5])
+end
+if ARGV[14] ~= '' then redis.call('SET', KEYS[4], ARGV[14], 'EX', ARGV[5]) end
+local at = 15
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do
@@ -52,7 +59,6 @@ for _ = 1, profiles do
   end
   at = at + 2
 end
-if ARGV[at] ~= '' then redis.call('SET', KEYS[4], ARGV[at], 'EX', ARGV[5]) end
 if puts > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[5])
   redis.call('EXPIRE', KEYS[3], ARGV[5])

@@ -121,7 +121,7 @@ def test_the_first_owner_finds_nothing_applied(bench: Bench) -> None:
     lease = bench.lease(now_ms=1_234)
     assert lease.applied is None
     assert lease.number == 1_234
-    assert not lease.outbox
+    assert not lease.outboxes
 
 
 def test_an_epoch_exceeds_the_stored_one_the_clock_and_the_callers_own(bench: Bench) -> None:
@@ -141,7 +141,7 @@ def test_a_write_puts_everything_and_moves_the_offset(bench: Bench) -> None:
     assert bench.store.due([(ZERO, 5_999)], 10) == [["a"]]
     assert bench.store.profiles([SPACE.visitor(7), SPACE.visitor(8)]) == [b"\1\0" + _entry(1), None]
     taken = bench.lease()
-    assert (taken.applied, taken.outbox) == (41, b"\0outbox\xff")
+    assert (taken.applied, taken.outboxes) == (41, (b"\0outbox\xff",))
 
 
 def test_another_owner_is_fenced_and_changes_nothing(bench: Bench) -> None:
@@ -172,7 +172,7 @@ def _nothing_is_there(bench: Bench) -> None:
     assert bench.decision("a") is None
     assert bench.store.due([(ZERO, 10**15)], 10) == [[]]
     assert bench.store.profiles([SPACE.visitor(7)]) == [None]
-    assert not bench.lease().outbox
+    assert not bench.lease().outboxes
 
 
 def test_the_same_call_again_is_recognised_and_counts_nothing_twice(bench: Bench) -> None:
@@ -198,8 +198,20 @@ def test_an_empty_write_verifies_the_fence(bench: Bench) -> None:
     lease = bench.lease()
     bench.write(_full(lease, 41))
     assert bench.write(ShardWrite(ZERO, lease.epoch, 41, 41)) == WriteResult(APPLIED, "", 41)
-    assert bench.lease().outbox == b"\0outbox\xff", "an empty outbox leaves the stored one"
+    assert bench.lease().outboxes == (b"\0outbox\xff",), "an empty outbox leaves the stored one"
     assert bench.write(ShardWrite(ZERO, lease.epoch, 41, 41)).status == FENCED
+
+
+def test_the_outboxes_of_two_batches_are_kept_until_they_have_served(bench: Bench) -> None:
+    lease = bench.lease()
+    kept = []
+    for n, (outbox, served) in enumerate([(b"1", False), (b"2", False), (b"", False), (b"3", False), (b"4", True)]):
+        bench.write(ShardWrite(ZERO, lease.epoch, n - 1 if n else None, n, outbox=outbox, served=served))
+        lease = bench.lease()
+        kept.append(lease.outboxes)
+    assert kept == [(b"1",), (b"1", b"2"), (b"1", b"2"), (b"2", b"3"), (b"4",)]
+    bench.write(ShardWrite(ZERO, lease.epoch, 4, 4, served=True))
+    assert not bench.lease().outboxes
 
 
 def test_removal_takes_state_and_deadline_and_the_decision_where_asked(bench: Bench) -> None:
@@ -308,7 +320,7 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         write.decision_keys, write.decisions = [decision_key(s) for s in moved], [chance.randbytes(3) for _ in moved]
         write.removed, write.dropped_decisions = gone, [decision_key(s) for s in gone]
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]
-        write.outbox = chance.randbytes(chance.randrange(3))
+        write.outbox, write.served = chance.randbytes(chance.randrange(3)), chance.random() < 0.2
         result = bench.write(write)
         assert result == twin.write([write], LIFE_MS)[0]
         applied = result.applied if result.status == APPLIED else applied
@@ -317,7 +329,7 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
     assert [bench.decision(s) for s in names] == [twin.decisions.get(decision_key(s)) for s in names]
     keys = [SPACE.visitor(i) for i in range(3)]
     assert bench.store.profiles(keys) == twin.profiles(keys)
-    assert bench.lease().outbox == twin.acquire([ZERO], 1, 0)[0].outbox
+    assert bench.lease().outboxes == twin.acquire([ZERO], 1, 0)[0].outboxes
 
 
 def test_no_tombstones_to_begin_with(bench: Bench) -> None:
@@ -349,12 +361,16 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
 def test_everything_has_a_life(served: Bench) -> None:
     """Nothing is left for ever by a shop that closes."""
     bench, client = served, cast("redis.Redis", served.client)
-    bench.write(_full(bench.lease(), 41))
+    lease = bench.lease()
+    bench.write(_full(lease, 41))
+    bench.write(_full(Lease(lease.epoch, 41), 42))
     lives: dict[str, Any] = {key.decode(): client.pttl(key) for key in cast(list[bytes], client.keys("*"))}
     wanted = {
         decision_key("a"): LIFE_MS,
         SPACE.visitor(7): VISITOR_TTL_S * 1_000,
-        **{key(ZERO): SHARD_TTL_S * 1_000 for key in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox)},
+        **{
+            key(ZERO): SHARD_TTL_S * 1_000 for key in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox, SPACE.before)
+        },
     }
     assert lives.keys() == wanted.keys()
     for key, life in lives.items():

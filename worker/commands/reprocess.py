@@ -88,7 +88,7 @@ def begin_generation(
         pipe.set(fresh.generation_key(), fresh.generation)
         pipe.execute()
         for shard in shards:
-            client.unlink(old.meta(shard), old.states(shard), old.idle(shard), old.outbox(shard))
+            client.unlink(old.meta(shard), old.states(shard), old.idle(shard), old.outbox(shard), old.before(shard))
     except redis.RedisError as error:
         raise unavailable(error, "beginning a generation") from None
     return fresh
