@@ -1,14 +1,26 @@
-"""Connections to Redis: by address, or by the name that Sentinels keep."""
+"""Connections to Redis: by address, by the name that Sentinels keep, or to the nodes of a Cluster."""
 
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 SENTINEL_PORT: Final = 26_379
+REDIS_PORT: Final = 6_379
+CLUSTER_SCHEMES: Final = ("cluster", "clusters")
+SCHEMES: Final = ("redis", "rediss", "unix", "sentinel", *CLUSTER_SCHEMES)
+
+Client = redis.Redis | redis.RedisCluster
+
+
+def is_cluster(url: str) -> bool:
+    """Whether a URL names a Redis Cluster."""
+    return urlsplit(url).scheme in CLUSTER_SCHEMES
 
 
 def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis":
@@ -21,7 +33,7 @@ def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis
         decode: whether answers are text.
 
     Raises:
-        ValueError: the URL cannot be read.
+        ValueError: the URL cannot be read, or is a Cluster's (`connect_cluster`).
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
@@ -35,6 +47,67 @@ def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis
     if url.startswith("sentinel://"):
         return _by_sentinel(url, options)
     return redis.Redis.from_url(url, **options)
+
+
+def connect_cluster(url: str, *, timeout_s: float, decode: bool = False) -> "redis.RedisCluster":
+    """A client of a Cluster, which never re-sends on its own either; asks a node for the table of slots at once.
+
+    Args:
+        url: ``cluster://[user:password@]host[:port],...``, or ``clusters://...`` for TLS; the nodes to begin with, not
+            all of them. ``?ssl_ca_certs=...`` and redis-py's other options may follow.
+        timeout_s: of connecting and of each answer.
+        decode: whether answers are text.
+
+    Raises:
+        ValueError: the URL cannot be read.
+        redis.exceptions.RedisClusterException: no node answers, or it is no Cluster's.
+    """
+    nodes, access = cluster_address(url)
+    return redis.RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in nodes],  # type: ignore[no-untyped-call]
+        retry=Retry(NoBackoff(), 0),
+        require_full_coverage=False,  # what is served is served; a key in another slot is unavailable
+        reinitialize_steps=1,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        decode_responses=decode,
+        **access,
+    )
+
+
+def cluster_address(url: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """The nodes that a Cluster's URL names, and the options of their connections.
+
+    Raises:
+        ValueError: the URL cannot be read.
+
+    >>> cluster_address("cluster://:secret@one:7000,[::1]")
+    ([('one', 7000), ('::1', 6379)], {'password': 'secret'})
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in CLUSTER_SCHEMES:
+        raise ValueError("a Cluster's URL is cluster://host:port,... or clusters://host:port,...")
+    if parts.path.strip("/"):
+        raise ValueError("a Redis Cluster has no databases: leave out what follows the last host")
+    access, _, hosts = parts.netloc.rpartition("@")
+    named = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    if not all(host.hostname for host in named):
+        raise ValueError("cluster://host:port,... needs the address of a node at least")
+    options: dict[str, Any] = parse_url(f"redis://{access}@-/?{parts.query}")  # type: ignore[no-untyped-call]
+    options.pop("host")
+    if parts.scheme == "clusters":
+        options["ssl"] = True
+    return [(host.hostname or "", host.port or REDIS_PORT) for host in named], options
+
+
+def connect_any(url: str, *, timeout_s: float) -> Client:
+    """A client of whatever the URL names.
+
+    Raises:
+        ValueError: the URL cannot be read.
+        redis.exceptions.RedisClusterException: no node of the Cluster answers.
+    """
+    return (connect_cluster if is_cluster(url) else connect)(url, timeout_s=timeout_s)
 
 
 def _by_sentinel(url: str, options: dict[str, Any]) -> "redis.Redis":

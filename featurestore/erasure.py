@@ -5,6 +5,9 @@
 3. decisions and the profile last, when nobody is left who could write them again
 
 A worker that was fenced takes its partition again within a second. `docs/decisions/0020-erasure.md` says why so.
+
+On Redis Cluster a decision or a profile that the owner has applied may still be on its way (`cluster`): what is deleted
+is therefore marked as gone, and leaves the bucket's `pending`.
 """
 
 import uuid
@@ -14,12 +17,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import redis
 
+from featurestore import pending
 from featurestore.codec import unpack
+from featurestore.connection import Client
 from featurestore.keys import ERASED_TTL_S, Namespace, Shard, decision_key
+from featurestore.nodes import AWAY
 from featurestore.sessions import Script, unavailable
-from featurestore.tombstones import session_field, visitor_field
+from featurestore.tombstones import session_field, visitor_field, visitors_in
 
 SCAN_COUNT: Final = 1_000
+GONE_MS: Final = 7_200_000
+"""How long an erasure on Redis Cluster refuses older decisions and profiles; longer than a decision lives."""
 
 
 class Removed(NamedTuple):
@@ -40,7 +48,7 @@ class Eraser:
         shards: all of it.
     """
 
-    def __init__(self, client: "redis.Redis", namespace: Namespace, shards: Sequence[Shard]) -> None:
+    def __init__(self, client: Client, namespace: Namespace, shards: Sequence[Shard]) -> None:
         self._client: Any = client
         self._namespace = namespace
         self._shards = shards
@@ -81,23 +89,31 @@ class Eraser:
         """
         try:
             self.bury(fields, now_ms)
-            if not self._script.sha:
-                self._script.load(self._client)
-            states = deadlines = 0
-            for shard, names in sessions.items():
-                space = self._namespace
-                keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outbox(shard))
-                reply = self._client.evalsha(self._script.sha, 4, *keys, uuid.uuid4().hex, *names)
-                states, deadlines = states + reply[0], deadlines + reply[1]
-            named = [decision_key(name) for names in sessions.values() for name in names]
-            decisions = self._client.delete(*named) if named else 0
-        except redis.RedisError as error:
+            states, deadlines = self._take(sessions, fields)
+            decisions = self._delete([name for names in sessions.values() for name in names])
+        except AWAY as error:
             raise unavailable(error, "erasing") from None
         return Removed(states, deadlines, decisions, 0)
 
     def forget_profile(self, visitor: int) -> int:
         """Delete a visitor's profile; how many there were."""
         return int(self._client.delete(self._namespace.visitor(visitor)))
+
+    def _take(self, sessions: Mapping[Shard, Sequence[str]], fields: Sequence[str]) -> tuple[int, int]:
+        """Fence the shards and delete what they hold; states and deadlines that were there."""
+        if not self._script.sha:
+            self._script.load(self._client)
+        states = deadlines = 0
+        for shard, names in sessions.items():
+            space = self._namespace
+            keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outbox(shard))
+            reply = self._client.evalsha(self._script.sha, 4, *keys, uuid.uuid4().hex, *names)
+            states, deadlines = states + reply[0], deadlines + reply[1]
+        return states, deadlines
+
+    def _delete(self, sessions: Sequence[str]) -> int:
+        """Delete the sessions' decisions; how many there were."""
+        return int(self._client.delete(*map(decision_key, sessions))) if sessions else 0
 
     def bury(self, fields: Sequence[str], now_ms: int) -> None:
         """Set the tombstones, and drop those that have served."""
@@ -109,6 +125,57 @@ class Eraser:
         pipe.hset(key, mapping=dict.fromkeys(fields, now_ms))
         pipe.expire(key, ERASED_TTL_S)
         pipe.execute()
+
+
+class ClusterEraser(Eraser):
+    """Erases on Redis Cluster."""
+
+    def __init__(self, client: "redis.RedisCluster", namespace: Namespace, shards: Sequence[Shard]) -> None:
+        super().__init__(client, namespace, shards)
+        self._script = Script("cluster_erase")
+        self._decide = Script("cluster_decide")
+        self._applied: int | None = None
+
+    def forget_profile(self, visitor: int) -> int:
+        """See `Eraser`."""
+        key = self._namespace.visitor(visitor)
+        self._client.set(self._namespace.gone(key), "", px=GONE_MS)
+        return int(self._client.delete(key))
+
+    def _take(self, sessions: Mapping[Shard, Sequence[str]], fields: Sequence[str]) -> tuple[int, int]:
+        self._script.load(self._client)
+        space = self._namespace
+        profiles = [space.visitor(visitor) for visitor in visitors_in(fields)]
+        states = deadlines = 0
+        seen: list[int] = []
+        for shard, names in sessions.items():
+            fence = (space.meta(shard), space.states(shard), space.idle(shard))
+            keys = (*fence, space.pending(shard), space.pending_before(shard))
+            kept = [*map(decision_key, names), *profiles]
+            reply = self._client.evalsha(
+                self._script.sha, len(keys), *keys, uuid.uuid4().hex, len(names), *names, *kept
+            )
+            states, deadlines = states + reply[0], deadlines + reply[1]
+            seen += [int(reply[2])] if reply[2] else []
+        # Where a session's own bucket is not known all are taken, and the farthest one counts.
+        self._applied = max(seen, default=None)
+        return states, deadlines
+
+    def _delete(self, sessions: Sequence[str]) -> int:
+        self._decide.load(self._client)
+        mark = pending.gone(self._namespace, self._applied)
+        deleted = 0
+        for key in {decision_key(session) for session in sessions}:
+            gone = self._namespace.gone(key)
+            deleted += self._client.evalsha(self._decide.sha, 2, key, gone, pending.DELETE, mark, GONE_MS)
+        return deleted
+
+
+def eraser_for(client: Client, namespace: Namespace, shards: Sequence[Shard]) -> Eraser:
+    """The eraser for what the client is connected to."""
+    if isinstance(client, redis.RedisCluster):
+        return ClusterEraser(client, namespace, shards)
+    return Eraser(client, namespace, shards)
 
 
 def fields_of(sessions: Sequence[int], visitors: Sequence[int] = ()) -> list[str]:

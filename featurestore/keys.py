@@ -7,19 +7,25 @@
 | ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
 | ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | until Kafka has it; 14 days |
 | ``cs:{…}:before`` | string | the same of the batch before it | the same |
+| ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
+| ``cs:{…}:pending:before`` | hash | the same of the batch before it | the same |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
 | ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
 | ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
 | ``decision:<session id>`` | string | decision document, JSON | until the session ends |
+| ``cs:<env>:gone:{<tag>}:<key>`` | string | on a Cluster: that key was deleted | a decision's life and a minute |
 
 The namespace is ``env:group:schema:topic_id`` (``schema.generation`` after `clickstage reprocess`): a re-created topic,
-another group or another state version never meets old offsets. One partition's keys share a hash tag, so that one
-script may touch them on Redis Cluster.
+another group or another state version never meets old offsets. The keys of one bucket of a partition share a hash tag,
+so that one script may touch them on Redis Cluster. The tag of a ``gone`` key puts it into the slot of the key it names.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
+
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from featurestore.session import STATE_VERSION
 
@@ -76,6 +82,23 @@ class Namespace:
         """What the batch before that produces."""
         return self._key(shard, "before")
 
+    def pending(self, shard: Shard) -> str:
+        """What the shard's last batch writes to other slots."""
+        return self._key(shard, "pending")
+
+    def pending_before(self, shard: Shard) -> str:
+        """What the batch before that writes to other slots."""
+        return self._key(shard, "pending:before")
+
+    def all_of(self, shard: Shard) -> list[str]:
+        """Every key of a shard; they share a slot."""
+        parts = (self.meta, self.states, self.idle, self.outbox, self.before, self.pending, self.pending_before)
+        return [part(shard) for part in parts]
+
+    def gone(self, key: str) -> str:
+        """Beside a decision or a profile, in its slot: that it was deleted."""
+        return f"cs:{self.env}:gone:{{{_tags()[slot_of(key)]}}}:{key}"
+
     def visitor(self, visitor: int) -> str:
         """A visitor's profile; the id is a 64-bit hash already."""
         return f"cs:{self.env}:visitor:{visitor:016x}"
@@ -99,3 +122,20 @@ class Namespace:
 def decision_key(session_id: str) -> str:
     """Where the front end reads."""
     return DECISION_PREFIX + session_id
+
+
+def slot_of(key: str) -> int:
+    """The slot of a key on Redis Cluster."""
+    return int(key_slot(key.encode()))
+
+
+@cache
+def _tags() -> list[str]:
+    """For each slot a text that hashes to it; any key may hold braces, so a key is no tag for its neighbour."""
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < REDIS_CLUSTER_HASH_SLOTS:
+        tag = str(number)
+        found.setdefault(int(key_slot(tag.encode())), tag)
+        number += 1
+    return [found[slot] for slot in range(REDIS_CLUSTER_HASH_SLOTS)]

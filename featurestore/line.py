@@ -41,6 +41,11 @@ class Line:
         self._connection: Any = None
         self._under_way: deque[Ticket] = deque()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the next command goes out on a connection that was used before."""
+        return self._connection is not None
+
     def send(self, commands: Sequence[tuple[Any, ...]]) -> Ticket:
         """Send and return; a connection that breaks is told by the ticket."""
         ticket = Ticket(self, len(commands))

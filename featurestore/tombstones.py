@@ -5,7 +5,7 @@ decimal. A worker reads them whenever it takes a partition, and an erasure takes
 for a moment (`erasure`), so no worker writes without having seen the tombstones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -20,6 +20,16 @@ def session_field(session: int) -> str:
 def visitor_field(visitor: int) -> str:
     """The field of a visitor, by the hash of its id."""
     return f"v:{visitor:016x}"
+
+
+def visitors_in(fields: Iterable[str]) -> list[int]:
+    """The hashes of the visitors among fields.
+
+    >>> visitors_in(["s:00000000000000ff", "v:0000000000000001"])
+    [1]
+    """
+    found = (field.partition(":") for field in fields)
+    return [int(text, 16) for kind, _, text in found if kind == "v"]
 
 
 class Erased(NamedTuple):

@@ -7,7 +7,15 @@ from typing import TypeVar
 
 import pytest
 
-from tests.services import PrometheusServer, RedisServer, Unavailable, find_kafka, find_own_kafka, promtool
+from tests.services import (
+    ClusterServers,
+    PrometheusServer,
+    RedisServer,
+    Unavailable,
+    find_kafka,
+    find_own_kafka,
+    promtool,
+)
 from tests.services.kafka_broker import Kafka, OwnKafka
 
 T = TypeVar("T")
@@ -27,6 +35,7 @@ class RunServices:
         self.used: set[str] = set()
         self._kafka: Kafka | None = None
         self._redis: dict[str, RedisServer] = {}
+        self._clusters: dict[str, ClusterServers] = {}
         self._missing: dict[str, str] = {}
 
     def kafka(self, folder: Callable[[], Path]) -> Kafka:
@@ -41,6 +50,14 @@ class RunServices:
         if flavour not in self._redis:
             self._redis[flavour] = self.own_redis(flavour, folder(), {})
         return self._redis[flavour]
+
+    def cluster(self, flavour: str, folder: Callable[[], Path]) -> ClusterServers:
+        """The run's Cluster of Redis or Valkey; who breaks it mends it (`ClusterServers.healthy`)."""
+        if flavour not in self._clusters:
+            servers = self._or_skip(flavour, lambda: ClusterServers(flavour, folder()).start())
+            self._clusters[flavour] = servers
+            self.used.add(servers.version)
+        return self._clusters[flavour]
 
     def own_kafka(self, folder: Path, config: Mapping[str, str]) -> OwnKafka:
         """A new Kafka that the test may kill, started; the caller stops it."""
@@ -68,6 +85,8 @@ class RunServices:
         """Stop what the tests shared."""
         for server in self._redis.values():
             server.stop()
+        for cluster in self._clusters.values():
+            cluster.stop()
         if self._kafka is not None:
             self._kafka.stop()
 

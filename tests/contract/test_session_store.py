@@ -1,4 +1,4 @@
-"""One suite for every session store: in memory, on Redis 7 and on Valkey 9."""
+"""One suite for every session store: in memory, on Redis 7 and Valkey 9, and on a Cluster of each."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from typing import Any, cast
 import pytest
 import redis
 
-from featurestore.erasure import Eraser, fields_of
+from featurestore.cluster import ClusterSessionStore
+from featurestore.connection import Client, connect_cluster
+from featurestore.erasure import eraser_for, fields_of
 from featurestore.errors import StoreUnavailable
 from featurestore.hashing import hash_text
 from featurestore.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
@@ -40,7 +42,7 @@ class Bench:
     """A store and a way to look at what the front end and an operator see."""
 
     store: SessionStore
-    client: "redis.Redis | None"
+    client: Client | None
 
     def decision(self, session: str) -> bytes | None:
         if self.client is None:
@@ -57,11 +59,24 @@ class Bench:
         return self.store.load([(shard, names)])[0]
 
 
-SERVERS = [pytest.param("redis", marks=pytest.mark.redis), pytest.param("valkey", marks=pytest.mark.valkey)]
+NODES = [pytest.param("redis", marks=pytest.mark.redis), pytest.param("valkey", marks=pytest.mark.valkey)]
+CLUSTERS = [
+    pytest.param("redis-cluster", marks=pytest.mark.redis),
+    pytest.param("valkey-cluster", marks=pytest.mark.valkey),
+]
+SERVERS = [*NODES, *CLUSTERS]
 
 
 @contextmanager
-def _served(flavour: str, services: RunServices, folders: pytest.TempPathFactory) -> Iterator[Bench]:
+def _served(name: str, services: RunServices, folders: pytest.TempPathFactory) -> Iterator[Bench]:
+    flavour, _, kind = name.partition("-")
+    if kind:
+        cluster = services.cluster(flavour, lambda: folders.mktemp(name))
+        cluster.empty()
+        nodes = connect_cluster(cluster.url, timeout_s=5)
+        yield Bench(ClusterSessionStore(nodes, SPACE), nodes)
+        nodes.close()
+        return
     server = services.redis(flavour, lambda: folders.mktemp(flavour))
     client = connect(server.url, timeout_s=5)
     client.flushall()
@@ -87,6 +102,15 @@ def served(
     request: pytest.FixtureRequest, services: RunServices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
     """The stores on a server: nothing expires in memory."""
+    with _served(str(request.param), services, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(params=NODES)
+def node(
+    request: pytest.FixtureRequest, services: RunServices, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """The stores on one node."""
     with _served(str(request.param), services, tmp_path_factory) as made:
         yield made
 
@@ -338,8 +362,8 @@ def test_no_tombstones_to_begin_with(bench: Bench) -> None:
 
 def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(served: Bench) -> None:
     """What the owner has under way is refused; the owner takes the shard again at once, by its own number."""
-    client = cast("redis.Redis", served.client)
-    eraser = Eraser(client, SPACE, [ZERO, ONE])
+    client: Any = served.client
+    eraser = eraser_for(client, SPACE, [ZERO, ONE])
     lease = served.lease(now_ms=9_000)
     served.write(_full(lease, 41))
     assert eraser.holders("a") == [ZERO]
@@ -360,17 +384,21 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
 
 def test_everything_has_a_life(served: Bench) -> None:
     """Nothing is left for ever by a shop that closes."""
-    bench, client = served, cast("redis.Redis", served.client)
+    bench = served
+    client: Any = bench.client
     lease = bench.lease()
     bench.write(_full(lease, 41))
     bench.write(_full(Lease(lease.epoch, 41), 42))
-    lives: dict[str, Any] = {key.decode(): client.pttl(key) for key in cast(list[bytes], client.keys("*"))}
+    parts = [SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox, SPACE.before]
+    nodes = {}
+    if isinstance(client, redis.RedisCluster):
+        parts.append(SPACE.pending)
+        nodes = {"target_nodes": client.PRIMARIES}
+    lives = {key.decode(): client.pttl(key) for key in client.keys("*", **nodes)}
     wanted = {
         decision_key("a"): LIFE_MS,
         SPACE.visitor(7): VISITOR_TTL_S * 1_000,
-        **{
-            key(ZERO): SHARD_TTL_S * 1_000 for key in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox, SPACE.before)
-        },
+        **{key(ZERO): SHARD_TTL_S * 1_000 for key in parts},
     }
     assert lives.keys() == wanted.keys()
     for key, life in lives.items():
@@ -380,36 +408,37 @@ def test_everything_has_a_life(served: Bench) -> None:
 def test_a_server_that_forgot_the_script_gets_it_again(served: Bench) -> None:
     """A restart or a failover empties the script cache."""
     lease = served.lease()
-    cast("redis.Redis", served.client).script_flush()
+    cast(Any, served.client).script_flush()
     assert served.write(_full(lease, 41)).status == APPLIED
 
 
 def test_a_full_server_refuses_the_whole_write(served: Bench) -> None:
     """Out of memory under noeviction: nothing of the batch is there, and it fits later."""
-    client = cast("redis.Redis", served.client)
+    client: Any = served.client
+    nodes = {"target_nodes": client.PRIMARIES} if isinstance(client, redis.RedisCluster) else {}
     write = _full(served.lease(), 41)
     try:
-        client.config_set("maxmemory", 1)
+        client.config_set("maxmemory", 1, **nodes)
         with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
             served.write(write)
         assert served.sessions("a") == [None]
     finally:
-        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory", 0, **nodes)
     assert served.write(write) == WriteResult(APPLIED, "", 41)
 
 
-def test_a_replica_is_not_written_and_the_error_quotes_nothing(served: Bench) -> None:
-    client = cast("redis.Redis", served.client)
-    write = _full(served.lease(), 41, session="secret-session")
+def test_a_replica_is_not_written_and_the_error_quotes_nothing(node: Bench) -> None:
+    client = cast("redis.Redis", node.client)
+    write = _full(node.lease(), 41, session="secret-session")
     try:
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(StoreUnavailable) as caught:
-            served.write(write)
+            node.write(write)
     finally:
         client.replicaof("NO", "ONE")
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert served.write(write).status == APPLIED
+    assert node.write(write).status == APPLIED
 
 
 def test_a_server_that_is_gone_is_unavailable() -> None:

@@ -14,10 +14,12 @@ from tests.services.kafka_broker import KafkaBroker, find_kafka, find_own_kafka
 from tests.services.kafka_topics import create_topics, delete_topics, read_topic, topic_id
 from tests.services.process import Unavailable, free_port
 from tests.services.prometheus import PrometheusServer, promtool
+from tests.services.redis_cluster import ClusterServers
 from tests.services.redis_server import FLAVOURS, RedisServer
 
 __all__ = [
     "FLAVOURS",
+    "ClusterServers",
     "KafkaBroker",
     "PrometheusServer",
     "RedisServer",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from featurestore.connection import SENTINEL_PORT, connect
+from featurestore.connection import REDIS_PORT, SENTINEL_PORT, cluster_address, connect, is_cluster
 
 
 def test_no_client_repeats_a_command_on_its_own() -> None:
@@ -26,3 +26,22 @@ def test_sentinels_are_read_from_the_address() -> None:
 def test_a_service_needs_its_name() -> None:
     with pytest.raises(ValueError, match="name of the service"):
         connect("sentinel://one:1", timeout_s=1)
+
+
+def test_nodes_of_a_cluster_are_read_from_the_address() -> None:
+    assert is_cluster("cluster://one")
+    assert not is_cluster("redis://one")
+    nodes, options = cluster_address("cluster://user:p%40ss@one:1,[::1]:2,three")
+    assert nodes == [("one", 1), ("::1", 2), ("three", REDIS_PORT)]
+    assert options == {"username": "user", "password": "p@ss"}
+    nodes, options = cluster_address("clusters://:secret@one?ssl_ca_certs=/ca.pem&ssl_check_hostname=false")
+    assert nodes == [("one", REDIS_PORT)]
+    assert options == {"password": "secret", "ssl": True, "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False}
+
+
+@pytest.mark.parametrize(
+    "url", ["cluster://", "cluster://one,,two", "cluster://one/3", "cluster://one:x", "redis://one"]
+)
+def test_a_wrong_address_of_a_cluster_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):
+        cluster_address(url)

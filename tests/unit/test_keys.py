@@ -1,6 +1,9 @@
 """Every key: who may meet whom."""
 
-from featurestore.keys import Namespace, Shard, decision_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.keys import Namespace, Shard, decision_key, slot_of
 
 SPACE = Namespace("prod", "clickstage", "id1")
 
@@ -38,3 +41,15 @@ def test_another_deployment_group_topic_or_schema_shares_no_state() -> None:
         Namespace("prod", "clickstage", "id1", 2),
     ]
     assert len({space.meta(Shard(0)) for space in spaces}) == len(spaces)
+
+
+@given(st.text(max_size=40))
+def test_what_says_that_a_key_is_gone_lies_in_the_keys_slot(name: str) -> None:
+    """Whatever braces the session id holds."""
+    key = decision_key(name)
+    assert slot_of(SPACE.gone(key)) == slot_of(key)
+
+
+def test_all_keys_of_a_shard_lie_in_one_slot() -> None:
+    assert len({slot_of(key) for key in SPACE.all_of(Shard(3, 1))}) == 1
+    assert len({slot_of(SPACE.meta(Shard(p, b))) for p in range(4) for b in range(8)}) > 28
