@@ -12,14 +12,19 @@ import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined] # all public
 
+from featurestore.connection import Client
 from featurestore.errors import Unsafe
 from featurestore.keys import ERASED_TTL_S, Namespace
+from featurestore.nodes import AWAY
 from worker.settings import Settings
 
 VOID: Final = "unsafe"
 ADVICE: Final = "advice"
 GOOD: Final = "ok"
 FULL: Final = 0.75
+SLOTS: Final = 16_384
+SHARDS_PER_PRIMARY: Final = 32
+"""Fewer fall unevenly on the primaries of a Cluster."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -46,8 +51,36 @@ def redis_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _worst(info)
     yield from _memory(info)
     yield from _durability(info)
-    if int(info.get("cluster_enabled", 0)):
-        yield Finding(ADVICE, "the server is part of a Redis Cluster", "set CLICKSTAGE_BUCKETS (docs/guarantees.md)")
+
+
+def cluster_findings(info: Mapping[str, Any], replicas: Mapping[str, int], shards: int) -> Iterator[Finding]:
+    """What a Redis Cluster looks like as a whole.
+
+    Args:
+        info: what ``CLUSTER INFO`` tells.
+        replicas: of each primary.
+        shards: partitions times buckets.
+    """
+    state, served = str(info.get("cluster_state", "unknown")), int(info.get("cluster_slots_ok", 0))
+    if state == "ok" and served == SLOTS:
+        yield Finding(GOOD, f"{len(replicas)} primaries serve all slots")
+    else:
+        what = f"cluster_state is {state}, {served} of {SLOTS} slots are served: workers wait for the others"
+        yield Finding(ADVICE, what, "redis-cli --cluster check HOST:PORT, then --cluster fix")
+    if bare := sorted(name for name, count in replicas.items() if not count):
+        yield Finding(
+            ADVICE, f"without a replica: {', '.join(bare)}", "give each primary one, or its death is an outage"
+        )
+    wanted = SHARDS_PER_PRIMARY * len(replicas)
+    if shards < wanted:
+        yield Finding(
+            ADVICE,
+            f"{shards} partitions x buckets on {len(replicas)} primaries: some primary gets much more than another",
+            f"{wanted} or more; CLICKSTAGE_BUCKETS is fixed for the life of the keys, so drain first "
+            "(docs/guarantees.md)",
+        )
+    else:
+        yield Finding(GOOD, f"{shards} partitions x buckets")
 
 
 def _worst(info: Mapping[str, Any]) -> Iterator[Finding]:
@@ -170,19 +203,38 @@ def client_findings() -> Iterator[Finding]:
     yield Finding(ADVICE if old else GOOD, f"redis-py {store}", "8.1 or newer" if old else "")
 
 
-def refuse_worst(client: "redis.Redis") -> None:
+def refuse_worst(client: Client) -> None:
     """Keep a worker from starting where its writes would vanish or be refused.
 
     Raises:
         Unsafe: the eviction policy drops state, or the server is a replica.
     """
-    try:
-        info: Any = client.info()
-    except redis.RedisError:
-        return  # not allowed to ask; `clickstage check` says so
-    worst = [f"{f.what}; {f.remedy}" for f in _worst(info) if f.level == VOID]
+    worst = []
+    for where, node in primaries(client).items():
+        try:
+            info: Any = node.info()
+        except redis.RedisError:
+            continue  # not allowed to ask; `clickstage check` says so
+        worst += [f"{where}: {f.what}; {f.remedy}" for f in _worst(info) if f.level == VOID]
     if worst:
-        raise Unsafe("Redis voids the promise: " + "; ".join(worst))
+        raise Unsafe("the promise is void at " + "; ".join(worst))
+
+
+def part_of_cluster(client: "redis.Redis") -> bool:
+    """Whether the server is a node of a Redis Cluster."""
+    try:
+        info: Any = client.info("cluster")
+    except redis.RedisError:
+        return False  # not allowed to ask
+    return bool(int(info.get("cluster_enabled", 0)))
+
+
+def primaries(client: Client) -> dict[str, "redis.Redis"]:
+    """A client of each server that is written to, by the name that findings have."""
+    if isinstance(client, redis.Redis):
+        return {"Redis": client}
+    nodes: list[Any] = client.get_primaries()  # type: ignore[no-untyped-call]
+    return {f"Redis {node.name}": client.get_redis_connection(node) for node in nodes}
 
 
 def look(settings: Settings) -> dict[str, list[Finding]]:
@@ -195,20 +247,39 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
 
     topic_id, partitions = kafka_topic(settings)
     client = redis_client(settings)
-    try:
-        info: Any = client.info()
-        store = list(redis_findings(info))
-    except redis.RedisError as error:
-        store = [Finding(ADVICE, f"Redis does not answer INFO ({type(error).__name__})", "let this user run INFO")]
+    store = {where: _store(node) for where, node in primaries(client).items()}
+    if isinstance(client, redis.RedisCluster):
+        store = {"Redis Cluster": _cluster(client, partitions * settings.buckets)} | store
     config, replicas = _topic(kafka_admin(settings), settings.topic)
     namespace = Namespace(settings.env, settings.group, topic_id)
     recorded: Any = client.get(namespace.partitions())
     count = None if recorded is None else int(recorded.decode().split('"partitions": ')[1].split(",")[0])
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
+    return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
+
+
+def _store(client: "redis.Redis") -> list[Finding]:
+    """One server's findings."""
+    try:
+        info: Any = client.info()
+        found = list(redis_findings(info))
+    except redis.RedisError as error:
+        found = [Finding(ADVICE, f"Redis does not answer INFO ({type(error).__name__})", "let this user run INFO")]
     skew = _skew_ms(client)
     if skew is not None and skew > 1_000:
-        store.append(Finding(ADVICE, f"the clocks of this machine and Redis differ by {skew} ms", "run NTP on both"))
-    return {"Redis": store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
+        found.append(Finding(ADVICE, f"the clocks of this machine and Redis differ by {skew} ms", "run NTP on both"))
+    return found
+
+
+def _cluster(client: "redis.RedisCluster", shards: int) -> list[Finding]:
+    """What the nodes have in common."""
+    try:
+        info: Any = client.cluster_info()
+    except AWAY as error:
+        what = f"the Cluster does not answer CLUSTER INFO ({type(error).__name__})"
+        return [Finding(ADVICE, what, "let this user run CLUSTER INFO")]
+    followers = {nodes[0].name: len(nodes) - 1 for nodes in client.nodes_manager.slots_cache.values()}
+    return list(cluster_findings(info, followers, shards))
 
 
 def _topic(admin: AdminClient, name: str) -> tuple[dict[str, str], int]:

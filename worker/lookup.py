@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
 from featurestore.codec import unpack
+from featurestore.connection import Client
 from featurestore.decisions import Decision, decode_decision
 from featurestore.errors import SettingsError
 from featurestore.hashing import hash_text
 from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.nodes import AWAY
 from featurestore.sessions import unavailable
 from worker.settings import Settings
 from worker.wiring import kafka_topic, namespace_of, redis_client
@@ -68,7 +69,7 @@ class Lookup:
 
     def __init__(self, settings: Settings) -> None:
         topic_id, self.partitions = kafka_topic(settings)
-        self.client: redis.Redis = redis_client(settings)
+        self.client = redis_client(settings)
         self.namespace = namespace_of(settings, self.client, topic_id)
         self.shards = [Shard(p, b) for p in range(self.partitions) for b in range(settings.buckets)]
 
@@ -85,7 +86,7 @@ class Lookup:
                 pipe.hget(self.namespace.states(shard), session_id)
                 pipe.zscore(self.namespace.idle(shard), session_id)
             answers: list[Any] = pipe.execute()
-        except redis.RedisError as error:
+        except AWAY as error:
             raise unavailable(error, "looking for a session") from None
         decision = decode_decision(answers[0]) if answers[0] else None
         blobs, scores = answers[1::2], answers[2::2]
@@ -104,7 +105,7 @@ class Lookup:
         )
 
 
-def known_buckets(settings: Settings, client: "redis.Redis", namespace: Namespace) -> None:
+def known_buckets(settings: Settings, client: Client, namespace: Namespace) -> None:
     """Refuse another bucket count than the keys were made for.
 
     Raises:

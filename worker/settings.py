@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from featurestore.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
 from featurestore.errors import SettingsError
 from featurestore.ids import IdKey
 
@@ -30,7 +31,7 @@ class Settings(BaseModel):
     kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
     redis: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
-        description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service",
+        description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service; cluster://host:port,...",
     )
     redis_timeout_s: _Seconds = Field(
         2.0, description="A Redis call that takes longer has an unknown outcome and is repeated"
@@ -77,15 +78,20 @@ class Settings(BaseModel):
         description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent",
     )
     buckets: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="Buckets a partition, each fenced by itself; fixed for the life of the keys"
+        1,
+        description="Buckets a partition, each fenced by itself; fixed for the life of the keys. On a Redis Cluster "
+        "partitions x buckets should be 32 x its primaries or more",
     )
     topic_id: str = Field("", description="Overrides the topic id read from Kafka (brokers before 2.8, tests)")
 
     @field_validator("redis")
     @classmethod
     def _is_redis_url(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix", "sentinel"}:
-            raise ValueError("must start with redis://, rediss://, unix:// or sentinel://")
+        scheme = urlsplit(value.get_secret_value()).scheme
+        if scheme not in SCHEMES:
+            raise ValueError(f"must start with {', '.join(f'{known}://' for known in SCHEMES)}")
+        if scheme in CLUSTER_SCHEMES:
+            cluster_address(value.get_secret_value())
         return value
 
     @field_validator("id_key")

@@ -13,17 +13,19 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 import models
-from featurestore.connection import connect
+from featurestore.cluster import ClusterSessionStore
+from featurestore.connection import Client, connect_any, is_cluster
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.keys import Namespace
+from featurestore.nodes import AWAY
 from featurestore.session import FoldConfig
-from featurestore.sessions import RedisSessionStore
+from featurestore.sessions import RedisSessionStore, SessionStore
 from models.bundle import Bundle
 from worker.batch import Engine
 from worker.clock import Clock, SystemClock
 from worker.drift import DriftMonitor
 from worker.kpis import Kpis
-from worker.live_check import refuse_worst
+from worker.live_check import part_of_cluster, refuse_worst
 from worker.loop import Loop
 from worker.metrics import Metrics, new_registry
 from worker.observe import Observer
@@ -122,30 +124,45 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
         ) from None
 
 
-def redis_client(settings: Settings) -> "redis.Redis":
+def redis_client(settings: Settings) -> Client:
     """A client that has answered once.
 
     Raises:
         Unsafe: Redis cannot be reached.
+        SettingsError: one node was named, and it is part of a Cluster; or a Cluster, and it is none.
     """
-    client = connect(settings.redis.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    url = settings.redis.get_secret_value()
     try:
+        client = connect_any(url, timeout_s=settings.redis_timeout_s)
         client.ping()
-    except redis.RedisError as error:
+    except AWAY as error:
         raise Unsafe(
             f"Redis does not answer ({type(error).__name__}): start it, or set CLICKSTAGE_REDIS to its URL"
+            + (" (cluster:// wants nodes of a Redis Cluster)" if is_cluster(url) else "")
         ) from None
+    if isinstance(client, redis.Redis) and part_of_cluster(client):
+        raise SettingsError(
+            "Redis is a node of a Cluster: name it as cluster://host:port,... in CLICKSTAGE_REDIS, and choose "
+            "CLICKSTAGE_BUCKETS (docs/guarantees.md)"
+        )
     return client
 
 
-def namespace_of(settings: Settings, client: "redis.Redis", topic_id: str) -> Namespace:
+def session_store(client: Client, namespace: Namespace) -> SessionStore:
+    """The store for what the client is connected to."""
+    if isinstance(client, redis.RedisCluster):
+        return ClusterSessionStore(client, namespace)
+    return RedisSessionStore(client, namespace)
+
+
+def namespace_of(settings: Settings, client: Client, topic_id: str) -> Namespace:
     """Whose keys a group uses now; `clickstage reprocess` begins a new generation."""
     namespace = Namespace(settings.env, settings.group, topic_id)
     stored: Any = client.get(namespace.generation_key())
     return replace(namespace, generation=int(stored or 0))
 
 
-def record_partitions(client: "redis.Redis", namespace: Namespace, partitions: int, buckets: int) -> None:
+def record_partitions(client: Client, namespace: Namespace, partitions: int, buckets: int) -> None:
     """Refuse a partition count other than the one that the keys were made under.
 
     Raises:
@@ -194,7 +211,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
         log_decisions=bool(settings.decisions_topic),
     )
     engine.warm_up()
-    store = RedisSessionStore(client, namespace)
+    store = session_store(client, namespace)
     source = KafkaSource(settings)
     outputs = Outputs(settings)
     ownership = Ownership(source, store, outputs, settings, clock, metrics)

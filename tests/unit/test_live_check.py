@@ -2,7 +2,16 @@
 
 import pytest
 
-from worker.live_check import ADVICE, GOOD, VOID, Finding, client_findings, kafka_findings, redis_findings
+from worker.live_check import (
+    ADVICE,
+    GOOD,
+    VOID,
+    Finding,
+    client_findings,
+    cluster_findings,
+    kafka_findings,
+    redis_findings,
+)
 
 GOOD_REDIS = {
     "redis_version": "7.2.4",
@@ -47,7 +56,6 @@ def test_what_voids_the_promise_in_redis(change: dict[str, str], says: str) -> N
         {"used_memory": 800},
         {"evicted_keys": 3},
         {"redis_version": "5.0.3"},
-        {"cluster_enabled": 1},
         {"connected_slaves": 1, "min_slaves_good_slaves": 0},
     ],
 )
@@ -78,3 +86,23 @@ def test_every_finding_but_a_good_one_says_what_to_change() -> None:
         *kafka_findings({"retention.ms": "1", "retention.bytes": "9", "cleanup.policy": "compact"}, 1, 1, 2, DAY),
     ]
     assert all(f.remedy for f in findings if f.level != GOOD)
+
+
+def test_a_whole_cluster_with_enough_buckets_has_nothing_to_mend() -> None:
+    info = {"cluster_state": "ok", "cluster_slots_ok": "16384"}
+    assert {f.level for f in cluster_findings(info, {"a:1": 1, "b:1": 1, "c:1": 2}, 96)} == {GOOD}
+
+
+@pytest.mark.parametrize(
+    ("state", "replicas", "shards", "says"),
+    [
+        ("fail", {"a:1": 1}, 32, "workers wait"),
+        ("ok", {"a:1": 1, "b:1": 0}, 64, "without a replica: b:1"),
+        ("ok", {"a:1": 1, "b:1": 1, "c:1": 1}, 95, "96 or more"),
+    ],
+)
+def test_what_weakens_a_cluster_is_advice(state: str, replicas: dict[str, int], shards: int, says: str) -> None:
+    info = {"cluster_state": state, "cluster_slots_ok": "16384"}
+    [found] = [f for f in cluster_findings(info, replicas, shards) if f.level != GOOD]
+    assert found.level == ADVICE
+    assert says in found.what + found.remedy

@@ -62,3 +62,11 @@ def test_a_setting_cannot_be_changed() -> None:
     settings = Settings.load({}, {})
     with pytest.raises(ValueError, match="frozen"):
         settings.topic = "other"  # type: ignore[misc] # that is the point
+
+
+def test_a_cluster_is_an_address_of_redis_and_a_wrong_one_keeps_its_password() -> None:
+    settings = Settings.load({"redis": "cluster://:s3cret@one:7000,two", "buckets": "32"}, {})
+    assert settings.buckets == 32
+    with pytest.raises(SettingsError, match="has no databases") as caught:
+        Settings.load({"redis": "cluster://:s3cret@one:7000/1"}, {})
+    assert "s3cret" not in str(caught.value)

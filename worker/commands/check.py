@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 _NEEDED = ("kafka", "kafka_config", "kafka_password", "redis", "redis_timeout_s", "group", "env", "topic",
-           "decisions_topic", "sessions_topic", "dlq_topic", "topic_id", "rebuild_horizon_s")  # fmt: skip
+           "decisions_topic", "sessions_topic", "dlq_topic", "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
 
 
 def _policies(paths: Sequence[Path]) -> int:

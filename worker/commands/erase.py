@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from confluent_kafka import Producer
 
-from featurestore.erasure import Eraser, Removed, fields_of
+from featurestore.erasure import Eraser, Removed, eraser_for, fields_of
 from featurestore.errors import Backpressure
 from featurestore.hashing import hash_text
 from featurestore.ids import IdKey
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     settings = settings_from(args)
     lookup = Lookup(settings)
     known_buckets(settings, lookup.client, lookup.namespace)
-    eraser = Eraser(lookup.client, lookup.namespace, lookup.shards)
+    eraser = eraser_for(lookup.client, lookup.namespace, lookup.shards)
     ids = IdKey.of(settings.id_key.get_secret_value())
     if args.session is not None:
         name = ids.session(args.session)

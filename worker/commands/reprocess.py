@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import redis
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 
+from featurestore.connection import Client
 from featurestore.errors import SettingsError, Unsafe
 from featurestore.keys import SHARD_TTL_S, Namespace, Shard
+from featurestore.nodes import AWAY
 from featurestore.sessions import unavailable
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
@@ -71,9 +72,7 @@ def since_ms(text: str, now: datetime) -> int:
     return max(int(then.timestamp() * 1000), 0)
 
 
-def begin_generation(
-    client: "redis.Redis", old: Namespace, shards: Sequence[Shard], starts: dict[int, int]
-) -> Namespace:
+def begin_generation(client: Client, old: Namespace, shards: Sequence[Shard], starts: dict[int, int]) -> Namespace:
     """Set every shard of a new generation before its partition's start, switch to it, delete the old one's keys.
 
     Raises:
@@ -81,15 +80,16 @@ def begin_generation(
     """
     fresh = Namespace(old.env, old.group, old.topic_id, old.schema, old.generation + 1)
     try:
-        pipe = client.pipeline()
+        pipe: Any = client.pipeline()
         for shard in shards:
             pipe.hset(fresh.meta(shard), "applied", str(starts[shard.partition] - 1))
             pipe.expire(fresh.meta(shard), SHARD_TTL_S)
-        pipe.set(fresh.generation_key(), fresh.generation)
         pipe.execute()
+        # Only now: a worker must not find a generation in which some shard does not know its start.
+        client.set(fresh.generation_key(), fresh.generation)
         for shard in shards:
-            client.unlink(old.meta(shard), old.states(shard), old.idle(shard), old.outbox(shard), old.before(shard))
-    except redis.RedisError as error:
+            client.unlink(*old.all_of(shard))
+    except AWAY as error:
         raise unavailable(error, "beginning a generation") from None
     return fresh
 
