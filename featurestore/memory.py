@@ -57,6 +57,11 @@ class MemoryStore:
         """See `SessionStore`."""
         return [self.visitors.get(key) for key in keys]
 
+    def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """See `SessionStore`."""
+        found = self.profiles(keys)
+        return lambda: found
+
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`; decisions do not expire here."""
         return [self._write(write) for write in writes]
@@ -68,6 +73,11 @@ class MemoryStore:
             due = [(at, session) for session, at in self._shard(shard).idle.items() if at <= now_ms]
             found.append([session for _, session in sorted(due)[:limit]])
         return found
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+        """See `SessionStore`."""
+        found = self.due(queries, limit)
+        return lambda: found
 
     def erased(self) -> Erased:
         """See `SessionStore`."""

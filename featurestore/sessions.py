@@ -107,12 +107,20 @@ class SessionStore(Protocol):
         """The stored visitor profiles."""
         ...
 
+    def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """Send a `profiles` and return; the call returned reads the answer."""
+        ...
+
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """Apply each batch, fenced. Idempotent: after `StoreUnavailable`, call again with the same writes."""
         ...
 
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """For each (shard, epoch ms): sessions whose deadline has passed by then, earliest first, at most ``limit``."""
+        ...
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+        """Send a `due` and return; the call returned reads the answer."""
         ...
 
     def erased(self) -> Erased:
@@ -125,7 +133,7 @@ def epoch_number(epoch: str) -> int:
     return int(epoch.partition(":")[0] or 0)
 
 
-def unavailable(error: redis.RedisError, doing: str) -> StoreUnavailable:
+def unavailable(error: Exception, doing: str) -> StoreUnavailable:
     """Map a client error; its text may quote keys and values, so only its class is kept."""
     name = type(error).__name__
     return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
@@ -185,10 +193,12 @@ class RedisSessionStore:
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
-        if not keys:
-            return []
-        reply: list[bytes | None] = self._execute([("MGET", *keys)], "loading profiles")[0]
-        return reply
+        return self.begin_profiles(keys)()
+
+    def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """See `SessionStore`."""
+        read = self._begin([("MGET", *keys)] if keys else [], "loading profiles")
+        return lambda: read()[0] if keys else []
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`."""
@@ -202,13 +212,18 @@ class RedisSessionStore:
 
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """See `SessionStore`."""
+        return self.begin_due(queries, limit)()
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+        """See `SessionStore`."""
         idle = self._namespace.idle
         commands = [("ZRANGEBYSCORE", idle(shard), "-inf", now_ms, "LIMIT", 0, limit) for shard, now_ms in queries]
-        return [[session.decode() for session in reply] for reply in self._execute(commands, "reading deadlines")]
+        read = self._begin(commands, "reading deadlines")
+        return lambda: [[session.decode() for session in reply] for reply in read()]
 
     def erased(self) -> Erased:
         """See `SessionStore`."""
-        [reply] = self._execute([("HGETALL", self._namespace.erased())], "reading tombstones")
+        [reply] = self._begin([("HGETALL", self._namespace.erased())], "reading tombstones")()
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return Erased.of({field.decode(): int(at) for field, at in pairs})
 
@@ -273,9 +288,6 @@ class RedisSessionStore:
                 raise self._mapped(error, doing) from None
 
         return read
-
-    def _execute(self, commands: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
-        return self._begin(commands, doing)()
 
     def _begin(self, commands: Sequence[tuple[Any, ...]], doing: str) -> Callable[[], list[Any]]:
         try:

@@ -1,14 +1,37 @@
-"""A batch between its poll and its answer from Redis, and what the batch after it must know of it."""
+"""A batch between its poll and its answer from Redis, and what the batches after it must know of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import ShardWrite, WriteResult
+from featurestore.visitors import append_entry
 from worker.batch import Decoded, Plan, Result
 from worker.observe import Watch
 from worker.partition import Partition
+
+
+@dataclass(slots=True)
+class Opened:
+    """The stored sessions of a batch, and the profiles it needs.
+
+    Attributes:
+        states: rows, one a slot.
+        memory: rows, one a slot.
+        wanted: events whose visitor's profile is needed.
+        keys: of the profiles.
+        profiles: reads them; None if they could not be asked for.
+    """
+
+    states: NDArray[np.void]
+    memory: NDArray[np.void]
+    wanted: NDArray[np.int64]
+    keys: list[str]
+    profiles: Callable[[], list[bytes | None]] | None
 
 
 @dataclass(slots=True, eq=False)
@@ -17,10 +40,11 @@ class Batch:
 
     Attributes:
         plan: its events and sessions.
-        parts: each partition with its decoded records.
-        partitions: the same partitions by number.
+        parts: each partition with its decoded records; none where only time passes.
+        partitions: the partitions by number.
         watch: its stopwatch.
         load: reads the stored sessions asked for.
+        opened: what was stored.
         result: what it changed, once decided.
         writes: what was sent, with the outputs of each.
         answer: reads what became of them.
@@ -31,6 +55,7 @@ class Batch:
     partitions: dict[int, Partition]
     watch: Watch
     load: Callable[[], list[list[bytes | None]]] | None
+    opened: Opened | None = None
     result: Result | None = None
     writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None
@@ -41,14 +66,29 @@ class Batch:
         return {partition.number: decoded.last for partition, decoded in self.parts}
 
 
-def overlaid(plan: Plan, loaded: list[list[bytes | None]], earlier: Batch) -> list[list[bytes | None]]:
-    """The loaded sessions as the batch before this one left them: they were asked for before it was written."""
-    newer: dict[Shard, dict[str, bytes | None]] = {}
-    for write, _ in earlier.writes:
-        newer[write.shard] = dict(zip(write.sessions, write.blobs, strict=True))
-        newer[write.shard].update(dict.fromkeys(write.removed))
-    fresh = []
-    for (shard, sessions), blobs in zip(plan.requests(), loaded, strict=True):
-        known = newer.get(shard)
-        fresh.append([known.get(s, blob) for s, blob in zip(sessions, blobs, strict=True)] if known else blobs)
-    return fresh
+class Changed:
+    """What a batch changed in the store, for those whose questions were sent before its write."""
+
+    def __init__(self, writes: Iterable[ShardWrite]) -> None:
+        self._sessions: dict[Shard, dict[str, bytes | None]] = {}
+        self._profiles: list[tuple[str, bytes]] = []
+        for write in writes:
+            sessions: dict[str, bytes | None] = dict(zip(write.sessions, write.blobs, strict=True))
+            sessions.update(dict.fromkeys(write.removed))
+            self._sessions[write.shard] = sessions
+            self._profiles += write.profiles
+
+    def sessions(self, shard: Shard, names: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
+        """The stored sessions as the batch left them."""
+        newer = self._sessions.get(shard)
+        return [newer.get(name, blob) for name, blob in zip(names, blobs, strict=True)] if newer else blobs
+
+    def profiles(self, keys: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
+        """The stored profiles as the batch left them."""
+        if not self._profiles:
+            return blobs
+        newer = dict(zip(keys, blobs, strict=True))
+        for key, entry in self._profiles:
+            if key in newer:
+                newer[key] = append_entry(newer[key], entry)
+        return [newer[key] for key in keys]

@@ -20,6 +20,7 @@ answered for the one behind it (3), and Kafka takes the outputs of the one befor
 
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
@@ -35,14 +36,15 @@ from worker.batch import Decoded, Engine, Plan, Result
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
 from worker.edge import admitted
-from worker.in_hand import Batch, overlaid
-from worker.observe import Observer, Watch
+from worker.in_hand import Batch, Changed, Opened
+from worker.observe import Observer
 from worker.outputs import Outputs
 from worker.ownership import Ownership
 from worker.partition import Partition
 from worker.settings import Settings
+from worker.silence import Question, Silence
 from worker.source import KafkaSource, Polled
-from worker.timers import DUE_LIMIT, timer_now
+from worker.timers import DUE_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,8 @@ BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
 SMALLEST_BATCH: Final = 64
-HEARD_FOR_S: Final = 1.0
-"""How long Kafka's word that a partition has been read to its end is good for timers."""
-ASK_S: Final = 1.0
-"""How long to wait for that word; the loop stands still meanwhile."""
+IN_HAND: Final = 2
+"""How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
 
 class Stopping(Exception):
@@ -104,12 +104,12 @@ class Loop:
         self._size = settings.batch_max
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
-        self._settled_last: Batch | None = None  # whose write a load under way may not have seen
+        self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
+        self._silence = Silence(settings.timers, source, store, ownership, clock)
         self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
         self._next_timer = 0.0
         self._next_commit = 0.0
-        self._ask_again = 0.0
         self.before_poll: list[Callable[[], None]] = []
         self.trouble: str | None = "no partition yet"
         self.beat = clock.monotonic()
@@ -145,6 +145,7 @@ class Loop:
         if self._own.waiting():
             self._drain()
             self._take_waiting()  # before the poll: what it brings must come from where the lease says
+        question = self._ask()
         busy = self._ahead is not None or self._sent is not None
         polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
         self._own.follow()
@@ -152,17 +153,14 @@ class Loop:
             self._own.out_of_range(number)
         self._note_ends(polled)  # before the batch: what waits in it may outdate an end seen now
         batch = self._prepare(polled) if polled.records else None  # 2, 3
-        if self._ahead is not None:
-            self._complete(self._ahead)  # 4 to 7
-        self._ahead = batch
+        if batch is not None:
+            self._push(batch)
+        if question is not None:
+            self._answer_timers(question)
         if batch is None or batch.plan.events.size < self._size // 2:
             self._drain()  # nothing waits behind it: be quick
+        self._verify()
         now = self._clock.monotonic()
-        if now >= self._next_timer:
-            self._drain()
-            self._next_timer = now + (TIMER_BEHIND_S if self._backlog() else TIMER_EVERY_S)
-            self._timers()
-            self._verify()
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
             self._commit()
@@ -204,22 +202,31 @@ class Loop:
         load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
         return Batch(plan, parts, partitions, watch, load)
 
+    def _push(self, batch: Batch) -> None:
+        """Take a batch in hand, and complete the one before it while Redis answers for this one."""
+        before, self._ahead = self._ahead, batch
+        if before is not None:
+            self._complete(before)
+
     def _complete(self, batch: Batch) -> None:
         """Fold, score, decide, and send the write; its answer is read by `_settle`."""
-        result = None
-        loaded = self._load(batch)
-        watch = batch.watch
         if batch.plan.events.size:
-            for earlier in (self._settled_last, self._sent):
-                if earlier is not None:
-                    loaded = overlaid(batch.plan, loaded, earlier)
-            result = self._run(batch.plan, loaded, watch)
+            opened = self._opened(batch)
+            profiles = self._profiles(opened)
+            batch.watch.lap("load")
+            states, memory, wanted = opened.states, opened.memory, opened.wanted
+            now_ms = self._clock.now_ms()
+            batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
+            batch.watch.lap("score")
         self._flush()  # 8, of the batch before the last; and this one's dead letters
-        watch.lap("flush")
+        batch.watch.lap("flush")
         served = self._sent is None
         self._settle()
-        batch.result = result
-        batch.writes = self._fenced(result, batch.partitions, batch.done, served=served)
+        if batch.result is not None:
+            self._changed.append(Changed(batch.result.writes))
+        if self._ahead is not None and self._ahead.plan.events.size:
+            self._opened(self._ahead)  # now: what it asks for would wait behind the write
+        batch.writes = self._fenced(batch.result, batch.partitions, batch.done, served=served)
         if batch.writes:
             writes = [write for write, _ in batch.writes]
             ttl = self._engine.decision_ttl_ms
@@ -235,12 +242,14 @@ class Loop:
             self._finish(batch.writes, self._answers(batch), batch.partitions)
         self._applied_up_to(batch.partitions, batch.done)
         batch.watch.lap("write")
+        if not batch.parts:
+            if batch.writes and batch.result is not None:
+                self._observer.timers(batch.result)
+            return
         self._advance(batch.plan, batch.partitions)
         self.progress = self._clock.monotonic()
         self._observer.batch(batch.plan, batch.result, batch.parts, self._clock.now_ms())
         self._resize(batch.watch.total())
-        # The load of the batch after the next may have left before this write was sent again.
-        self._settled_last = batch
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -248,34 +257,43 @@ class Loop:
             batch, self._ahead = self._ahead, None
             self._complete(batch)
         self._settle()
-        self._settled_last = None
+        self._changed.clear()
 
-    def _load(self, batch: Batch) -> list[list[bytes | None]]:
-        """The stored sessions; the answer under way first, a new question if that fails."""
-        if not batch.plan.events.size:
+    def _opened(self, batch: Batch) -> Opened:
+        """The stored sessions of a batch, as the batches before it left them; its profiles are asked for."""
+        if batch.opened is None:
+            plan = batch.plan
+            loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
+            batch.load = None
+            for changed in self._changed:
+                parts = zip(plan.requests(), loaded, strict=True)
+                loaded = [changed.sessions(shard, names, blobs) for (shard, names), blobs in parts]
+            states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
+            wanted = self._engine.visitors_wanted(plan, states)
+            keys = self._engine.profile_keys(plan, wanted)
+            profiles = self._begun(lambda: self._store.begin_profiles(keys)) if keys else None
+            batch.opened = Opened(states, memory, wanted, keys, profiles)
+        return batch.opened
+
+    def _profiles(self, opened: Opened) -> list[bytes | None]:
+        if not opened.keys:
             return []
-        begun = batch.load
+        profiles = self._answered("visitors", opened.profiles, lambda: self._store.profiles(opened.keys))
+        for changed in self._changed:
+            profiles = changed.profiles(opened.keys, profiles)
+        return profiles
 
-        def read() -> list[list[bytes | None]]:
+    def _answered(self, op: str, begun: Callable[[], T] | None, again: Callable[[], T]) -> T:
+        """The answer under way, if there is one; a new question whenever that fails."""
+
+        def read() -> T:
             nonlocal begun
-            if begun is not None:
-                answer, begun = begun, None
-                return answer()
-            return self._store.load(batch.plan.requests())
+            if begun is None:
+                return again()
+            answer, begun = begun, None
+            return answer()
 
-        loaded = self._call("load", read)
-        batch.watch.lap("load")
-        return loaded
-
-    def _run(self, plan: Plan, loaded: list[list[bytes | None]], watch: Watch) -> Result:
-        states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
-        wanted = self._engine.visitors_wanted(plan, states)
-        keys = self._engine.profile_keys(plan, wanted)
-        profiles = self._call("visitors", lambda: self._store.profiles(keys)) if keys else []
-        watch.lap("load")
-        result = self._engine.run(plan, states, memory, wanted, profiles, self._clock.now_ms())  # 4, 5, 6
-        watch.lap("score")
-        return result
+        return self._call(op, read)
 
     def _begun(self, begin: Callable[[], Callable[[], T]]) -> Callable[[], T] | None:
         """Send now, read later; None if it could not be sent, so that reading asks again."""
@@ -452,51 +470,28 @@ class Loop:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _timers(self) -> None:
-        """Let silence speak: re-score sessions whose deadline has passed, at its nominal time."""
-        wall = self._clock.now_ms()
-        times = {p: timer_now(p, wall, self._settings.timers) for p in self._own.running()}
-        queries = [(shard, now) for p, now in times.items() if now is not None for shard in p.shards]
-        if not queries:
-            return
-        found = self._call("timers", lambda: self._store.due(queries, DUE_LIMIT))
-        partitions = {p.number: p for p in times if self._own.current(p)}
-        due = [
-            (shard, ids, now)
-            for (shard, now), ids in zip(queries, found, strict=True)
-            if ids and shard.partition in partitions and self._silent(partitions[shard.partition], now)
-        ]
+    def _ask(self) -> Question | None:
+        """Ask for deadlines that have passed, if it is time."""
+        now = self._clock.monotonic()
+        if self._silence.listen():
+            self._next_timer = now
+        if now < self._next_timer:
+            return None
+        self._next_timer = now + (TIMER_BEHIND_S if self._backlog() else TIMER_EVERY_S)
+        return self._silence.ask()
+
+    def _answer_timers(self, question: Question) -> None:
+        """Let silence speak: a batch in which only time passes, after the events that are in hand already."""
+        again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
+        due = self._silence.due(question, self._answered("timers", question.answer, again))
         if not due:
             return
         if any(len(ids) == DUE_LIMIT for _, ids, _ in due):
             self._next_timer = 0.0
         plan = core.plan_ticks(due)
-        loaded = self._call("load", lambda: self._store.load(plan.requests()))
-        result = self._run(plan, loaded, self._observer.watch(self._clock))
-        self._flush()
-        writes = self._fenced(result, partitions, {}, served=True)
-        if writes:
-            self._apply(writes, partitions)
-            self._observer.timers(result)
-
-    def _silent(self, partition: Partition, now_ms: int) -> bool:
-        """Whether nobody clicked up to ``now_ms``, rather than that nothing was heard: Kafka is asked once a second."""
-        if partition.watermark is not None and now_ms <= partition.watermark:
-            return True
-        now = self._clock.monotonic()
-        if now - partition.heard_at < HEARD_FOR_S:
-            return True
-        if now < self._ask_again:
-            return False
-        try:
-            bounds = self._source.bounds(partition.number, fresh=True, wait_s=ASK_S)
-        except KafkaException:
-            self._ask_again = now + BACKOFF_MOST_S
-            return False
-        if bounds is None or bounds.high > partition.read_to:
-            return False
-        partition.heard_at = now
-        return True
+        partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in due}
+        load = self._begun(lambda: self._store.begin_load(plan.requests()))
+        self._push(Batch(plan, [], partitions, self._observer.watch(self._clock), load))
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
@@ -504,6 +499,7 @@ class Loop:
         idle = [p for p in self._own.running() if now - p.checked_at >= self._settings.verify_every_s]
         if not idle:
             return
+        self._drain()
         served = self._settled(0.0)
         writes: list[tuple[ShardWrite, list[Output]]] = []
         for partition in idle:

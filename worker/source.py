@@ -7,6 +7,7 @@ paused: it is read once the loop has taken its lease in Redis and sought to the 
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from operator import is_not
@@ -34,6 +35,10 @@ _PARTITION: Final[Any] = Message.partition
 _VALUE: Final[Any] = Message.value
 _OFFSET: Final[Any] = Message.offset
 _TIMESTAMP: Final[Any] = Message.timestamp
+
+
+ASK_S: Final = 1.0
+"""How long to wait for the end of a partition's log; nobody stands still for it."""
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class KafkaSource:
             {**settings.kafka_client(), "group.id": settings.group, "enable.auto.commit": False},
             logger=logging.getLogger("worker.kafka"),
         )
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="kafka-asker")
         self._owned: set[int] = set()
         self._to_commit: dict[int, int] = {}
         self._consumer.subscribe(
@@ -147,6 +153,15 @@ class KafkaSource:
         low, high = asked.get_watermark_offsets(tp, timeout=wait_s, cached=not fresh)
         return Bounds(low, high) if high >= 0 else None
 
+    def ends(self, partitions: Sequence[int]) -> "Future[dict[int, Bounds]]":
+        """Ask Kafka where its log ends and return; the answer is a `KafkaException` where it has none."""
+
+        def ask() -> dict[int, Bounds]:
+            found = {p: self.bounds(p, fresh=True, wait_s=ASK_S) for p in partitions}
+            return {p: bounds for p, bounds in found.items() if bounds is not None}
+
+        return self._asking.submit(ask)
+
     def committed(self, partition: int) -> int | None:
         """The group's committed offset: a hint, never the truth. None where there is none."""
         [tp] = self._asker.committed([TopicPartition(self._topic, partition)], timeout=10.0)
@@ -181,6 +196,7 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group; may block for the broker, so a watchdog must stand behind."""
         self._consumer.close()
+        self._asking.shutdown(cancel_futures=True)
         self._asker.close()
 
     # -- librdkafka's side: take notes, never raise ----------------------------------------------
