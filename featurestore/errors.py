@@ -7,6 +7,7 @@
     ├── Fenced             another owner writes: stop writing, wait for the rebalance
     ├── Rewound            the store is not where this worker left it: re-read and seek
     ├── TopicReplaced      the supervisor: the topic was created anew, start again
+    ├── Forked             whoever forked a running worker: its clients do not work in the child
     ├── SettingsError      the operator: stop with a documented exit code
     │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
     │   └── PolicyError    marketing: the policy file is wrong
@@ -48,6 +49,10 @@ class Rewound(ClickstageError):
 
 class TopicReplaced(ClickstageError):
     """The clicks topic was deleted and created again: offsets and keys of the old one mean nothing any more."""
+
+
+class Forked(ClickstageError):
+    """This process is a child of the one that made the Kafka clients: their threads are not here."""
 
 
 class SettingsError(ClickstageError):

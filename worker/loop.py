@@ -133,9 +133,13 @@ class Loop:
         except Stopping:
             log.info("stopped while waiting; what was in hand will be read again")
         except KafkaException as error:
+            self._applied.clear()
             raise Backpressure(
                 f"the Kafka client gave up ({error.args[0].name()}); a restart reads on from what is applied"
             ) from None
+        except BaseException:
+            self._applied.clear()  # an output may have been refused unheard: whoever comes next produces it again
+            raise
 
     def step(self) -> None:
         """One turn: assignment, batches, timers, fences, commit."""

@@ -6,7 +6,8 @@ paused: it is read once the loop has taken its lease in Redis and sought to the 
 """
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
@@ -22,7 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from featurestore.errors import SettingsError
+from featurestore.errors import Forked, SettingsError
 from worker.batch import Records
 from worker.settings import Settings
 
@@ -39,6 +40,8 @@ _TIMESTAMP: Final[Any] = Message.timestamp
 
 ASK_S: Final = 1.0
 """How long to wait for the end of a partition's log; nobody stands still for it."""
+
+_Callback = Callable[[Consumer, list[TopicPartition]], None]
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class KafkaSource:
         self._settings = settings
         self._topic = settings.topic
         self._changes = Changes()
+        self._pid = os.getpid()
         self._failed: BaseException | None = None
         self._consumer = Consumer(consumer_config(settings), logger=logging.getLogger("worker.kafka"))
         # Questions about offsets would wait behind the long poll of a fetch: they have a client of their own.
@@ -106,7 +110,10 @@ class KafkaSource:
 
         Raises:
             KafkaException: the consumer is no longer usable.
+            Forked: this process is not the one that made it.
         """
+        if os.getpid() != self._pid:
+            raise Forked("this process was forked from a running worker, whose clients do not work here; start another")
         consumer = self._consumer
         first = consumer.poll(wait_s)
         if first is None:
@@ -202,28 +209,40 @@ class KafkaSource:
     # -- librdkafka's side: take notes, never raise ----------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            # Offsets are resolved by the loop; a valid one here keeps librdkafka from resetting before the seek.
-            fresh = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
-            consumer.incremental_assign(fresh)
-            consumer.pause(fresh)
-            for tp in partitions:
-                self._owned.add(tp.partition)
-                self._changes.assigned.append(tp.partition)
-        except BaseException as error:
-            self._failed = error
+        self._noted(self._assigned, consumer, partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._noted(self._revoked, consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._noted(self._lost, consumer, partitions)
+
+    def _noted(self, body: _Callback, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            leaving = {tp.partition for tp in partitions}
-            offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in leaving]
+            body(consumer, partitions)
+        except BaseException as error:
+            self._failed = error  # raised by `changes`, where nothing fetched is lost by it
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Offsets are resolved by the loop; a valid one here keeps librdkafka from resetting before the seek.
+        fresh = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
+        consumer.incremental_assign(fresh)
+        consumer.pause(fresh)
+        for tp in partitions:
+            self._owned.add(tp.partition)
+            self._changes.assigned.append(tp.partition)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        leaving = {tp.partition for tp in partitions}
+        offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in leaving]
+        try:
             if offsets:
                 consumer.commit(offsets=offsets, asynchronous=False)
-        except BaseException:
+        except KafkaException:
             log.debug("the commit while giving partitions back was refused; the next owner does not need it")
         self._forget(partitions, self._changes.revoked)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._forget(partitions, self._changes.lost)
 
     def _forget(self, partitions: list[TopicPartition], note: list[int]) -> None:

@@ -8,9 +8,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
+from confluent_kafka import KafkaException
+
+from featurestore.errors import Forked, Unsafe
 from worker import logs
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
@@ -18,7 +22,7 @@ from worker.errors import ExitCode
 from worker.health import HealthServer
 from worker.settings import Settings
 from worker.watchdog import Watchdog
-from worker.wiring import Worker, build
+from worker.wiring import build
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +39,19 @@ def main(argv: Sequence[str]) -> int:
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
-    worker = build(settings)
+    with _means():
+        worker = build(settings)
+        loop = worker.loop
+        asked, ask = os.pipe2(os.O_CLOEXEC)
+        closed = threading.Event()
+        threading.Thread(
+            target=_leave_in_time, args=(asked, closed, settings.shutdown_s), name="shutdown", daemon=True
+        ).start()
+        watchdog = Watchdog(loop, SystemClock(), settings.stuck_after_s)
+        health = HealthServer(
+            settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
+        )
     logs.configure(settings.log_format, on_suppressed=worker.metrics.log_lines_suppressed.inc)
-    clock = SystemClock()
-    loop = worker.loop
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         # Only a flag: an exception out of a signal handler inside poll() destroys fetched messages.
@@ -47,10 +60,9 @@ def run(settings: Settings) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-    watchdog = Watchdog(loop, clock, settings.stuck_after_s)
-    health = HealthServer(
-        settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
-    )
+        # A handler runs only once a call into librdkafka returns; the byte is written at once.
+        os.set_blocking(ask, False)
+        signal.set_wakeup_fd(ask, warn_on_full_buffer=False)
     log.info(
         "worker started: bundle %s, policy %s, metrics on port %d",
         worker.engine.model,
@@ -63,23 +75,42 @@ def run(settings: Settings) -> int:
     gc.set_threshold(200_000, 50, 1_000)
     try:
         loop.run()
+    except Forked as error:
+        log.critical("%s", error)
+        os._exit(ExitCode.UNSAFE)  # the clients cannot even be closed here
     finally:
-        _close(worker, health, settings)
+        os.write(ask, b"!")
+        worker.loop.close()
+        closed.set()
+        health.close()
+        log.info("worker stopped")
     return ExitCode.OK
 
 
-def _close(worker: Worker, health: HealthServer, settings: Settings) -> None:
-    """Leave within ``shutdown_s``, whatever hangs: librdkafka's close may wait for a broker that is gone."""
-    overran = threading.Timer(settings.shutdown_s, _give_up)
-    overran.daemon = True
-    overran.start()
-    worker.loop.close()
-    overran.cancel()
-    health.close()
-    log.info("worker stopped")
+@contextmanager
+def _means() -> Iterator[None]:
+    """Say what is short when the machine refuses threads, open files, memory or the port.
+
+    Raises:
+        Unsafe: instead of the error of whoever asked for them.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, MemoryError, KafkaException) as error:
+        if isinstance(error, RuntimeError) and "thread" not in str(error):
+            raise
+        why = error.args[0].str() if isinstance(error, KafkaException) else error
+        raise Unsafe(
+            f"the worker cannot be set up ({why}): look at the limits of open files, threads and memory (ulimit -n, "
+            "-u, -v), and at whether CLICKSTAGE_METRICS_PORT is free"
+        ) from None
 
 
-def _give_up() -> None:
+def _leave_in_time(asked: int, closed: threading.Event, seconds: float) -> None:
+    """Leave ``seconds`` after a byte came, whatever hangs: librdkafka may wait for a broker that is gone."""
+    os.read(asked, 1)
+    if closed.wait(seconds):
+        return
     log.error("shutdown overran its time; leaving as it is. Nothing applied is lost: the next owner reads on")
     faulthandler.dump_traceback(sys.stderr)
     os._exit(ExitCode.SHUTDOWN)
