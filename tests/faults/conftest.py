@@ -34,6 +34,7 @@ SHORT = (
     "test_flushall[1]",
     "test_silence_fires_once_and_in_time",
     "test_worker_away_then_back",
+    "test_cluster_primary_killed[1]",
 )
 """What `make test` runs of this folder, beside `test_fences`; `make faults` runs all."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import worker.batch
 import worker.wiring
+from featurestore.cluster import ClusterSessionStore
 from featurestore.events import TICK
 from featurestore.session import FoldConfig
 from featurestore.sessions import FENCED, RedisSessionStore, Script
@@ -112,6 +113,27 @@ def slow_scoring(seconds: float, nth: int) -> None:
     _replace(worker.batch.Engine, "run", run)
 
 
+def die_before_decisions(nth: int) -> None:
+    """Die once the nth batch that decides anything is applied, and nothing of it is written to other slots."""
+    whole = ClusterSessionStore._take_off
+    left = nth
+
+    def take_off(self: ClusterSessionStore, commands: Any) -> None:
+        nonlocal left
+        all_of_them = list(commands)
+        left -= bool(all_of_them)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(self, iter(all_of_them))
+
+    _replace(ClusterSessionStore, "_take_off", take_off)
+
+
+def decisions_live(ms: int) -> None:
+    """Let a decision live longer than the short sessions do."""
+    _replace(worker.batch.Engine, "decision_ttl_ms", ms)
+
+
 # -- mutations: the protocol with one of its parts taken out -----------------------------------------------------------
 
 
@@ -190,6 +212,8 @@ def apply(patches: list[list[Any]]) -> None:
         "fail_at_timers": fail_at_timers,
         "clock_off_by": clock_off_by,
         "slow_scoring": slow_scoring,
+        "die_before_decisions": die_before_decisions,
+        "decisions_live": decisions_live,
     }
     mutate()
     for name, *arguments in patches:

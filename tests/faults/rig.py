@@ -9,7 +9,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +19,12 @@ import redis
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.nodes import AWAY
 from tests.faults.ledger import Row
 from tests.faults.patches import FOLD
 from tests.faults.traffic import Traffic
 from tests.faults.zygote import Zygote
-from tests.services import RedisServer, create_topics, read_topic, topic_id
+from tests.services import ClusterServers, RedisServer, create_topics, read_topic, topic_id
 from tests.services.process import wait_for
 from worker.verify import Difference, Expected, compare, engine_for, expect, records_of
 
@@ -153,6 +155,8 @@ class Rig:
         self.recovery_s = 0.0
         self.workers: list[Worker] = []
         self.traffic: Traffic | None = None
+        self.cluster: ClusterServers | None = None
+        self._reader: redis.RedisCluster | None = None
         self.environment: dict[str, str] = {}
         self.topics = {
             "topic": f"{unique}.clicks",
@@ -163,6 +167,12 @@ class Rig:
         create_topics(bootstrap, dict.fromkeys(self.topics.values(), PARTITIONS), LOG_CONFIG)
         self.use_topic()
         self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{unique}-asker", "log_level": 0})
+
+    def use_cluster(self, cluster: ClusterServers, buckets: int) -> None:
+        """Go to a Cluster instead of the one server."""
+        self.cluster = cluster
+        self.redis_url = cluster.url
+        self.environment["buckets"] = str(buckets)
 
     def use_topic(self) -> None:
         """Look up the id of the clicks topic as it is now."""
@@ -215,10 +225,25 @@ class Rig:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def shards(self, number: int) -> list[Shard]:
+        """The shards of a partition."""
+        return [Shard(number, bucket) for bucket in range(int(self.environment.get("buckets", 1)))]
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client of Redis that gives up soon; of a Cluster always the same, since it has much to ask at first."""
+        if self.cluster is None:
+            with self.server.client(socket_timeout=2, retry=None) as client:
+                yield client
+            return
+        if self._reader is None:
+            self._reader = self.cluster.client()
+        yield self._reader
+
     def stored(self, session: str) -> bool:
         """Whether Redis holds a state or a decision of a session."""
-        with self.server.client() as client:
-            states = [self.namespace.states(Shard(number)) for number in range(self.partitions)]
+        with self.client() as client:
+            states = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
             return any(client.hexists(key, session) for key in states) or bool(client.exists(decision_key(session)))
 
     def send(self, **options: Any) -> Traffic:
@@ -246,14 +271,18 @@ class Rig:
         return ends
 
     def applied(self) -> dict[int, int]:
-        """One past the applied offset of each partition; 0 where Redis cannot say."""
-        metas = [self.namespace.meta(Shard(number)) for number in range(self.partitions)]
+        """One past the applied offset of each partition, of its last shard; 0 where Redis cannot say."""
         try:
-            with self.server.client(socket_timeout=2, retry=None) as client:
-                stored = [client.hget(meta, "applied") for meta in metas]
-        except redis.RedisError:
+            with self.client() as client:
+                return {
+                    number: min(
+                        int(client.hget(self.namespace.meta(shard), "applied") or -1) + 1
+                        for shard in self.shards(number)
+                    )
+                    for number in range(self.partitions)
+                }
+        except AWAY:
             return dict.fromkeys(range(self.partitions), 0)
-        return {number: int(value) + 1 if value else 0 for number, value in enumerate(stored)}
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 45) -> None:
         """Wait, and show the workers' logs if it takes too long."""
@@ -283,10 +312,10 @@ class Rig:
     def quiet(self, timeout_s: float = 45) -> None:
         """Wait until all is applied and every session has ended."""
         self.caught_up()
-        states = [self.namespace.states(Shard(number)) for number in range(self.partitions)]
+        states = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
 
         def empty() -> bool:
-            with self.server.client(socket_timeout=2, retry=None) as client:
+            with self.client() as client:
                 return not any(client.exists(key) for key in states)
 
         self.until(empty, "every session has ended", timeout_s)
@@ -391,6 +420,8 @@ class Rig:
             self.traffic._stopped.set()
             self.traffic._thread.join()
         self._asker.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
