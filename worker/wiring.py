@@ -233,7 +233,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
 
     loop.before_poll.append(reload_policy)
     if not settings.topic_id:
-        watch = TopicWatch(kafka_admin(settings), settings.topic, topic_id, clock)
+        watch = TopicWatch(kafka_admin(settings), settings.topic, topic_id, partitions, clock)
         loop.before_poll.append(watch.poll)
     return Worker(loop, registry, metrics, engine, source)
 

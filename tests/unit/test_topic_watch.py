@@ -25,8 +25,9 @@ class FakeClock:
 
 
 class Described:
-    def __init__(self, topic_id: str) -> None:
+    def __init__(self, topic_id: str, partitions: int = 4) -> None:
         self.topic_id = topic_id
+        self.partitions = [None] * partitions
 
 
 class FakeAdmin:
@@ -46,7 +47,7 @@ def clock() -> FakeClock:
 def watch(clock: FakeClock) -> tuple[TopicWatch, FakeAdmin]:
     admin = FakeAdmin()
     asks: Any = admin
-    return TopicWatch(asks, "clicks", "first", clock), admin
+    return TopicWatch(asks, "clicks", "first", 4, clock), admin
 
 
 def test_it_asks_every_few_seconds_and_one_question_at_a_time(clock: FakeClock) -> None:
@@ -79,3 +80,14 @@ def test_a_kafka_that_does_not_answer_is_no_new_topic(clock: FakeClock) -> None:
     clock.sleep(EVERY_S)
     watched.poll()
     assert len(admin.asked) == 2
+
+
+def test_more_partitions_are_told_once(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    watched, admin = watch(clock)
+    for _ in range(3):
+        clock.sleep(EVERY_S)
+        watched.poll()
+        admin.asked[-1].set_result(Described("first", 6))
+    watched.poll()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "has 6 partitions now, the keys were made for 4" in caplog.text
