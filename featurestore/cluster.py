@@ -23,7 +23,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.nodes import Command, Nodes, NodeScript
 from featurestore.pending import Pending
-from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult
+from featurestore.sessions import APPLIED, FENCED, Lease, ShardWrite, WriteResult
 from featurestore.tombstones import Erased
 
 LANDING = "writing decisions"
@@ -56,8 +56,8 @@ class ClusterSessionStore:
         takes: list[Command] = []
         left: list[Command] = []
         for shard in shards:
-            keys = (space.meta(shard), space.outbox(shard), space.before(shard))
-            call = ("EVALSHA", self._acquire.sha, 3, *keys, now_ms, own, uuid.uuid4().hex)
+            keys = (space.meta(shard), space.outboxes(shard))
+            call = ("EVALSHA", self._acquire.sha, 2, *keys, now_ms, own, uuid.uuid4().hex)
             takes.append((self._slot(shard), call))
             left += [
                 (self._slot(shard), ("HGETALL", key)) for key in (space.pending_before(shard), space.pending(shard))
@@ -94,9 +94,7 @@ class ClusterSessionStore:
 
     def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
         """See `SessionStore`. Reading the answer sends decisions and profiles, and does not wait for them."""
-        # A write that moves no offset may be carried out twice, and would push what has not landed out of the bucket.
-        again = any(write.applied == write.expected for write in writes)
-        self._land(under_way=0 if again else 1)
+        self._land(under_way=1)
         landed = not self._flights
         fields = [pending.of(write, self._namespace) for write in writes]
         calls = [
@@ -110,7 +108,7 @@ class ClusterSessionStore:
             self._take_off(
                 command
                 for write, result, part in zip(writes, results, fields, strict=True)
-                if _applied(write, result)
+                if result.status == APPLIED
                 for command in self._landing(part, decision_ttl_ms)
             )
             return results
@@ -154,12 +152,11 @@ class ClusterSessionStore:
         return (
             "EVALSHA",
             self._write.sha,
-            7,
+            6,
             space.meta(shard),
             space.states(shard),
             space.idle(shard),
-            space.outbox(shard),
-            space.before(shard),
+            space.outboxes(shard),
             space.pending(shard),
             space.pending_before(shard),
             write.epoch,
@@ -170,9 +167,10 @@ class ClusterSessionStore:
             len(write.deadlines),
             len(write.removed),
             len(kept) // 2,
-            int(write.served),
+            write.served,
             write.outbox,
             int(landed),
+            write.number,
             *puts,
             *write.removed,
             *kept,
@@ -212,16 +210,9 @@ class ClusterSessionStore:
             self._flights.popleft()
 
 
-def _applied(write: ShardWrite, result: WriteResult) -> bool:
-    """Whether the batch is in the store: written now, or by the same call before."""
-    if result.status == APPLIED:
-        return True
-    return result.status == MOVED and result.applied == write.applied and write.applied != write.expected
-
-
-def _lease(reply: list[bytes]) -> Lease:
-    epoch, applied, *outboxes = reply
-    return Lease(epoch.decode(), int(applied) if applied else None, tuple(filter(None, outboxes)))
+def _lease(reply: tuple[bytes, bytes, list[bytes]]) -> Lease:
+    epoch, applied, outboxes = reply
+    return Lease(epoch.decode(), int(applied) if applied else None, tuple(outboxes))
 
 
 def _result(reply: tuple[int, bytes]) -> WriteResult:

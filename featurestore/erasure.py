@@ -106,7 +106,7 @@ class Eraser:
         states = deadlines = 0
         for shard, names in sessions.items():
             space = self._namespace
-            keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outbox(shard))
+            keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outboxes(shard))
             reply = self._client.evalsha(self._script.sha, 4, *keys, uuid.uuid4().hex, *names)
             states, deadlines = states + reply[0], deadlines + reply[1]
         return states, deadlines

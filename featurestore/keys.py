@@ -5,8 +5,7 @@
 | ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset | 14 days |
 | ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
 | ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
-| ``cs:{…}:outbox`` | string | what the last batch produces to Kafka (`outbox`) | until Kafka has it; 14 days |
-| ``cs:{…}:before`` | string | the same of the batch before it | the same |
+| ``cs:{…}:outboxes`` | list | what the last batches produce (`outbox`), oldest first | until Kafka has it; 14 days |
 | ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
 | ``cs:{…}:pending:before`` | hash | the same of the batch before it | the same |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
@@ -74,13 +73,9 @@ class Namespace:
         """Sorted set of the shard's deadlines."""
         return self._key(shard, "idle")
 
-    def outbox(self, shard: Shard) -> str:
+    def outboxes(self, shard: Shard) -> str:
         """What the shard's last batch produces."""
-        return self._key(shard, "outbox")
-
-    def before(self, shard: Shard) -> str:
-        """What the batch before that produces."""
-        return self._key(shard, "before")
+        return self._key(shard, "outboxes")
 
     def pending(self, shard: Shard) -> str:
         """What the shard's last batch writes to other slots."""
@@ -92,7 +87,7 @@ class Namespace:
 
     def all_of(self, shard: Shard) -> list[str]:
         """Every key of a shard; they share a slot."""
-        parts = (self.meta, self.states, self.idle, self.outbox, self.before, self.pending, self.pending_before)
+        parts = (self.meta, self.states, self.idle, self.outboxes, self.pending, self.pending_before)
         return [part(shard) for part in parts]
 
     def gone(self, key: str) -> str:

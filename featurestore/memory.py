@@ -14,6 +14,7 @@ from featurestore.visitors import append_entry
 class _ShardData:
     epoch: str = ""
     applied: int | None = None
+    written: int = 0
     outboxes: tuple[bytes, ...] = ()
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class MemoryStore:
             data = self._shard(shard)
             number = max(epoch_number(data.epoch) + 1, now_ms, own + 1)
             data.epoch = f"{number}:{uuid.uuid4().hex}"
+            data.written = 0
             leases.append(Lease(data.epoch, data.applied, data.outboxes))
         return leases
 
@@ -90,13 +92,14 @@ class MemoryStore:
         data = self._shard(write.shard)
         if data.epoch != write.epoch:
             return WriteResult(FENCED, data.epoch, None)
+        if write.number and data.written == write.number:
+            return WriteResult(APPLIED, "", data.applied)
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
-        data.applied = write.applied
-        if write.served:
-            data.outboxes = ()
+        data.applied, data.written = write.applied, write.number
+        data.outboxes = data.outboxes[write.served :]
         if write.outbox:
-            data.outboxes = (*data.outboxes[-1:], write.outbox)
+            data.outboxes += (write.outbox,)
         data.states.update(zip(write.sessions, write.blobs, strict=True))
         data.idle.update(zip(write.armed, write.deadlines, strict=True))
         self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))

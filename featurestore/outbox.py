@@ -1,9 +1,9 @@
 """The outbox: what a batch produces to Kafka, kept in the same script that applies the batch.
 
 The applied offset and the outputs are thus one: a worker that dies after the script and before Kafka has acknowledged
-leaves the outbox to the next owner, which produces it again. The outboxes of the last two batches are kept: what a
-batch produces is acknowledged before the batch after the next is written, so the worker waits for neither Kafka nor
-Redis while it works on the next. Outputs have derived identities, so a second copy is the same record.
+leaves the outbox to the next owner, which produces it again. Outboxes are kept until Kafka has acknowledged what they
+hold, so no decision waits for Kafka; how many may be kept is bounded (`worker.outputs`). Outputs have derived
+identities, so a second copy is the same record.
 
 Stored: MessagePack ``[offset, [[stream, key, value], ...]]``; stream 0 is the decisions topic, 1 the sessions topic.
 """

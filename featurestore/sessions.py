@@ -30,7 +30,7 @@ class Lease(NamedTuple):
     Attributes:
         epoch: ``number:uuid``; every write names it.
         applied: offset of the last applied event, None where the store knows none.
-        outboxes: what the last two batches produce to Kafka (`outbox`), older first; empty where Kafka has it.
+        outboxes: what the last batches produce to Kafka (`outbox`), oldest first; empty where Kafka has it.
     """
 
     epoch: str
@@ -63,8 +63,9 @@ class ShardWrite:
 
     Attributes:
         armed: sessions whose entry in the idle index moves to the ``deadlines``, epoch ms.
-        outbox: what the batch produces, b"" for nothing; the one stored is kept beside it, the one before that is not.
-        served: Kafka has acknowledged what the stored outboxes hold.
+        outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
+        served: how many of the oldest stored outboxes hold what Kafka has acknowledged.
+        number: of this write among the owner's: sent again right after itself, it is applied once. 0 for none.
     """
 
     shard: Shard
@@ -81,7 +82,8 @@ class ShardWrite:
     dropped_decisions: list[str] = field(default_factory=list)
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
-    served: bool = False
+    served: int = 0
+    number: int = 0
 
 
 class SessionStore(Protocol):
@@ -172,15 +174,9 @@ class RedisSessionStore:
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
         space = self._namespace
-        calls = [
-            (3, space.meta(shard), space.outbox(shard), space.before(shard), now_ms, own, uuid.uuid4().hex)
-            for shard in shards
-        ]
+        calls = [(2, space.meta(shard), space.outboxes(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
         replies = self._run(self._acquire, calls, "taking ownership")
-        return [
-            Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, tuple(filter(None, reply[2:])))
-            for reply in replies
-        ]
+        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, tuple(reply[2])) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -230,12 +226,11 @@ class RedisSessionStore:
     def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
         namespace, shard = self._namespace, write.shard
         head = (
-            5,
+            4,
             namespace.meta(shard),
             namespace.states(shard),
             namespace.idle(shard),
-            namespace.outbox(shard),
-            namespace.before(shard),
+            namespace.outboxes(shard),
             write.epoch,
             "" if write.expected is None else write.expected,
             "" if write.applied is None else write.applied,
@@ -248,8 +243,9 @@ class RedisSessionStore:
             len(write.dropped_decisions),
             len(write.profiles),
             len(write.deadlines),
-            int(write.served),
+            write.served,
             write.outbox,
+            write.number,
         )
         n = len(write.sessions)
         m = 2 * n + 2 * len(write.deadlines)

@@ -43,6 +43,7 @@ class Batch:
         parts: each partition with its decoded records; none where only time passes.
         partitions: the partitions by number.
         watch: its stopwatch.
+        dead: what `Outputs.acknowledged` must reach for its dead letters to be safe; 0 without any.
         load: reads the stored sessions asked for.
         opened: what was stored.
         result: what it changed, once decided.
@@ -54,6 +55,7 @@ class Batch:
     parts: list[tuple[Partition, Decoded]]
     partitions: dict[int, Partition]
     watch: Watch
+    dead: int
     load: Callable[[], list[list[bytes | None]]] | None
     opened: Opened | None = None
     result: Result | None = None

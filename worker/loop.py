@@ -7,15 +7,16 @@
 5. score     features into probabilities of the four stages
 6. decide    stage and action by the policy
 7. write     states, decisions, deadlines, outputs and the applied offset: one fenced script
-8. flush     decisions and summaries: produced, and acknowledged before the batch after the next is written
+8. flush     decisions and summaries: produced; what is not acknowledged stays in the outboxes, up to a bound
 9. commit    the offset to Kafka, for lag tools
 
 Dead letters are acknowledged before the script that passes them. The outputs of step 8 are kept in Redis by step 7 (the
-outbox), so a crash between the two loses none: the next owner produces them. Nothing is committed whose outputs are not
-safe. A crash anywhere repeats work, never loses it, and what is repeated is the same to the byte (times apart).
+outboxes) until Kafka has acknowledged them, so a crash in between loses none: the next owner produces them. Nothing is
+committed whose outputs are not safe. A crash anywhere repeats work, never loses it, and what is repeated is the same to
+the byte (times apart).
 
 Three batches are in hand under load: while one is decided here (2, 4 to 6), Redis writes the one before it (7) and has
-answered for the one behind it (3), and Kafka takes the outputs of the one before those (8).
+answered for the one behind it (3), and Kafka takes the outputs of those before them (8).
 """
 
 import logging
@@ -30,7 +31,7 @@ from featurestore import outbox
 from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.ids import IdKey
 from featurestore.outbox import Output
-from featurestore.sessions import APPLIED, MOVED, SessionStore, ShardWrite, WriteResult
+from featurestore.sessions import APPLIED, SessionStore, ShardWrite, WriteResult
 from worker import batch as core
 from worker.batch import Decoded, Engine, Plan, Result
 from worker.clock import Clock
@@ -105,6 +106,8 @@ class Loop:
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
         self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
+        self._acknowledged = 0  # of what was given to the outputs
+        self._writes = 0
         self._silence = Silence(settings.timers, source, store, ownership, clock)
         self._applied: dict[int, int] = {}  # partition → last offset applied whose outputs may not be safe yet
         self._stop = False
@@ -168,7 +171,7 @@ class Loop:
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
             self._commit()
-        self._outputs.poll()
+        self._note_acknowledged()
 
     def close(self) -> None:
         """Deliver, commit, leave the group."""
@@ -185,11 +188,13 @@ class Loop:
         watch = self._observer.watch(self._clock)
         parts = []
         read = {}
+        dead = 0
         for records in polled.records:
             partition = self._own.partitions.get(records.partition)
             if partition is not None and self._own.current(partition):
                 decoded = admitted(core.decode(records), self._ids, self._own.erased)  # 2
                 self._dead_letters(decoded, polled, len(records.offsets))
+                dead = self._outputs.given if decoded.bad else dead
                 read[partition.number] = partition.next_offset
                 partition.next_offset = max(partition.next_offset, decoded.last + 1)
                 parts.append((partition, decoded))
@@ -204,7 +209,7 @@ class Loop:
         )
         watch.lap("decode")
         load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
-        return Batch(plan, parts, partitions, watch, load)
+        return Batch(plan, parts, partitions, watch, dead, load)
 
     def _push(self, batch: Batch) -> None:
         """Take a batch in hand, and complete the one before it while Redis answers for this one."""
@@ -222,15 +227,14 @@ class Loop:
             now_ms = self._clock.now_ms()
             batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
             batch.watch.lap("score")
-        self._flush()  # 8, of the batch before the last; and this one's dead letters
+        self._flush(batch)
         batch.watch.lap("flush")
-        served = self._sent is None
-        self._settle()
+        self._settle()  # 7, 8 of the batch before this one
         if batch.result is not None:
             self._changed.append(Changed(batch.result.writes))
         if self._ahead is not None and self._ahead.plan.events.size:
             self._opened(self._ahead)  # now: what it asks for would wait behind the write
-        batch.writes = self._fenced(batch.result, batch.partitions, batch.done, served=served)
+        batch.writes = self._fenced(batch.result, batch.partitions, batch.done)
         if batch.writes:
             writes = [write for write, _ in batch.writes]
             ttl = self._engine.decision_ttl_ms
@@ -324,10 +328,11 @@ class Loop:
         )
         limit.check(n, [place for place, _ in decoded.bad])
 
-    def _flush(self) -> None:
+    def _flush(self, batch: Batch) -> None:
+        """Wait while dead letters of this batch, or too many outputs of earlier ones, are not acknowledged."""
         begun = self._clock.monotonic()
         paused = False
-        while not self._settled():
+        while not self._flushed(batch):
             # A short wait needs no pause: reading on after one means a seek, which throws away what was fetched.
             if not paused and self._clock.monotonic() - begun >= PAUSE_AFTER_S:
                 paused = True
@@ -338,7 +343,22 @@ class Loop:
                 raise Stopping
         if paused:
             self._resume()
-        self._safe()
+
+    def _flushed(self, batch: Batch) -> bool:
+        if self._note_acknowledged() and self._acknowledged >= batch.dead and self._outputs.room():
+            return True
+        return self._settled()
+
+    def _note_acknowledged(self) -> bool:
+        """Learn what Kafka has; what was applied may be committed once all its outputs are safe."""
+        try:
+            self._acknowledged = self._outputs.acknowledged()
+        except KafkaException as error:
+            self._refused(error.args[0].name())
+            return False
+        if self._acknowledged == self._outputs.given:
+            self._safe()
+        return True
 
     def _safe(self) -> None:
         """All outputs are acknowledged: what was applied may be committed."""
@@ -347,11 +367,13 @@ class Loop:
         self._applied.clear()
 
     def _settled(self, wait_s: float = SETTLE_SLICE_S) -> bool:
+        """Wait for Kafka a little; whether it has everything."""
         try:
-            return self._outputs.settled(wait_s)
+            self._outputs.settled(wait_s)
         except KafkaException as error:
             self._refused(error.args[0].name())
             return False
+        return self._note_acknowledged() and self._acknowledged == self._outputs.given
 
     def _refused(self, code: str) -> None:
         """Kafka gave an output back: apply nothing more, and produce again from the outboxes after a while."""
@@ -366,7 +388,7 @@ class Loop:
         )
 
     def _fenced(
-        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int], *, served: bool
+        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]
     ) -> list[tuple[ShardWrite, list[Output]]]:
         """The writes of a batch with their fences, and a bare one for partitions whose records brought no event.
 
@@ -374,7 +396,6 @@ class Loop:
             result: of the batch, None where no record held an event.
             partitions: those of the batch.
             done: partition → offset of its last record.
-            served: whether Kafka has all that was produced, so that the stored outboxes are not needed any more.
         """
         writes: list[tuple[ShardWrite, list[Output]]] = []
         if result is not None:
@@ -386,7 +407,6 @@ class Loop:
             partition = partitions[write.shard.partition]
             if self._own.current(partition):
                 self._fence(write, partition, done.get(partition.number))
-                write.served = served
                 if produced:
                     write.outbox = outbox.encode(done.get(partition.number, outbox.NEVER_COMMITTED), produced)
                 mine.append((write, produced))
@@ -403,45 +423,21 @@ class Loop:
         write.epoch = lease.epoch
         write.expected = lease.applied
         write.applied = lease.applied if applied is None else applied
+        write.served = partition.served(write.shard, self._acknowledged)
+        self._writes += 1
+        write.number = self._writes
 
     def _answers(self, batch: Batch) -> list[WriteResult]:
-        """What became of a batch's writes; the answer under way first."""
+        """What became of a batch's writes; after an unknown outcome the same call again, which applies them once."""
+        writes = [write for write, _ in batch.writes]
         begun, batch.answer = batch.answer, None
-        return self._send([write for write, _ in batch.writes], begun, repeated=begun is None)
-
-    def _send(
-        self,
-        writes: Sequence[ShardWrite],
-        begun: Callable[[], list[WriteResult]] | None = None,
-        *,
-        repeated: bool = False,
-    ) -> list[WriteResult]:
-        """The script's answers; after an unknown outcome the same call again, and both answers mean applied once."""
-
-        def call() -> list[WriteResult]:
-            nonlocal repeated, begun
-            try:
-                if begun is not None:
-                    answer, begun = begun, None
-                    return answer()
-                return self._store.write(writes, self._engine.decision_ttl_ms)
-            except StoreUnavailable:
-                repeated = True
-                raise
-
-        results = self._call("write", call)
-        if not repeated:
-            return results
-        return [
-            WriteResult(APPLIED, "", w.applied)
-            if r.status == MOVED and r.applied == w.applied and w.applied != w.expected
-            else r
-            for w, r in zip(writes, results, strict=True)
-        ]
+        return self._answered("write", begun, lambda: self._store.write(writes, self._engine.decision_ttl_ms))
 
     def _apply(self, writes: Sequence[tuple[ShardWrite, list[Output]]], partitions: dict[int, Partition]) -> None:
         """Send writes and wait for what became of them."""
-        self._finish(writes, self._send([write for write, _ in writes]), partitions)
+        sent = [write for write, _ in writes]
+        results = self._call("write", lambda: self._store.write(sent, self._engine.decision_ttl_ms))
+        self._finish(writes, results, partitions)
 
     def _finish(
         self,
@@ -453,9 +449,8 @@ class Loop:
         for (write, produced), result in zip(writes, results, strict=True):
             partition = partitions[write.shard.partition]
             if result.status == APPLIED:
-                partition.moved(write.shard, write.applied)
                 partition.checked_at = now
-                self._outputs.send(produced)
+                partition.written(write, self._outputs.send(produced) if produced else 0)  # 8
             elif partition.running:
                 self._own.refused(partition, write.shard, result)
 
@@ -495,7 +490,7 @@ class Loop:
         plan = core.plan_ticks(due)
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in due}
         load = self._begun(lambda: self._store.begin_load(plan.requests()))
-        self._push(Batch(plan, [], partitions, self._observer.watch(self._clock), load))
+        self._push(Batch(plan, [], partitions, self._observer.watch(self._clock), 0, load))
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
@@ -504,11 +499,11 @@ class Loop:
         if not idle:
             return
         self._drain()
-        served = self._settled(0.0)
+        self._note_acknowledged()  # once all is, the outboxes have served: the next owner need not produce them again
         writes: list[tuple[ShardWrite, list[Output]]] = []
         for partition in idle:
             for shard in partition.shards:
-                write = ShardWrite(shard, "", None, None, served=served)
+                write = ShardWrite(shard, "", None, None)
                 applied = partition.lease(shard).applied
                 # After a truncation the applied offset goes back: a restart must not skip what is written meanwhile.
                 moves = applied is None or partition.done > applied or partition.ignore_applied
@@ -594,8 +589,6 @@ class Loop:
     # -- the rest --------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        if self._applied and self._settled(0.0):
-            self._safe()
         if not self._source.commit():
             self._observer.metrics.commit_failures.inc()
         self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})

@@ -1,8 +1,8 @@
 """What the worker produces: decisions, session summaries, dead letters. The only place that holds a producer.
 
 Dead letters are acknowledged before the script of their batch moves the applied offset; decisions and summaries are
-produced after it, out of the outbox that the script kept, and acknowledged before the next batch is applied. So nothing
-that was applied is missing from the topics. What is produced again has the same identity and the same content.
+produced after it, and the outbox that the script kept is dropped only once they are acknowledged. So nothing that was
+applied is missing from the topics. What is produced again has the same identity and the same content.
 """
 
 import logging
@@ -22,24 +22,37 @@ PARTITIONER: Final = "murmur2_random"
 KEPT_BYTES: Final = 900_000
 """Most of a dead letter's value: a topic's usual limit less the headers. What no topic takes blocks its partition."""
 
+MOST_RECORDS: Final = 8_000
+MOST_BATCHES: Final = 64
+"""Outputs that may be under way: so far may Kafka be behind Redis, and so much do the outboxes hold."""
+
 CUT_HEADER: Final = "__connect.errors.value.original.bytes"
 """Size of a value before it was cut."""
 
 
 class Outputs:
-    """A producer that says when everything it was given is safe."""
+    """A producer that says what of all it was given is safe.
+
+    Attributes:
+        given: how often something was given to it. What was given first is acknowledged first, as far as can be told:
+            `acknowledged` follows when nothing is under way.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._producer = Producer(producer_config(settings), logger=logging.getLogger("worker.kafka"))
         self._failure: KafkaError | None = None
+        self._acknowledged = 0
+        self.given = 0
         names = ((DECISIONS, settings.decisions_topic), (SESSIONS, settings.sessions_topic))
         self._topics = [(stream, topic) for stream, topic in names if topic]
 
-    def send(self, outputs: Sequence[Output]) -> None:
-        """Queue the outputs of a batch."""
+    def send(self, outputs: Sequence[Output]) -> int:
+        """Queue the outputs of a batch; `given` after it."""
+        self.given += 1
         for stream, topic in self._topics:
             messages = [{"key": key, "value": value} for s, key, value in outputs if s == stream]
             self._queue(topic, messages)
+        return self.given
 
     def _queue(self, topic: str, messages: list[dict[str, Any]]) -> None:
         while messages:
@@ -65,6 +78,7 @@ class Outputs:
         if value is not None and len(value) > KEPT_BYTES:
             headers = [*headers, (CUT_HEADER, str(len(value)).encode())]
             value = value[:KEPT_BYTES]
+        self.given += 1
         while True:
             try:
                 self._producer.produce(
@@ -86,15 +100,28 @@ class Outputs:
         Raises:
             KafkaException: Kafka refused a record for good (too large, not authorised, no such topic).
         """
-        left = self._producer.flush(wait_s)
+        self._producer.flush(wait_s)
+        return self.acknowledged() == self.given
+
+    def acknowledged(self) -> int:
+        """`given` as it was when all that had been given is now acknowledged. Never blocks.
+
+        Raises:
+            KafkaException: as `settled`.
+        """
+        left = len(self._producer)  # what is under way and the reports of what failed
+        if left:
+            self._producer.poll(0)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise KafkaException(failure)
-        return left == 0
+        if not left:
+            self._acknowledged = self.given
+        return self._acknowledged
 
-    def poll(self) -> None:
-        """Serve delivery reports."""
-        self._producer.poll(0)
+    def room(self) -> bool:
+        """Whether more may be given before what is under way is acknowledged."""
+        return len(self._producer) < MOST_RECORDS and self.given - self._acknowledged < MOST_BATCHES
 
     def close(self, wait_s: float) -> bool:
         """Deliver what can be delivered in time; whether that was all."""

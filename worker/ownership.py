@@ -5,6 +5,7 @@ a hint. What is missing from the view is read again from the log.
 """
 
 import logging
+from collections import deque
 from typing import Final
 
 from featurestore import outbox
@@ -95,7 +96,7 @@ class Ownership:
         partition.leases = leases
         partition.own_epoch = max(lease.number for lease in leases)
         committed = self._source.committed(partition.number)
-        self._produce_left_behind(leases, committed)
+        partition.outboxes = self._produce_left_behind(leases, committed)
         bounds = self._source.bounds(partition.number, fresh=True) or Bounds(0, 0)
         start = self._start(partition, bounds, committed)
         partition.high = bounds.high
@@ -104,13 +105,14 @@ class Ownership:
         partition.checked_at = self._clock.monotonic()
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
 
-    def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> None:
+    def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:
         """Produce the last batches' outputs unless their offsets were committed, which happens after they are safe."""
         for lease in leases:
             for stored in lease.outboxes:
                 offset, left = outbox.decode(stored)
                 if committed is None or committed <= offset:
                     self._outputs.send(left)
+        return [deque([self._outputs.given] * len(lease.outboxes)) for lease in leases]
 
     def rewind(self, partition: Partition, cause: str, seconds: float = 0.0) -> None:
         """Give up what is in hand: take a new lease, after ``seconds``, and read again from what the store says."""

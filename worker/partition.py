@@ -1,10 +1,11 @@
 """What a worker knows of one partition while it owns it."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
 from featurestore.keys import Shard
-from featurestore.sessions import Lease
+from featurestore.sessions import Lease, ShardWrite
 
 
 class Status(Enum):
@@ -22,6 +23,7 @@ class Partition:
         number: Kafka's.
         shards: one, or on Redis Cluster one a bucket.
         leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
+        outboxes: of each shard, oldest first: what `Outputs.acknowledged` must reach for an outbox to have served.
         next_offset: offset of the next record to read.
         done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
         watermark: newest record time seen in this assignment, epoch ms; None before the first event.
@@ -39,6 +41,7 @@ class Partition:
     shards: list[Shard]
     status: Status = Status.WAITING
     leases: list[Lease] = field(default_factory=list)
+    outboxes: list[deque[int]] = field(default_factory=list)
     next_offset: int = 0
     done: int = -1
     watermark: int | None = None
@@ -66,9 +69,19 @@ class Partition:
         """The lease of one of its shards."""
         return self.leases[shard.bucket]
 
-    def moved(self, shard: Shard, applied: int | None) -> None:
-        """The stored offset of a shard is now ``applied``."""
-        self.leases[shard.bucket] = Lease(self.leases[shard.bucket].epoch, applied)
+    def served(self, shard: Shard, acknowledged: int) -> int:
+        """How many of the shard's oldest outboxes have served."""
+        return sum(1 for needed in self.outboxes[shard.bucket] if needed <= acknowledged)
+
+    def written(self, write: ShardWrite, given: int) -> None:
+        """A write of this lease is applied; its outputs are acknowledged with ``given``, 0 if it has none."""
+        bucket = write.shard.bucket
+        self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
+        outboxes = self.outboxes[bucket]
+        for _ in range(write.served):
+            outboxes.popleft()
+        if given:
+            outboxes.append(given)
 
     def floor(self, shard: Shard) -> int:
         """Events of the shard at or below this offset are applied already."""

@@ -1,6 +1,6 @@
 -- Erase sessions from a shard, and take the shard from its owner for a moment.
 -- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
--- KEYS[4] outbox: string, what the last batch produces to Kafka; it may hold the erased sessions' documents
+-- KEYS[4] outboxes: list, what the last batches produce to Kafka; they may hold the erased sessions' documents
 -- ARGV[1] unique id of this erasure, then the sessions
 -- Returns {states removed, deadlines removed}.
 -- The owner may hold these sessions in memory and a write of them under way: it must be fenced. Its epoch is replaced by

@@ -1,28 +1,29 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
--- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
--- KEYS[4] outbox: string, what this batch produces to Kafka      KEYS[5] before: string, the outbox of the batch before it
+-- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
+-- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
 -- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
--- ARGV[13] 1: Kafka has what both outboxes hold      ARGV[14] the outbox, '' for nothing to produce
+-- ARGV[13] how many of the oldest outboxes have served      ARGV[14] the outbox of this batch, '' for nothing to produce
+-- ARGV[15] number of this write among the owner's; the one that was written last is not written again; 0 for none
 -- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
 --      the deletions (key)*, the profiles (key, entry of 18 bytes)*
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
 local applied = meta[2] or ''
+if meta[3] == ARGV[15] and meta[3] ~= '0' then return {1, applied} end
 if applied ~= ARGV[2] then return {-2, applied} end
 local puts, sets, removals, deletions, profiles, dues =
   tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 -- A growing write comes first: under noeviction Redis refuses it before anything has changed.
-redis.call('HSET', KEYS[1], 'applied', ARGV[3])
-if ARGV[13] == '1' then
-  redis.call('DEL', KEYS[4], KEYS[5])
-elseif ARGV[14] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then
-  redis.call('RENAME', KEYS[4], KEYS[5])
+redis.call('HSET', KEYS[1], 'applied', ARGV[3], 'write', ARGV[15])
+if ARGV[13] ~= '0' then redis.call('LTRIM', KEYS[4], ARGV[13], -1) end
+if ARGV[14] ~= '' then
+  redis.call('RPUSH', KEYS[4], ARGV[14])
+  redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
-if ARGV[14] ~= '' then redis.call('SET', KEYS[4], ARGV[14], 'EX', ARGV[5]) end
-local at = 15
+local at = 16
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do

@@ -208,19 +208,32 @@ class FakeOutputs:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._flying: list[Output] = []
+        self._acknowledged = 0
+        self.given = 0
 
-    def send(self, outputs: Sequence[Output]) -> None:
+    def send(self, outputs: Sequence[Output]) -> int:
         self._flying += outputs
+        self.given += 1
+        return self.given
+
+    def acknowledged(self) -> int:
+        if self._world.rng.random() < 0.3:
+            self._land()
+        return self._acknowledged
+
+    def room(self) -> bool:
+        return self.given - self._acknowledged < 5
 
     def settled(self, wait_s: float) -> bool:
         if self._world.rng.random() < self._world.trouble:
             return False
-        self._world.topic += self._flying
-        self._flying = []
+        self._land()
         return True
 
-    def poll(self) -> None:
-        """Nothing."""
+    def _land(self) -> None:
+        self._world.topic += self._flying
+        self._flying = []
+        self._acknowledged = self.given
 
     def close(self, wait_s: float) -> bool:
         return self.settled(wait_s)

@@ -13,8 +13,7 @@ def test_the_keys_are_what_operators_grep_for() -> None:
     assert SPACE.meta(shard) == "cs:{prod:clickstage:1:id1:3:0}:meta"
     assert SPACE.states(shard) == "cs:{prod:clickstage:1:id1:3:0}:states"
     assert SPACE.idle(shard) == "cs:{prod:clickstage:1:id1:3:0}:idle"
-    assert SPACE.outbox(shard) == "cs:{prod:clickstage:1:id1:3:0}:outbox"
-    assert SPACE.before(shard) == "cs:{prod:clickstage:1:id1:3:0}:before"
+    assert SPACE.outboxes(shard) == "cs:{prod:clickstage:1:id1:3:0}:outboxes"
     assert SPACE.visitor(255) == "cs:prod:visitor:00000000000000ff"
     assert SPACE.erased() == "cs:prod:erased"
     assert decision_key("s1") == "decision:s1"
@@ -26,7 +25,7 @@ def test_one_shards_keys_share_a_hash_tag_and_no_two_shards_do() -> None:
 
     tags = set()
     for shard in (Shard(0), Shard(0, 1), Shard(1)):
-        parts = {tag(make(shard)) for make in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outbox, SPACE.before)}
+        parts = {tag(make(shard)) for make in (SPACE.meta, SPACE.states, SPACE.idle, SPACE.outboxes)}
         assert len(parts) == 1
         tags |= parts
     assert len(tags) == 3
