@@ -136,42 +136,33 @@ def decode(records: Records) -> Decoded:
 def plan(parts: Sequence[Decoded], buckets: int, floor: Callable[[Shard], int]) -> Plan:
     """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
     sessions: list[str] = []
+    events: list[Event] = []
+    slots: list[int] = []
+    offsets: list[int] = []
+    times: list[int] = []
     spans: list[tuple[Shard, int, int]] = []
-    hashes = []
-    rows = []
-    times = []
     for part in parts:
+        first = len(sessions)
         index: dict[str, int] = {}
-        slots = [index.setdefault(event.session_id, len(index)) for event in part.events]
-        if not index:
-            continue
-        ids = list(index)
-        hashed = hash64(ids)
-        events = columns(part.events, slots, part.offsets, part.record_ms)
-        record_ms = np.array(part.record_ms, np.int64)
-        if buckets == 1:
-            shard_spans = [(Shard(part.partition), 0, len(ids))]
-        else:
-            ids, hashed, events, shard_spans = _by_bucket(part.partition, ids, hashed, events, buckets)
-        fresh = np.ones(events.size, np.bool_)
-        for shard, first, end in shard_spans:
-            applied = floor(shard)
-            if applied >= part.offsets[0]:
-                fresh &= (events["slot"] < first) | (events["slot"] >= end) | (events["offset"] > applied)
-        if not fresh.all():
-            events, record_ms = events[fresh], record_ms[fresh]
-        base = len(sessions)
-        events["slot"] += base
-        spans += [(shard, base + first, base + end) for shard, first, end in shard_spans]
-        sessions += ids
-        hashes.append(hashed)
-        rows.append(events)
-        times.append(record_ms)
-    if not rows:
-        return Plan([], np.zeros(0, np.uint64), [], columns([], [], [], []), np.zeros(0, np.int64))
-    if len(rows) == 1:
-        return Plan(sessions, hashes[0], spans, rows[0], times[0])
-    return Plan(sessions, np.concatenate(hashes), spans, np.concatenate(rows), np.concatenate(times))
+        slots += [index.setdefault(event.session_id, first + len(index)) for event in part.events]
+        sessions += index
+        events += part.events
+        offsets += part.offsets
+        times += part.record_ms
+        if index:
+            spans.append((Shard(part.partition), first, len(sessions)))
+    hashes = hash64(sessions)
+    rows = columns(events, slots, offsets, times)
+    record_ms = np.array(times, np.int64)
+    if buckets > 1 and sessions:
+        sessions, hashes, spans = _by_bucket(sessions, hashes, spans, rows, buckets)
+    applied = np.empty(len(sessions), np.int64)
+    for shard, first, end in spans:
+        applied[first:end] = floor(shard)
+    fresh = rows["offset"] > applied[rows["slot"]]
+    if not fresh.all():
+        rows, record_ms = rows[fresh], record_ms[fresh]
+    return Plan(sessions, hashes, spans, rows, record_ms)
 
 
 def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
@@ -189,20 +180,28 @@ def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
 
 
 def _by_bucket(
-    partition: int, ids: list[str], hashed: NDArray[np.uint64], events: NDArray[np.void], buckets: int
-) -> tuple[list[str], NDArray[np.uint64], NDArray[np.void], list[tuple[Shard, int, int]]]:
-    bucket = (hashed % np.uint64(buckets)).astype(np.int64)
-    order = np.argsort(bucket, kind="stable")
-    place = np.empty(order.size, np.int32)
-    place[order] = np.arange(order.size, dtype=np.int32)
+    sessions: list[str],
+    hashes: NDArray[np.uint64],
+    spans: Sequence[tuple[Shard, int, int]],
+    events: NDArray[np.void],
+    buckets: int,
+) -> tuple[list[str], NDArray[np.uint64], list[tuple[Shard, int, int]]]:
+    """The sessions in the order of their buckets within each partition, and a span for each bucket that has some."""
+    order = []
+    finer = []
+    for shard, first, end in spans:
+        bucket = (hashes[first:end] % np.uint64(buckets)).astype(np.int64)
+        order.append(first + np.argsort(bucket, kind="stable"))
+        counts = np.bincount(bucket, minlength=buckets)
+        ends = first + np.cumsum(counts)
+        finer += [
+            (Shard(shard.partition, b), int(ends[b] - counts[b]), int(ends[b])) for b in np.flatnonzero(counts).tolist()
+        ]
+    taken = np.concatenate(order)
+    place = np.empty(taken.size, np.int32)
+    place[taken] = np.arange(taken.size, dtype=np.int32)
     events["slot"] = place[events["slot"]]
-    ends = np.cumsum(np.bincount(bucket, minlength=buckets))
-    spans = [
-        (Shard(partition, b), int(end - n), int(end))
-        for b, (end, n) in enumerate(zip(ends, np.diff(ends, prepend=0), strict=True))
-        if n
-    ]
-    return [ids[i] for i in order.tolist()], hashed[order], events, spans
+    return [sessions[i] for i in taken.tolist()], hashes[taken], finer
 
 
 class Engine:
