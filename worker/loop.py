@@ -422,7 +422,9 @@ class Loop:
         lease = partition.lease(write.shard)
         write.epoch = lease.epoch
         write.expected = lease.applied
-        write.applied = lease.applied if applied is None else applied
+        # A bucket may be ahead of what is read again for another; only after a truncation do offsets go back.
+        behind = lease.applied is None or partition.ignore_applied or (applied is not None and applied > lease.applied)
+        write.applied = applied if applied is not None and behind else lease.applied
         write.served = partition.served(write.shard, self._acknowledged)
         self._writes += 1
         write.number = self._writes
@@ -449,7 +451,7 @@ class Loop:
         for (write, produced), result in zip(writes, results, strict=True):
             partition = partitions[write.shard.partition]
             if result.status == APPLIED:
-                partition.checked_at = now
+                partition.checked_at[write.shard.bucket] = now
                 partition.written(write, self._outputs.send(produced) if produced else 0)  # 8
             elif partition.running:
                 self._own.refused(partition, write.shard, result)
@@ -494,22 +496,23 @@ class Loop:
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
-        now = self._clock.monotonic()
-        idle = [p for p in self._own.running() if now - p.checked_at >= self._settings.verify_every_s]
-        if not idle:
+        now, every = self._clock.monotonic(), self._settings.verify_every_s
+        if not any(p.unchecked(now - every) for p in self._own.running()):
             return
         self._drain()
+        # Those that are due soon come along: each time, nothing must be in hand.
+        idle = {p.number: p for p in self._own.running() if p.unchecked(now - every / 2)}
         self._note_acknowledged()  # once all is, the outboxes have served: the next owner need not produce them again
         writes: list[tuple[ShardWrite, list[Output]]] = []
-        for partition in idle:
-            for shard in partition.shards:
+        for partition in idle.values():
+            for shard in partition.unchecked(now - every / 2):
                 write = ShardWrite(shard, "", None, None)
                 applied = partition.lease(shard).applied
                 # After a truncation the applied offset goes back: a restart must not skip what is written meanwhile.
                 moves = applied is None or partition.done > applied or partition.ignore_applied
                 self._fence(write, partition, partition.done if moves else None)
                 writes.append((write, []))
-        self._apply(writes, {p.number: p for p in idle})
+        self._apply(writes, idle)
 
     def _note_ends(self, polled: Polled) -> None:
         for partition in self._own.running():

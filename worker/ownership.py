@@ -102,7 +102,7 @@ class Ownership:
         partition.high = bounds.high
         self._read_from(partition, start)
         partition.status = Status.RUNNING
-        partition.checked_at = self._clock.monotonic()
+        partition.checked_at = [self._clock.monotonic()] * len(partition.shards)
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
 
     def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:

@@ -32,7 +32,7 @@ class Partition:
         high: one past the last offset that Kafka was known to hold.
         retry_at: monotonic time of the next attempt to take the lease.
         cause: why, for the metric.
-        checked_at: monotonic time of the last successful fenced call.
+        checked_at: of each shard, monotonic time of its last successful fenced call.
         heard_at: monotonic time at which Kafka last said that nothing is left to read.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
@@ -50,7 +50,7 @@ class Partition:
     high: int = 0
     retry_at: float = 0.0
     cause: str = "assigned"
-    checked_at: float = 0.0
+    checked_at: list[float] = field(default_factory=list)
     heard_at: float = float("-inf")
     own_epoch: int = 0
     ignore_applied: bool = False
@@ -68,6 +68,10 @@ class Partition:
     def lease(self, shard: Shard) -> Lease:
         """The lease of one of its shards."""
         return self.leases[shard.bucket]
+
+    def unchecked(self, since: float) -> list[Shard]:
+        """The shards without a successful fenced call since then."""
+        return [shard for shard, at in zip(self.shards, self.checked_at, strict=True) if at <= since]
 
     def served(self, shard: Shard, acknowledged: int) -> int:
         """How many of the shard's oldest outboxes have served."""
