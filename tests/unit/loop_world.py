@@ -74,8 +74,8 @@ def engine() -> Engine:
     return Engine(Scorer(), Policy.from_file(DEFAULT_POLICY), FOLD, namespace, "model", explainer)
 
 
-def some_log(rng: random.Random, events: int, sessions: int) -> dict[int, Records]:
-    """Events of interleaved sessions in two partitions; every page is new."""
+def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
+    """Events of interleaved sessions in two partitions; every page is new. No id, no hiding of a doubled event."""
     log = {number: Records(number, [], [], []) for number in range(PARTITIONS)}
     offsets = [rng.randrange(5) for _ in log]
     t = T0
@@ -88,8 +88,9 @@ def some_log(rng: random.Random, events: int, sessions: int) -> dict[int, Record
             "type": rng.choice(["page_view", "add_to_cart", "view_item"]),
             "ts": t,
             "page": f"/{n}",
-            "event_id": f"{n}",
         }
+        if ids:
+            event["event_id"] = f"{n}"
         log[number].values.append(json.dumps(event).encode())
         log[number].offsets.append(offsets[number])
         log[number].record_ms.append(t)
@@ -245,14 +246,16 @@ class World:
     Args:
         seed: of everything.
         trouble: how often a call fails.
+        buckets: of each partition; several go back in time one by one, as on nodes of a Cluster.
     """
 
-    def __init__(self, seed: int, *, events: int = 400, trouble: float = 0.05) -> None:
+    def __init__(self, seed: int, *, events: int = 400, trouble: float = 0.05, buckets: int = 1) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
         self.clock = FakeClock()
         self.engine = engine()
-        self.log = some_log(self.rng, events, sessions=12)
+        self.buckets = buckets
+        self.log = some_log(self.rng, events, sessions=12, ids=buckets == 1)
         self.store = FlakyStore(self.engine.namespace, self)
         self.topic: list[Output] = []
         self.committed: dict[int, int] = {}
@@ -279,17 +282,30 @@ class World:
         if fault == "crash":
             raise Crash
         if fault == "rollback":
-            self.store.shards = copy.deepcopy(self._snapshot)
+            for shard in sorted(self.store.shards.keys() | self._snapshot.keys()):
+                if self.buckets > 1 and self.rng.random() < 0.5:
+                    continue
+                self.store.shards.pop(shard, None)
+                if shard in self._snapshot:
+                    self.store.shards[shard] = copy.deepcopy(self._snapshot[shard])
         if fault == "snapshot":
             self._snapshot = copy.deepcopy(self.store.shards)
         if fault == "flush" and self.rng.random() < 0.3:
             self.store.shards = {}
         if fault == "usurp":
-            self.store.acquire([Shard(self.rng.randrange(PARTITIONS))], 0, 0)
+            bucket = self.rng.randrange(self.buckets) if self.buckets > 1 else 0
+            self.store.acquire([Shard(self.rng.randrange(PARTITIONS), bucket)], 0, 0)
 
     def loop(self) -> Loop:
         """A new worker."""
-        settings = Settings(batch_max=16, timers="event", session_timeout_s=3, commit_every_s=0.05, verify_every_s=0.2)
+        settings = Settings(
+            batch_max=16,
+            timers="event",
+            session_timeout_s=3,
+            commit_every_s=0.05,
+            verify_every_s=0.2,
+            buckets=self.buckets,
+        )
         source: Any = FakeSource(self)
         outputs: Any = FakeOutputs(self)
         ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
@@ -322,8 +338,9 @@ class World:
     def applied(self) -> bool:
         """Whether the store is at the end of the log."""
         return all(
-            (data := self.store.shards.get(Shard(number))) is not None and (data.applied or 0) + 1 >= end
+            (data := self.store.shards.get(Shard(number, bucket))) is not None and (data.applied or 0) + 1 >= end
             for number, end in self.ends().items()
+            for bucket in range(self.buckets)
         )
 
     def difference(self) -> str:

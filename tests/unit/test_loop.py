@@ -13,6 +13,15 @@ def test_whatever_fails_the_results_are_those_of_one_pass(seed: int) -> None:
     assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(seed: int) -> None:
+    """Some buckets go back in time, others do not, and no event has an id that would hide its second coming."""
+    world = World(seed, buckets=3)
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+
+
 def test_nothing_fails() -> None:
     world = World(1, trouble=0.0)
     world.work()
