@@ -22,7 +22,7 @@ from featurestore.session import FoldConfig
 from featurestore.sessions import RedisSessionStore, SessionStore
 from models.bundle import Bundle
 from worker.batch import Engine
-from worker.clock import Clock, SystemClock
+from worker.clock import Clock, HeldBack, SystemClock
 from worker.drift import DriftMonitor
 from worker.kpis import Kpis
 from worker.live_check import part_of_cluster, refuse_worst
@@ -155,6 +155,19 @@ def session_store(client: Client, namespace: Namespace) -> SessionStore:
     return RedisSessionStore(client, namespace)
 
 
+def redis_ms(client: Client) -> int | None:
+    """What Redis takes the time to be, epoch milliseconds; of several nodes the earliest. None: it does not say."""
+    try:
+        told: Any = client.time()
+    except AWAY:
+        return None
+    return min(int(seconds) * 1000 + int(micros) // 1000 for seconds, micros in _each(told))
+
+
+def _each(told: Any) -> list[Any]:
+    return list(told.values()) if isinstance(told, dict) else [told]
+
+
 def namespace_of(settings: Settings, client: Client, topic_id: str) -> Namespace:
     """Whose keys a group uses now; `clickstage reprocess` begins a new generation."""
     namespace = Namespace(settings.env, settings.group, topic_id)
@@ -195,6 +208,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     if problems or bundle is None or policy is None or topic is None or client is None:
         raise combined(problems)
     refuse_worst(client)
+    held = clock = HeldBack(clock, lambda: redis_ms(client))
     topic_id, partitions = topic
     namespace = namespace_of(settings, client, topic_id)
     record_partitions(client, namespace, partitions, settings.buckets)
@@ -231,7 +245,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
             engine.use_policy(changed)
             observer.use_policy(changed)
 
-    loop.before_poll.append(reload_policy)
+    loop.before_poll += [held.poll, reload_policy]
     if not settings.topic_id:
         watch = TopicWatch(kafka_admin(settings), settings.topic, topic_id, partitions, clock)
         loop.before_poll.append(watch.poll)
