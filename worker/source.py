@@ -272,7 +272,7 @@ class KafkaSource:
                 out_of_range.add(message.partition())
             elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
                 log.warning("Kafka took the partitions away: a batch took longer than max_poll_interval_s")
-            elif error.fatal():
+            elif error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001 - the second, as a message, is not marked
                 raise KafkaException(error)
             else:
                 log.warning("Kafka: %s", error.name())
