@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bench import due, growth, latency, parts, policy, rivals, saturate, sessions, startup, steps
+from bench import due, growth, guarantees, latency, parts, policy, rivals, saturate, sessions, startup, steps
 from bench.context import Benchmark
 
 BENCHMARKS: Final = (
@@ -16,6 +16,11 @@ BENCHMARKS: Final = (
     Benchmark("sessions", "memory, bytes and speed at 10,000 and 1,000,000 live sessions", sessions.live_sessions),
     Benchmark("timers", "10,000 of 1,000,000 live sessions fall silent beside 5,000 events a second", due.timers),
     Benchmark("growth", "how cost grows: sessions, partitions, batch size, a hot session, features", growth.growth),
+    Benchmark(
+        "guarantees",
+        "what the guarantees cost; rebuild after Redis is lost; takeover after SIGKILL",
+        guarantees.guarantees,
+    ),
     Benchmark("startup", "from nothing to ready; loading the bundle", startup.startup),
     Benchmark("peers", "the usual stacks on the same events with the same forest, and the worker beside", rivals.peers),
 )

@@ -101,15 +101,15 @@ def pure(context: Context) -> Samples:
 def steps(context: Context) -> Samples:
     """``steps``: each alone; CPU time for the pure ones, wall time for those that wait for a server."""
     core = engine()
-    prepared = _prepared(core, context)
+    ready = prepared(core, context)
     samples: Samples = {}
 
     def measure(name: str, clock: Callable[[], float], step: Callable[[Prepared], object]) -> None:
-        step(prepared[0])  # connections, metadata, caches
+        step(ready[0])  # connections, metadata, caches
         for _ in range(context.runs):
             spent = 0.0
             events = 0
-            for one in prepared:
+            for one in ready:
                 begin = clock()
                 step(one)
                 spent += clock() - begin
@@ -118,33 +118,34 @@ def steps(context: Context) -> Samples:
 
     cpu, wall = time.process_time, time.perf_counter
     measure("decode", cpu, lambda one: decode(one.records))
-    decoded = {id(one): decode(one.records) for one in prepared}
+    decoded = {id(one): decode(one.records) for one in ready}
     measure("plan", cpu, lambda one: plan([decoded[id(one)]], 1, lambda _: -1))
     measure("unpack", cpu, lambda one: core.open(one.blobs, one.batch))
-    opened = {id(one): core.open(one.blobs, one.batch) for one in prepared}
-    none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in prepared}
+    opened = {id(one): core.open(one.blobs, one.batch) for one in ready}
+    none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in ready}
     for name, step in _thinking(core, opened, none):
         measure(name, cpu, step)
-    folded = {id(one): _folded(core, one) for one in prepared}
+    folded = {id(one): _folded(core, one) for one in ready}
     measure("pack", cpu, lambda one: pack(*folded[id(one)]))
     measure("process_batch", cpu, lambda one: _whole(core, one))
     _with_servers(context.stack, core, measure, wall)
     return samples
 
 
-def _prepared(core: Engine, context: Context) -> list[Prepared]:
+def prepared(core: Engine, context: Context) -> list[Prepared]:
+    """Batches of a full shop."""
     count = 3 if context.quick else BATCHES
     stream = batches(shoppers(context.size(WARM) + count * SIZE), SIZE)
     shop = Shop(core)
     for records in stream[:-count]:
         shop.process(records)
-    prepared = []
+    ready = []
     for records in stream[-count:]:
         names = plan([decode(records)], 1, lambda _: -1).sessions
         blobs = [shop.sessions.get(name) for name in names]
         batch, result = shop.process(records)
-        prepared.append(Prepared(records, batch, blobs, result))
-    return prepared
+        ready.append(Prepared(records, batch, blobs, result))
+    return ready
 
 
 Opened = dict[int, tuple[NDArray[np.void], NDArray[np.void]]]
