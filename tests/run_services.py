@@ -9,6 +9,7 @@ import pytest
 
 from tests.services import (
     ClusterServers,
+    KafkaBroker,
     PrometheusServer,
     RedisServer,
     Unavailable,
@@ -64,6 +65,16 @@ class RunServices:
         kafka = self._or_skip("kafka", lambda: find_own_kafka(folder, config))
         self.used.add(kafka.version)
         return kafka
+
+    def proxied_kafka(self, folder: Path, advertised: int, behind: int) -> KafkaBroker:
+        """A broker of ours with a second listener at ``behind`` that advertises another port: a proxy's."""
+
+        def start() -> KafkaBroker:
+            broker = KafkaBroker(folder)
+            broker.add_listener("PROXIED", behind, advertised)
+            return broker.start()
+
+        return self._or_skip("kafka", start)
 
     def own_redis(self, flavour: str, folder: Path, config: Mapping[str, str]) -> RedisServer:
         """A new Redis or Valkey that the test may kill, started; the caller stops it."""

@@ -3,14 +3,19 @@
 Applied in the worker's own process, after its modules are loaded and before anything is built.
 """
 
+import logging
 import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import worker.batch
 import worker.wiring
+from featurestore import outbox
 from featurestore.cluster import ClusterSessionStore
 from featurestore.events import TICK
 from featurestore.session import FoldConfig
@@ -94,9 +99,14 @@ def fail_at_timers(nth: int) -> None:
     _replace(worker.batch.Engine, "run", run)
 
 
-def clock_off_by(ms: int) -> None:
-    """Set the worker's wall clock wrong."""
-    SystemClock.now_ms = lambda self: time.time_ns() // 1_000_000 + ms  # type: ignore[method-assign]
+def clock_off_by(ms: int, after_s: float = 0.0) -> None:
+    """Set the worker's wall clock wrong, from the start or after a while."""
+    begin = time.monotonic() + after_s
+
+    def now_ms(_self: SystemClock) -> int:
+        return time.time_ns() // 1_000_000 + (ms if time.monotonic() >= begin else 0)
+
+    _replace(SystemClock, "now_ms", now_ms)
 
 
 def slow_scoring(seconds: float, nth: int) -> None:
@@ -135,6 +145,62 @@ def decisions_live(ms: int) -> None:
     _replace(worker.batch.Engine, "decision_ttl_ms", ms)
 
 
+def callback_raises(name: str) -> None:
+    """Let the body of one of the Kafka clients' callbacks raise."""
+    if name == "logger":
+
+        def refuse(_record: logging.LogRecord) -> bool:
+            raise RuntimeError("a test lets the logger raise")
+
+        logger = logging.getLogger("worker.kafka")
+        logger.setLevel(logging.DEBUG)
+        logger.addFilter(refuse)
+        return
+
+    def body(_self: Any, *_args: Any) -> None:
+        raise RuntimeError("a test lets this callback raise")
+
+    _replace(Outputs if name == "_delivered" else KafkaSource, name, body)
+
+
+def keep_messages() -> None:
+    """Keep every message referenced, which librdkafka's close may wait for."""
+    whole = KafkaSource._sorted
+    kept: list[Any] = []
+
+    def sort(self: KafkaSource, messages: list[Any]) -> Any:
+        kept.extend(messages)
+        return whole(self, messages)
+
+    _replace(KafkaSource, "_sorted", sort)
+
+
+def close_hangs(seconds: float) -> None:
+    """Let the consumer's close take ``seconds``."""
+    _replace(KafkaSource, "close", lambda self: time.sleep(seconds))
+
+
+def fork_in_poll(nth: int) -> None:
+    """Fork at the nth poll; the child goes on as if nothing had happened, and its exit code is printed."""
+    whole = KafkaSource.poll
+    left = nth
+
+    def poll(self: KafkaSource, most: int, wait_s: float) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0 and (child := os.fork()):
+            threading.Thread(target=_await, args=(child,), daemon=True).start()
+        return whole(self, most, wait_s)
+
+    _replace(KafkaSource, "poll", poll)
+
+
+def _await(child: int) -> None:
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    sys.stderr.write(f"the forked child ended with {code}\n")
+    sys.stderr.flush()
+
+
 # -- mutations: the protocol with one of its parts taken out -----------------------------------------------------------
 
 
@@ -168,6 +234,11 @@ def counter_epoch() -> None:
     )
 
 
+def no_outbox() -> None:
+    """Not one of the mutations: the benchmark of what the guarantees cost takes it out as well."""
+    _replace(outbox, "encode", lambda _offset, _outputs: b"")
+
+
 def no_flush() -> None:
     _replace(Outputs, "acknowledged", lambda self: self.given)
 
@@ -179,6 +250,16 @@ MUTATIONS: Final[dict[str, Callable[[], None]]] = {
     "counter_epoch": counter_epoch,
     "no_flush": no_flush,
 }
+
+
+@contextmanager
+def edited() -> Iterator[None]:
+    """Put an unchanged `Script` back at the end."""
+    whole = Script.__init__
+    try:
+        yield
+    finally:
+        _replace(Script, "__init__", whole)
 
 
 def _edit_script(name: str, old: str, new: str) -> None:
@@ -215,6 +296,10 @@ def apply(patches: list[list[Any]]) -> None:
         "slow_scoring": slow_scoring,
         "die_before_decisions": die_before_decisions,
         "decisions_live": decisions_live,
+        "callback_raises": callback_raises,
+        "keep_messages": keep_messages,
+        "close_hangs": close_hangs,
+        "fork_in_poll": fork_in_poll,
     }
     mutate()
     for name, *arguments in patches:

@@ -100,13 +100,21 @@ class Proxy:
         elif self.blackhole:
             return
         elif side == "client":
-            link.up.append((time.monotonic() + self.delay_s, data))
+            link.up.append((time.monotonic() + self.delay_s, self.asked(link, data)))
         elif self.drop_replies > 0:
             self.drop_replies -= 1
             self.dropped += 1
             self._break(link)
         else:
-            link.down.append((time.monotonic() + self.delay_s, data))
+            link.down.append((time.monotonic() + self.delay_s, self.answered(link, data)))
+
+    def asked(self, _link: object, data: bytes) -> bytes:
+        """What to pass on of what a client sent."""
+        return data
+
+    def answered(self, _link: object, data: bytes) -> bytes:
+        """What to pass on of what the server sent."""
+        return data
 
     def _forward(self) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,9 @@ from typing import Any, Final
 import msgspec
 import redis
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.nodes import AWAY
@@ -38,13 +41,14 @@ class Worker:
     """A worker process.
 
     Attributes:
-        kills: how often `kill9` was called on any worker of the rig.
+        may_fail: the test makes it end with a traceback.
     """
 
     def __init__(self, zygote: Zygote, pid: int, log: Path) -> None:
         self._zygote = zygote
         self.pid = pid
         self.path = log
+        self.may_fail = False
 
     @property
     def status(self) -> int | None:
@@ -158,6 +162,7 @@ class Rig:
         self.cluster: ClusterServers | None = None
         self._reader: redis.RedisCluster | None = None
         self.environment: dict[str, str] = {}
+        self.gone: list[Message] = []  # records that were applied before they went from the log
         self.topics = {
             "topic": f"{unique}.clicks",
             "decisions_topic": f"{unique}.decisions",
@@ -166,7 +171,14 @@ class Rig:
         }
         create_topics(bootstrap, dict.fromkeys(self.topics.values(), PARTITIONS), LOG_CONFIG)
         self.use_topic()
-        self._asker = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{unique}-asker", "log_level": 0})
+        self._asker = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"{unique}-asker",
+                "topic.metadata.refresh.interval.ms": 500,
+                "log_level": 0,
+            }
+        )
 
     def use_cluster(self, cluster: ClusterServers, buckets: int) -> None:
         """Go to a Cluster instead of the one server."""
@@ -178,6 +190,15 @@ class Rig:
         """Look up the id of the clicks topic as it is now."""
         self.topic_id = topic_id(self.bootstrap, self.topics["topic"])
         self.namespace = Namespace("test", self.unique, self.topic_id)
+
+    def refuse(self, topic: str, *, yes: bool) -> None:
+        """Let the broker refuse the records for one of the rig's topics: no record is small enough for it."""
+        entry = ConfigEntry("max.message.bytes", "1" if yes else "4000000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, self.topics[topic], incremental_configs=[entry])
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for done in admin.incremental_alter_configs([resource]).values():
+            done.result(20)
+        time.sleep(0.5)  # the controller has it; the broker learns of it in a moment
 
     # -- workers and traffic -----------------------------------------------------------------------
 
@@ -366,13 +387,19 @@ class Rig:
                 code = worker.stop()
                 assert code == 0, f"exit code {code}:\n{worker.tail()}"
         for worker in self.workers:
-            assert "Traceback" not in worker.log, worker.tail(60)
+            assert worker.may_fail or "Traceback" not in worker.log, worker.tail(60)
             assert f"s-{self.unique}" not in worker.log, "I7: a session id in a log"
 
     def expected(self) -> Expected:
         """The batch recompute of the log, up to the end of every session."""
-        log = records_of(read_topic(self.bootstrap, self.topics["topic"]))
+        log = records_of([*self.gone, *read_topic(self.bootstrap, self.topics["topic"])])
         return expect(engine_for(self.bundle, FOLD, self.topic_id, self.policy), log, FAR_MS)
+
+    def unsent(self, lost: Iterable[Message]) -> None:
+        """Take events out of what was sent: the test has destroyed them."""
+        assert self.traffic is not None
+        for message in lost:
+            self.traffic.sent[msgspec.json.decode(message.value() or b"{}")["session_id"]] -= 1
 
     def documents(self, topic: str) -> list[bytes]:
         """The values in one of the rig's topics that come from the clicks topic as it is now."""
@@ -422,6 +449,14 @@ class Rig:
         self._asker.close()
         if self._reader is not None:
             self._reader.close()
+
+
+def place(message: Message) -> tuple[int, int]:
+    """Partition and offset."""
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
 
 
 def headers_of(message: Message) -> dict[str, bytes]:

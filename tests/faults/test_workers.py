@@ -196,11 +196,13 @@ def test_signal_storm(rig: MakeRig) -> None:
     bench.judge()
 
 
-def test_clock_ten_minutes_off(rig: MakeRig) -> None:
-    """40: a worker whose clock is slow or fast while it lags decides what the log says."""
-    bench = rig("40 worker clock 10 min slow", 40)
+@pytest.mark.parametrize(("minutes", "after_s"), [(-10, 0.0), (10, 0.0), (10, 4.0)], ids=["slow", "fast", "jumps"])
+def test_clock_ten_minutes_off(rig: MakeRig, minutes: int, after_s: float) -> None:
+    """40: a worker whose clock is slow, fast or set decides what the log says, and calls nobody silent too early."""
+    bench = rig(f"40 worker clock {minutes:+} min" + (" while it runs" if after_s else ""), 40)
     bench.send()
-    bench.start(patches=[["clock_off_by", -600_000]])
+    bench.start(patches=[["clock_off_by", minutes * 60_000, after_s]])
+    bench.serving()
     time.sleep(3)
     bench.workers[0].stop()
     bench.injected += 1

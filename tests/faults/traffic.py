@@ -94,6 +94,30 @@ class Traffic:
         if self.failures:
             raise RuntimeError(f"the traffic of the test was refused: {self.failures[0]}")
 
+    def backlog(self, seconds: float, *, rate: float, padding: int) -> int:
+        """Stop, then produce so many seconds of traffic at once, at the times that it would have had; bytes sent.
+
+        Args:
+            seconds: up to now.
+            rate: events a second, about.
+            padding: bytes added to each event.
+        """
+        self.stop()
+        now = time.time()
+        fill = "x" * padding
+        sent = 0
+        shoppers = [self._shopper(now - seconds + self._rng.uniform(0, 0.7)) for _ in range(int(rate * 0.47))]
+        heapq.heapify(shoppers)
+        while (shopper := heapq.heappop(shoppers)).at < now:
+            sent += self._event(shopper, round(shopper.at * 1000), fill)
+            shopper.left -= 1
+            if not shopper.left:
+                shopper = self._shopper(shopper.at)
+            shopper.at += self._gap()
+            heapq.heappush(shoppers, shopper)
+        self._producer.flush(60)
+        return sent
+
     def send(self, value: bytes | None, key: str | bytes | None = "poison", **options: Any) -> None:
         """Produce one record as it is."""
         self._producer.produce(self._topic, value, key, on_delivery=self._delivered, **options)
@@ -107,7 +131,7 @@ class Traffic:
         now = time.monotonic()
         shoppers = [self._shopper(now + self._rng.uniform(0, 0.7)) for _ in range(self._crowd)]
         heapq.heapify(shoppers)
-        while not self._stopped.is_set():
+        while shoppers and not self._stopped.is_set():
             now = time.monotonic()
             if shoppers[0].at > now:
                 self._producer.poll(0)
@@ -134,20 +158,31 @@ class Traffic:
             return self._rng.uniform(*RETURN_GAP_S)
         return self._rng.uniform(*SHORT_GAP_S)
 
-    def _event(self, shopper: _Shopper) -> None:
+    def _event(self, shopper: _Shopper, ts: int | None = None, fill: str = "") -> int:
         shopper.sent += 1
+        ts = time.time_ns() // 1_000_000 if ts is None else ts
         event: dict[str, object] = {
             "session_id": shopper.name,
             "type": self._rng.choice(TYPES),
-            "ts": time.time_ns() // 1_000_000,
+            "ts": ts,
             "event_id": f"{shopper.name}/{shopper.sent}",
             "page": f"/{shopper.sent}",
             "price": self._rng.randint(1, 90) + 0.5,
         }
-        value = json.dumps(event).encode()
+        value = json.dumps(event | {"fill": fill} if fill else event).encode()
         for _ in range(2 if self._rng.random() < self._twins else 1):
-            self._producer.produce(self._topic, value, shopper.name, on_delivery=self._delivered)
+            self._produce(value, shopper.name, ts)
         self.sent[shopper.name] += 1
+        return len(value)
+
+    def _produce(self, value: bytes, key: str, timestamp_ms: int) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, timestamp=timestamp_ms, on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(0.05)
+            else:
+                return
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
         if error is not None:

@@ -94,6 +94,16 @@ class KafkaBroker(ServerProcess):
             self._format()
         return self._java("kafka.Kafka", str(self._properties))
 
+    def add_listener(self, name: str, port: int, advertised: int) -> None:
+        """Listen at another port too, and tell who comes by it that the broker is at port ``advertised``."""
+        own = settings(self.port, self._controller_port, self._data)
+        more = {
+            "listeners": f"{name}://127.0.0.1:{port}",
+            "advertised.listeners": f"{name}://127.0.0.1:{advertised}",
+            "listener.security.protocol.map": f"{name}:PLAINTEXT",
+        }
+        self._config |= {key: f"{own[key]},{value}" for key, value in more.items()}
+
     def answers(self) -> bool:
         client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
         try:

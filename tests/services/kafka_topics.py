@@ -3,7 +3,15 @@
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -71,7 +79,7 @@ def read_topic(bootstrap: str, name: str, timeout_s: float = TIMEOUT_S) -> list[
     )
     try:
         metadata = consumer.list_topics(name, timeout=timeout_s).topics[name]
-        consumer.assign([TopicPartition(name, number, 0) for number in metadata.partitions])
+        consumer.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in metadata.partitions])
         return _until_all_ended(consumer, len(metadata.partitions), timeout_s)
     finally:
         consumer.close()

@@ -1,0 +1,147 @@
+"""Faults of the Kafka clients: callbacks that raise, a close that hangs, a coordinator that errs, a slow broker."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartKafka
+from tests.faults.conftest import MakeRig
+from tests.faults.kafka_proxy import CONSUMER_GROUP_HEARTBEAT, HEARTBEAT, OFFSET_COMMIT, OFFSET_FETCH, KafkaProxy
+from tests.run_services import RunServices
+from tests.services import KafkaBroker, free_port
+from worker.errors import ExitCode
+
+COORDINATOR_ERRORS = (16, 14, 15, 27, 22, 25, 113)
+"""Not coordinator, loading, not available, rebalancing, illegal generation, unknown member, stale member epoch."""
+
+NO_SUCH_ANSWER = (27, 22, 113)
+"""Those that a heartbeat of the newer protocol is never answered with: the client then gives up for good."""
+
+
+@pytest.mark.parametrize("body", ["_assigned", "_revoked", "_delivered", "logger"])
+def test_callback_raises(rig: MakeRig, body: str) -> None:
+    """6: an error inside a callback ends the worker as a bug, and what was being fetched is fetched again."""
+    bench = rig(f"6 callback raises: {body.strip('_')}", 6)
+    bench.send()
+    logging = {"kafka_config": "debug=cgrp"} if body == "logger" else {}
+    for _ in range(2):
+        failing = bench.start(patches=[["callback_raises", body]], ready=False, **logging)
+        failing.may_fail = True
+        if body == "_revoked":
+            bench.serving()
+            bench.start()  # takes some of its partitions
+        if body == "_delivered":
+            bench.serving()
+            bench.refuse("decisions_topic", yes=True)  # only failures are reported
+        assert failing.ended(30) == ExitCode.INTERNAL, failing.tail()
+        assert "a test lets" in failing.log
+        bench.injected += 1
+        bench.refuse("decisions_topic", yes=False)
+        if body == "_revoked":
+            bench.recovered()
+            bench.workers[-1].stop()
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+def test_close_hangs(rig: MakeRig) -> None:
+    """8: a close that never comes back is cut off, and says so."""
+    bench = rig("8 close() hangs", 8)
+    bench.send()
+    worker = bench.start(patches=[["close_hangs", 60.0], ["keep_messages"]])
+    bench.serving()
+    assert worker.stop() == ExitCode.SHUTDOWN
+    assert "shutdown overran its time" in worker.log
+    bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_stopped_without_a_broker(rig: MakeRig, own_kafka: StartKafka, tmp_path: Path, how: str) -> None:
+    """8: the broker is gone, messages are still referenced, partitions are being taken anew: gone within 15 s."""
+    broker = own_kafka()
+    bench = rig(f"8 stopped, broker {how}", 9, bootstrap=broker.bootstrap)
+    traffic = bench.send()
+    worker = bench.start(patches=[["keep_messages"]])
+    bench.serving()
+    snapshot = bench.server.snapshot(tmp_path / "snapshot")
+    time.sleep(1)
+    traffic.stop()
+    bench.caught_up()
+    broker.kill9() if how == "killed" else broker.freeze()
+    bench.server.roll_back(snapshot)
+    time.sleep(2)
+    began = time.monotonic()
+    assert worker.stop() in {ExitCode.OK, ExitCode.SHUTDOWN}
+    assert time.monotonic() - began < 15
+    broker.start() if how == "killed" else broker.thaw()
+    bench.injected += 1
+    bench.start()
+    bench.recovered()
+    bench.judge()
+
+
+@pytest.fixture
+def proxied(services: RunServices, tmp_path: Path) -> Iterator[tuple[KafkaBroker, KafkaProxy]]:
+    """A broker with a second listener, which only the proxy leads to."""
+    proxy = KafkaProxy()
+    broker = services.proxied_kafka(tmp_path / "kafka", proxy.port, behind := free_port())
+    proxy.target = behind
+    yield broker, proxy
+    broker.stop()
+    proxy.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_coordinator_errors(rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy], protocol: str) -> None:
+    """10: the coordinator answers with errors: no reset, no crash, and the worker is a member again."""
+    broker, proxy = proxied
+    bench = rig(f"10 coordinator errors ({protocol})", 10, bootstrap=broker.bootstrap)
+    bench.environment |= {"group_protocol": protocol, "kafka": f"127.0.0.1:{proxy.port}", "commit_every_s": "0.2"}
+    worker = bench.start()
+    bench.send()
+    bench.serving()
+    heartbeat, fatal = (HEARTBEAT, ()) if protocol == "classic" else (CONSUMER_GROUP_HEARTBEAT, NO_SUCH_ANSWER)
+    for code in COORDINATOR_ERRORS:
+        for key in (OFFSET_COMMIT, OFFSET_FETCH, heartbeat):
+            proxy.push(key, [code])
+        bench.until(lambda: not proxy.errors[OFFSET_COMMIT], "the commit's error is answered")
+        bench.until(lambda: not proxy.errors[heartbeat], "the heartbeat's error is answered")
+        if code in fatal:
+            assert worker.ended(15) == ExitCode.UNSAFE
+            assert "the Kafka client gave up" in worker.log
+            worker = bench.start()
+        bench.recovered()
+    late = bench.start(ready=False)  # takes partitions, so offsets are fetched
+    bench.until(lambda: not proxy.errors[OFFSET_FETCH], "the errors of fetching offsets are answered")
+    bench.injected = proxy.injected.total()
+    assert proxy.injected.keys() >= {(OFFSET_COMMIT, code) for code in COORDINATOR_ERRORS}
+    bench.recovered()
+    assert worker.status is None, worker.tail()
+    assert late.status is None, late.tail()
+    assert "Traceback" not in worker.log
+    bench.judge()
+
+
+def test_slow_broker(rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy]) -> None:
+    """11: every answer of the broker takes 1.5 s: the worker is slow, keeps its place, and loses nothing."""
+    broker, proxy = proxied
+    bench = rig("11 slow broker, 1.5 s", 11, bootstrap=broker.bootstrap)
+    bench.environment |= {"kafka": f"127.0.0.1:{proxy.port}", "session_timeout_s": "6"}
+    worker = bench.start()
+    bench.send()
+    bench.serving()
+    proxy.delay_s = 0.75
+    time.sleep(6)
+    bench.injected += 1
+    slow = bench.caught_up("it goes on, slowly")
+    proxy.delay_s = 0.0
+    bench.recovered()
+    assert slow < 20
+    assert worker.log.count("reading from offset") == bench.partitions, "a partition was taken away"
+    bench.judge()
