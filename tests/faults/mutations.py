@@ -21,6 +21,7 @@ CAUGHT_BY: Final[dict[str, str]] = {
     "no_reacquire": "test_redis.py::test_flushall[1]",
     "counter_epoch": "test_fences.py::test_no_epoch_is_given_twice[redis]",
     "no_flush": "test_kafka.py::test_decisions_refused_and_the_worker_killed",
+    "no_landing": "test_cluster.py::test_cluster_sigkill_before_the_decisions[1]",
 }
 assert CAUGHT_BY.keys() == MUTATIONS.keys()
 

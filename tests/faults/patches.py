@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import featurestore.pending
 import worker.batch
 import worker.wiring
 from featurestore import outbox
@@ -243,12 +244,18 @@ def no_flush() -> None:
     _replace(Outputs, "acknowledged", lambda self: self.given)
 
 
+def no_landing() -> None:
+    """What a dead owner left to write to other slots is not looked at."""
+    featurestore.pending.stored = lambda reply: ({}, 0)
+
+
 MUTATIONS: Final[dict[str, Callable[[], None]]] = {
     "no_epoch_compare": no_epoch_compare,
     "no_offset_compare": no_offset_compare,
     "no_reacquire": no_reacquire,
     "counter_epoch": counter_epoch,
     "no_flush": no_flush,
+    "no_landing": no_landing,
 }
 
 
