@@ -75,6 +75,7 @@ def read_topic(bootstrap: str, name: str, timeout_s: float = TIMEOUT_S) -> list[
             "group.id": "read-topic",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # the end is what is waited for: let the broker say so at once
         }
     )
     try:
@@ -92,7 +93,7 @@ def _until_all_ended(consumer: Consumer, partitions: int, timeout_s: float) -> l
     while len(ended) < partitions:
         if time.monotonic() > deadline:
             raise TimeoutError(f"read {len(messages)} messages in {timeout_s} s but not to the end")
-        for message in consumer.consume(500, 0.2):
+        for message in consumer.consume(500, 0.02):
             error = message.error()
             if error is None:
                 messages.append(message)
