@@ -10,7 +10,7 @@ from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import ShardWrite, WriteResult
 from featurestore.visitors import append_entry
-from worker.batch import Decoded, Plan, Result
+from worker.batch import Plan, Result
 from worker.observe import Watch
 from worker.partition import Partition
 
@@ -40,8 +40,10 @@ class Batch:
 
     Attributes:
         plan: its events and sessions.
-        parts: each partition with its decoded records; none where only time passes.
-        partitions: the partitions by number.
+        partitions: its partitions by number.
+        done: partition → offset of its last record; empty where only time passes.
+        read: events among its records.
+        bad: records that were none.
         watch: its stopwatch.
         dead: what `Outputs.acknowledged` must reach for its dead letters to be safe; 0 without any.
         load: reads the stored sessions asked for.
@@ -52,8 +54,10 @@ class Batch:
     """
 
     plan: Plan
-    parts: list[tuple[Partition, Decoded]]
     partitions: dict[int, Partition]
+    done: dict[int, int]
+    read: int
+    bad: int
     watch: Watch
     dead: int
     load: Callable[[], list[list[bytes | None]]] | None
@@ -61,11 +65,6 @@ class Batch:
     result: Result | None = None
     writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None
-
-    @property
-    def done(self) -> dict[int, int]:
-        """Partition → offset of its last record in this batch."""
-        return {partition.number: decoded.last for partition, decoded in self.parts}
 
 
 class Changed:

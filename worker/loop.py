@@ -187,7 +187,8 @@ class Loop:
         """Decode and plan, and ask Redis for the sessions; the answer is read by `_complete`."""
         watch = self._observer.watch(self._clock)
         parts = []
-        read = {}
+        partitions = {}
+        begin = {}
         dead = 0
         for records in polled.records:
             partition = self._own.partitions.get(records.partition)
@@ -195,21 +196,20 @@ class Loop:
                 decoded = admitted(core.decode(records), self._ids, self._own.erased)  # 2
                 self._dead_letters(decoded, polled, len(records.offsets))
                 dead = self._outputs.given if decoded.bad else dead
-                read[partition.number] = partition.next_offset
+                partitions[partition.number] = partition
+                begin[partition.number] = partition.next_offset
                 partition.next_offset = max(partition.next_offset, decoded.last + 1)
-                parts.append((partition, decoded))
+                parts.append(decoded)
         if not parts:
             return None
-        partitions = {partition.number: partition for partition, _ in parts}
-        plan = core.plan(
-            [decoded for _, decoded in parts],
-            self._settings.buckets,
-            # What was read before may be in hand and not applied yet: a seek must not bring it in twice.
-            lambda shard: max(partitions[shard.partition].floor(shard), read[shard.partition] - 1),
-        )
+        # What was read before may be in hand and not applied yet: a seek must not bring it in twice.
+        floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
+        plan = core.plan(parts, self._settings.buckets, floor)
         watch.lap("decode")
         load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
-        return Batch(plan, parts, partitions, watch, dead, load)
+        done = {decoded.partition: decoded.last for decoded in parts}
+        read, bad = sum(len(decoded.events) for decoded in parts), sum(len(decoded.bad) for decoded in parts)
+        return Batch(plan, partitions, done, read, bad, watch, dead, load)
 
     def _push(self, batch: Batch) -> None:
         """Take a batch in hand, and complete the one before it while Redis answers for this one."""
@@ -250,13 +250,13 @@ class Loop:
             self._finish(batch.writes, self._answers(batch), batch.partitions)
         self._applied_up_to(batch.partitions, batch.done)
         batch.watch.lap("write")
-        if not batch.parts:
+        if not batch.done:
             if batch.writes and batch.result is not None:
                 self._observer.timers(batch.result)
             return
         self._advance(batch.plan, batch.partitions)
         self.progress = self._clock.monotonic()
-        self._observer.batch(batch.plan, batch.result, batch.parts, self._clock.now_ms())
+        self._observer.batch(batch.plan, batch.result, batch.read, batch.bad, self._clock.now_ms())
         self._resize(batch.watch.total())
 
     def _drain(self) -> None:
@@ -492,7 +492,7 @@ class Loop:
         plan = core.plan_ticks(due)
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in due}
         load = self._begun(lambda: self._store.begin_load(plan.requests()))
-        self._push(Batch(plan, [], partitions, self._observer.watch(self._clock), 0, load))
+        self._push(Batch(plan, partitions, {}, 0, 0, self._observer.watch(self._clock), 0, load))
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""

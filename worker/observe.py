@@ -1,17 +1,14 @@
 """What a batch tells the metrics: counted once a batch from arrays, never per event."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.bundle import Bundle
-from worker.batch import Decoded, Plan, Result
+from worker.batch import Plan, Result
 from worker.clock import Clock
 from worker.drift import DriftMonitor
 from worker.kpis import Kpis
 from worker.metrics import Metrics
-from worker.partition import Partition
 from worker.policy import Policy
 
 
@@ -59,11 +56,9 @@ class Observer:
         self.metrics.use_policy(policy.version, policy.hash, policy.action_names)
         self._kpis.use_policy(policy)
 
-    def batch(self, plan: Plan, result: Result | None, parts: Sequence[tuple[Partition, Decoded]], now_ms: int) -> None:
-        """Count a batch that has been written."""
+    def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:
+        """Count a batch that has been written: ``read`` events of its records, and ``bad`` records that were none."""
         metrics = self.metrics
-        bad = sum(len(decoded.bad) for _, decoded in parts)
-        read = sum(len(decoded.events) for _, decoded in parts)
         if bad:
             metrics.events.inc("dead_letter", by=bad)
         if read > plan.events.size:
