@@ -1,11 +1,12 @@
 """The floor: what reading the messages and writing the bytes costs, with no decoding and no thinking.
 
 Consumes the same topic with the worker's own consumer settings; per batch one HMGET of the sessions' states and one
-call of the worker's own script, which writes as many bytes a session as the worker does: state and decision, and
-the deadline of a session that is new (the worker, too, moves an index entry once a silence and not once an event).
-With ``--log`` every event also goes to the decisions topic, acknowledged before the next batch.
+call of the worker's own script, which writes as many bytes as the worker does: state and decision of each session, the
+deadline of one that is new (the worker, too, moves an index entry once a silence and not once an event), and an outbox
+with a document an event; without that with ``--bare``. With ``--log`` every event also goes to the decisions topic,
+acknowledged before the next batch.
 
-    python -m bench.floor KAFKA REDIS TOPIC GROUP [--log TOPIC]
+    python -m bench.floor KAFKA REDIS TOPIC GROUP [--bare | --log TOPIC]
 
 Runs until killed.
 """
@@ -17,6 +18,7 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
+from featurestore import outbox
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.sessions import RedisSessionStore, ShardWrite, connect
 from worker.outputs import producer_config
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("topic")
     parser.add_argument("group")
     parser.add_argument("--log", help="topic for one record an event")
+    parser.add_argument("--bare", action="store_true", help="no outbox")
     parser.add_argument("--blob", type=int, default=180, help="bytes of a state")
     parser.add_argument("--decision", type=int, default=420, help="bytes of a decision")
     options = parser.parse_args()
@@ -71,6 +74,11 @@ def main() -> None:
         known.update(write.armed)
         write.decision_keys = [decision_key(name) for name in names]
         write.decisions = [decision] * len(names)
+        if not options.bare:
+            write.served = int(expected is not None)
+            write.outbox = outbox.encode(
+                count, [(outbox.DECISIONS, name, decision) for name in map(bytes.decode, keys)]
+            )
         [result] = store.write([write], TTL_MS)
         assert result.status == 1, result
         expected = count

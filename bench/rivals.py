@@ -35,11 +35,11 @@ EVENTS: Final = 200_000
 WINDOW_S: Final = 6.0
 WAIT_S: Final = 120.0
 SAMPLE: Final = 2_000
-WARM: Final = {"naive": 20, "quix_onnx": 2_000, "quix_onnx_set": 500, "faust_onnx": 500}
+WARM: Final = {"naive": 20, "quix_onnx": 500, "quix_onnx_sink": 2_000, "faust_onnx": 500}
 REQUIREMENTS: Final = {
     "naive": "naive.txt",
     "quix_onnx": "quix.txt",
-    "quix_onnx_set": "quix.txt",
+    "quix_onnx_sink": "quix.txt",
     "faust_onnx": "faust.txt",
 }
 TOLERANCE: Final = 1e-6
@@ -129,7 +129,7 @@ class Peer:
             first, begin, before = count(), time.monotonic(), usage(process.pid)
             time.sleep(WINDOW_S)
             last, end, after = count(), time.monotonic(), usage(process.pid)
-            if self._name == "quix_onnx":
+            if self._name == "quix_onnx_sink":
                 time.sleep(6)  # its sink writes at a checkpoint, every five seconds by default
         finally:
             process.kill()
@@ -151,7 +151,7 @@ class Peer:
                 str(FOLDER / "quix_onnx.py"),
                 *places,
                 str(state),
-                "set" if self._name.endswith("_set") else "sink",
+                "sink" if self._name.endswith("_sink") else "set",
             ]
         settings = {
             "PEER_KAFKA": stack.kafka.bootstrap,

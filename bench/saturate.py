@@ -23,6 +23,11 @@ PARTITIONS: Final = 4
 FROM: Final = 0.1
 TO: Final = 0.98
 EVERY_S: Final = 0.02
+FLOORS: Final[dict[str, Callable[[Topics], tuple[str, ...]]]] = {
+    "floor": lambda _: (),
+    "floor_log": lambda topics: ("--log", topics.decisions),
+    "floor_bare": lambda _: ("--bare",),
+}
 PATIENCE_S: Final = 900
 
 
@@ -82,8 +87,8 @@ def drain(
         return figures, worker.metrics()
 
 
-def floor(stack: Stack, topics: Topics, events: int, *, log: bool, sizes: tuple[int, int]) -> dict[str, float]:
-    """The floor on the same topic (see `bench.floor`)."""
+def floor(stack: Stack, topics: Topics, events: int, kind: str, sizes: tuple[int, int]) -> dict[str, float]:
+    """The floor on the same topic (see `bench.floor`); ``kind`` is "floor", "floor_log" or "floor_bare"."""
     client = stack.flush()
     group = stack.group()
     meta = Namespace(ENV, group, "floor").meta(Shard(0))
@@ -91,7 +96,7 @@ def floor(stack: Stack, topics: Topics, events: int, *, log: bool, sizes: tuple[
         *(sys.executable, "-m", "bench.floor"),
         *(stack.kafka.bootstrap, stack.redis.url, topics.clicks, group),
         *("--blob", str(sizes[0]), "--decision", str(sizes[1])),
-        *(("--log", topics.decisions) if log else ()),
+        *FLOORS[kind](topics),
     ]
     process = subprocess.Popen(command, cwd=REPOSITORY)
     try:
@@ -118,12 +123,10 @@ def end_to_end(context: Context) -> Samples:
         figures, metrics = drain(stack, topics, events)
         sizes = stored_sizes(stack)
         figures["events_per_batch"] = events / metrics["clickstage_batch_events_count"]
-        bare = floor(stack, topics, events, log=False, sizes=sizes)
-        logging = floor(stack, topics, events, log=True, sizes=sizes)
-        figures |= {f"floor_{name.removeprefix('worker_')}": value for name, value in bare.items()}
-        figures |= {f"floor_log_{name.removeprefix('worker_')}": value for name, value in logging.items()}
-        figures["floor_ratio"] = figures["events_per_s"] / bare["events_per_s"]
-        figures["floor_log_ratio"] = figures["events_per_s"] / logging["events_per_s"]
+        for kind in FLOORS:
+            under = floor(stack, topics, events, kind, sizes)
+            figures |= {f"{kind}_{name.removeprefix('worker_')}": value for name, value in under.items()}
+            figures[f"{kind}_ratio"] = figures["events_per_s"] / under["events_per_s"]
         for name, value in figures.items():
             samples.setdefault(name, []).append(value)
     return samples
