@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?= 30
 FAULT_SEEDS ?= 1,2,3
+FAULT_JOBS ?= 2
 
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
@@ -37,7 +38,7 @@ bench: $(DEV)  ## the benchmarks (BENCH_ARGS="--list")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 faults: $(DEV)  ## every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); out/faults.json
-	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m pytest tests/faults -m "" --timeout 1800 $(PYTEST_ARGS)
+	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
 
 train: $(DEV)  ## simulate, train and write a bundle (TRAIN_ARGS="--seed 7")
 	@$(BIN)/clickstage train $(TRAIN_ARGS)

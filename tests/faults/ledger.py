@@ -1,11 +1,13 @@
 """The result of every fault: a printed table and ``out/faults.json``."""
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
 
-OUT = Path(__file__).parents[2] / "out" / "faults.json"
+OUT_VARIABLE = "CLICKSTAGE_TEST_FAULTS_OUT"
+OUT = Path(os.environ.get(OUT_VARIABLE) or Path(__file__).parents[2] / "out" / "faults.json")
 
 
 class Row(msgspec.Struct):
