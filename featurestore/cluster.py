@@ -23,7 +23,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.nodes import Command, Nodes, NodeScript
 from featurestore.pending import Pending
-from featurestore.sessions import APPLIED, FENCED, Lease, ShardWrite, WriteResult
+from featurestore.sessions import APPLIED, Lease, ShardWrite, WriteResult, lease_of, write_result
 from featurestore.tombstones import Erased
 
 LANDING = "writing decisions"
@@ -66,7 +66,7 @@ class ClusterSessionStore:
         # After the fence: nobody adds to what is read now.
         found = [pending.stored(reply) for reply in self._nodes.ask(left, "taking ownership")]
         self._nodes.ask([command for fields, life in found for command in self._landing(fields, life)], LANDING)
-        return [_lease(reply) for reply in replies]
+        return [lease_of(reply) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -104,7 +104,7 @@ class ClusterSessionStore:
         read = self._nodes.begin(calls, "writing a batch")
 
         def answer() -> list[WriteResult]:
-            results = [_result(reply) for reply in read()]
+            results = [write_result(reply) for reply in read()]
             self._take_off(
                 command
                 for write, result, part in zip(writes, results, fields, strict=True)
@@ -208,15 +208,3 @@ class ClusterSessionStore:
             else:
                 self._nodes.ask(flight.commands, LANDING)
             self._flights.popleft()
-
-
-def _lease(reply: tuple[bytes, bytes, list[bytes]]) -> Lease:
-    epoch, applied, outboxes = reply
-    return Lease(epoch.decode(), int(applied) if applied else None, tuple(outboxes))
-
-
-def _result(reply: tuple[int, bytes]) -> WriteResult:
-    status, text = reply[0], reply[1].decode()
-    if status == FENCED:
-        return WriteResult(status, text, None)
-    return WriteResult(status, "", int(text) if text else None)

@@ -141,7 +141,14 @@ def unavailable(error: Exception, doing: str) -> StoreUnavailable:
     return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
 
 
-def _write_result(reply: tuple[int, bytes]) -> WriteResult:
+def lease_of(reply: tuple[bytes, bytes, list[bytes]]) -> Lease:
+    """The answer of `acquire.lua`."""
+    epoch, applied, outboxes = reply
+    return Lease(epoch.decode(), int(applied) if applied else None, tuple(outboxes))
+
+
+def write_result(reply: tuple[int, bytes]) -> WriteResult:
+    """The answer of the fenced script."""
     status, text = reply[0], reply[1].decode()
     if status == FENCED:
         return WriteResult(status, text, None)
@@ -176,7 +183,7 @@ class RedisSessionStore:
         space = self._namespace
         calls = [(2, space.meta(shard), space.outboxes(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
         replies = self._run(self._acquire, calls, "taking ownership")
-        return [Lease(reply[0].decode(), int(reply[1]) if reply[1] else None, tuple(reply[2])) for reply in replies]
+        return [lease_of(reply) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -204,7 +211,7 @@ class RedisSessionStore:
         """See `SessionStore`."""
         calls = [self._arguments(write, decision_ttl_ms) for write in writes]
         read = self._begin_run(self._write, calls, "writing a batch")
-        return lambda: [_write_result(reply) for reply in read()]
+        return lambda: [write_result(reply) for reply in read()]
 
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
         """See `SessionStore`."""
