@@ -51,7 +51,7 @@ def test_close_hangs(rig: MakeRig) -> None:
     """8: a close that never comes back is cut off, and says so."""
     bench = rig("8 close() hangs", 8)
     bench.send()
-    worker = bench.start(patches=[["close_hangs", 60.0], ["keep_messages"]])
+    worker = bench.start(patches=[["close_hangs", 60.0], ["keep_messages"]], shutdown_s=3)
     bench.serving()
     assert worker.stop() == ExitCode.SHUTDOWN
     assert "shutdown overran its time" in worker.log
