@@ -150,7 +150,7 @@ class ClusterEraser(Eraser):
         seen: list[int] = []
         for shard, names in sessions.items():
             fence = (space.meta(shard), space.states(shard), space.idle(shard))
-            keys = (*fence, space.pending(shard), space.pending_before(shard))
+            keys = (*fence, space.pending(shard), space.pending_before(shard), space.never(shard))
             kept = [*map(decision_key, names), *profiles]
             reply = self._client.evalsha(
                 self._script.sha, len(keys), *keys, uuid.uuid4().hex, len(names), *names, *kept

@@ -85,6 +85,10 @@ class Namespace:
         """What the batch before that writes to other slots."""
         return self._key(shard, "pending:before")
 
+    def never(self, shard: Shard) -> str:
+        """A key that is never there: a script that names it does not run while its slot moves on a Cluster."""
+        return self._key(shard, "never")
+
     def all_of(self, shard: Shard) -> list[str]:
         """Every key of a shard; they share a slot."""
         parts = (self.meta, self.states, self.idle, self.outboxes, self.pending, self.pending_before)

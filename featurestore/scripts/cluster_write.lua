@@ -3,6 +3,9 @@
 -- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
 -- KEYS[5] pending: hash, what this batch writes to other slots (`pending`)      KEYS[6] pending:before: of the batch before it
+-- KEYS[7] never: is never there. In a slot that is being moved a node carries out what names existing keys only, and inside a
+--         script refuses to touch a missing one, such as one just deleted: half a batch would stand. Naming a missing key, the
+--         script is refused as a whole (TRYAGAIN) until the slot has moved.
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of the keys, s
 -- ARGV[5..8] counts: sessions to put, deadlines to set, sessions to remove, fields of pending

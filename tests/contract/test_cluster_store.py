@@ -289,6 +289,30 @@ def test_a_slot_that_moves_is_waited_for_and_followed(bench: Bench) -> None:
     assert store.load([(ZERO, ["a"])]) == [[b"state"]]
 
 
+def test_no_batch_is_half_applied_in_a_slot_that_moves(bench: Bench) -> None:
+    """Even where every key of the bucket is there: a script that deletes one and makes it again would fail half-way."""
+    store = bench.store()
+    lease = lease_of(store)
+    state = {"sessions": ["a"], "blobs": [b"old"], "armed": ["a"], "deadlines": [5]}
+    store.begin_write([batch(lease, None, 1, document(256), number=1, **state)], LIFE_MS)()
+    store.begin_write([batch(lease, 1, 2, document(512), number=2, **state)], LIFE_MS)()
+    assert sum(bench.client.exists(key) for key in SPACE.all_of(ZERO)) == len(SPACE.all_of(ZERO))
+    new = batch(lease, 2, 3, document(768), number=3, served=2, sessions=["a"], blobs=[b"new"])
+    with bench.servers.migrating(slot_of(SPACE.meta(ZERO))):
+        with pytest.raises(StoreUnavailable, match="TryAgainError"):
+            store.write([new], LIFE_MS)
+        assert bench.client.hget(SPACE.meta(ZERO), "applied") == b"2"
+        assert bench.client.hget(SPACE.states(ZERO), "a") == b"old"
+    for _ in range(3):
+        try:
+            results = store.write([new], LIFE_MS)
+            break
+        except StoreUnavailable:
+            continue
+    assert results == [WriteResult(APPLIED, "", 3)]
+    assert store.load([(ZERO, ["a"])]) == [[b"new"]]
+
+
 def test_a_decision_whose_slot_moves_lands_in_the_end(bench: Bench) -> None:
     store = bench.store()
     lease = lease_of(store)
