@@ -92,7 +92,7 @@ class MemoryStore:
         data = self._shard(write.shard)
         if data.epoch != write.epoch:
             return WriteResult(FENCED, data.epoch, None)
-        if write.number and data.written == write.number:
+        if write.number and data.written >= write.number:
             return WriteResult(APPLIED, "", data.applied)
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)

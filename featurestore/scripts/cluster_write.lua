@@ -11,13 +11,13 @@
 -- ARGV[5..8] counts: sessions to put, deadlines to set, sessions to remove, fields of pending
 -- ARGV[9] how many of the oldest outboxes have served      ARGV[10] the outbox of this batch, '' for nothing to produce
 -- ARGV[11] 1: what both pendings hold has landed
--- ARGV[12] number of this write among the owner's; the one that was written last is not written again; 0 for none
+-- ARGV[12] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
 -- then the puts (session, bytes)*, the deadlines (ms, session)*, the removals (session)*, the pending (field, value)*
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
 local applied = meta[2] or ''
-if meta[3] == ARGV[12] and meta[3] ~= '0' then return {1, applied} end
+if ARGV[12] ~= '0' and tonumber(meta[3] or 0) >= tonumber(ARGV[12]) then return {1, applied} end
 if applied ~= ARGV[2] then return {-2, applied} end
 local puts, dues, removals, pending = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 -- A growing write comes first: under noeviction Redis refuses it before anything has changed.

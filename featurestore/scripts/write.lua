@@ -5,14 +5,14 @@
 -- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
 -- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
 -- ARGV[13] how many of the oldest outboxes have served      ARGV[14] the outbox of this batch, '' for nothing to produce
--- ARGV[15] number of this write among the owner's; the one that was written last is not written again; 0 for none
+-- ARGV[15] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
 -- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
 --      the deletions (key)*, the profiles (key, entry of 18 bytes)*
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
 local applied = meta[2] or ''
-if meta[3] == ARGV[15] and meta[3] ~= '0' then return {1, applied} end
+if ARGV[15] ~= '0' and tonumber(meta[3] or 0) >= tonumber(ARGV[15]) then return {1, applied} end
 if applied ~= ARGV[2] then return {-2, applied} end
 local puts, sets, removals, deletions, profiles, dues =
   tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])

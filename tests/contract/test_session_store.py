@@ -244,6 +244,8 @@ def test_a_numbered_write_that_comes_again_is_applied_once(bench: Bench) -> None
     for number, expected, applied in ((1, None, 10), (2, 10, 10), (3, 10, 11)):
         write = ShardWrite(ZERO, lease.epoch, expected, applied, outbox=b"%d" % number, number=number)
         assert [bench.write(write) for _ in range(2)] == [WriteResult(APPLIED, "", applied)] * 2
+    late = ShardWrite(ZERO, lease.epoch, 11, 11, outbox=b"late", number=2)
+    assert bench.write(late).status == APPLIED, "out of an old socket, after later ones: nobody reads this answer"
     drop = ShardWrite(ZERO, lease.epoch, 11, 11, served=1, number=4)
     assert [bench.write(drop).status for _ in range(2)] == [APPLIED, APPLIED]
     lease = bench.lease()
