@@ -31,7 +31,7 @@ def main() -> None:
             "bootstrap.servers": kafka,
             "enable.idempotence": True,
             "compression.type": "lz4",
-            "linger.ms": 1,
+            "linger.ms": 2,
             "queue.buffering.max.messages": 1_000_000,
         }
     )

@@ -65,7 +65,7 @@ class ShardWrite:
         armed: sessions whose entry in the idle index moves to the ``deadlines``, epoch ms.
         outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
         served: how many of the oldest stored outboxes hold what Kafka has acknowledged.
-        number: larger than those of the owner's earlier writes: one that comes again, however late, is applied once. 0 for none.
+        number: larger than those of the owner's earlier writes: one that comes again is applied once. 0 for none.
     """
 
     shard: Shard

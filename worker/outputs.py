@@ -138,7 +138,7 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         "acks": "all",
         "enable.idempotence": True,
         "partitioner": PARTITIONER,
-        "linger.ms": 0,
+        "linger.ms": 5,  # no decision waits for the log; a request per batch and partition would keep the broker busy
         "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 400_000,
         "queue.buffering.max.kbytes": 262_144,

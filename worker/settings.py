@@ -48,7 +48,9 @@ class Settings(BaseModel):
     bundle: Path | None = Field(None, description="Model bundle; default: the newest that ships with Clickstage")
     policy: Path | None = Field(None, description="Policy file; default: the one that ships with Clickstage")
     batch_max: Annotated[int, Field(gt=0, le=20_000)] = Field(4_000, description="Most events in one batch")
-    latency_target_ms: _Positive = Field(25, description="A batch is made smaller while it takes longer than this")
+    latency_target_ms: _Positive = Field(
+        25, description="A batch is made smaller while it takes longer; Kafka gathers records for a fifth of it"
+    )
     timers: Literal["live", "event", "off"] = Field(
         "live",
         description="Silence and session end: live (wall clock once caught up), event (event time only, for "

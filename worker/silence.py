@@ -96,7 +96,7 @@ class Silence:
         return due
 
     def listen(self) -> bool:
-        """Take in Kafka's answer if it has come; whether it has."""
+        """Take in Kafka's answer if it has come; whether it proves a silence."""
         if self._ends is None or not self._ends[2].done():
             return False
         (asked_at, partitions, answer), self._ends = self._ends, None
@@ -105,11 +105,10 @@ class Silence:
         except KafkaException:
             self._not_before = self._clock.monotonic() + RETRY_S
             return False
-        for number, partition in partitions.items():
-            # Reading may have gone back meanwhile, but not on: what was there when Kafka was asked is in hand.
-            if number in ends and ends[number].high <= partition.read_to:
-                partition.heard_at = asked_at
-        return True
+        read = [p for number, p in partitions.items() if number in ends and ends[number].high <= p.read_to]
+        for partition in read:
+            partition.heard_at = asked_at  # what was there when Kafka was asked is in hand
+        return bool(read)
 
     def _proven(self, partition: Partition, now_ms: int) -> bool:
         """Whether nobody clicked up to ``now_ms``, rather than that nothing was heard."""

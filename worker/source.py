@@ -305,6 +305,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "queued.max.messages.kbytes": 8_192,
         "queued.min.messages": 10_000,
         "fetch.queue.backoff.ms": 5,
+        # A fetch per record would cost the broker more than the work on them: it may gather a little first.
+        "fetch.min.bytes": 65_536,
+        "fetch.wait.max.ms": max(settings.latency_target_ms // 5, 1),
         "fetch.error.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2_000,
         "allow.auto.create.topics": False,

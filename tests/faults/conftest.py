@@ -84,7 +84,7 @@ class MakeRig(Protocol):
     """`rig("kill", seed)`: a rig on the shared broker and a Redis of its own."""
 
     def __call__(
-        self, name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None
+        self, name: str, seed: int = SEEDS[0], *, server: RedisServer | None = None, bootstrap: str | None = None
     ) -> Rig: ...
 
 
@@ -94,7 +94,9 @@ def rig(
 ) -> Iterator[MakeRig]:
     made: list[Rig] = []
 
-    def make(name: str, seed: int = 1, *, server: RedisServer | None = None, bootstrap: str | None = None) -> Rig:
+    def make(
+        name: str, seed: int = SEEDS[0], *, server: RedisServer | None = None, bootstrap: str | None = None
+    ) -> Rig:
         store = server or own_redis("redis" if seed % 2 else "valkey")
         made.append(Rig(name, seed, unique, bootstrap or kafka.bootstrap, store, zygote, bundle, policy, tmp_path))
         return made[-1]
