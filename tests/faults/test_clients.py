@@ -108,9 +108,10 @@ def test_coordinator_errors(rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy
     bench.serving()
     heartbeat, fatal = (HEARTBEAT, ()) if protocol == "classic" else (CONSUMER_GROUP_HEARTBEAT, NO_SUCH_ANSWER)
     for code in COORDINATOR_ERRORS:
-        for key in (OFFSET_COMMIT, OFFSET_FETCH, heartbeat):
-            proxy.push(key, [code])
+        proxy.push(OFFSET_FETCH, [code])
+        proxy.push(OFFSET_COMMIT, [code])
         bench.until(lambda: not proxy.errors[OFFSET_COMMIT], "the commit's error is answered")
+        proxy.push(heartbeat, [code])  # last: a fatal one ends the worker
         bench.until(lambda: not proxy.errors[heartbeat], "the heartbeat's error is answered")
         if code in fatal:
             assert worker.ended(15) == ExitCode.UNSAFE
