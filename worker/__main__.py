@@ -1,7 +1,5 @@
 """``python -m worker`` is ``clickstage``."""
 
-import sys
+from worker.cli import process
 
-from worker.cli import main
-
-sys.exit(main())
+process()

@@ -1,10 +1,11 @@
 """The command line: ``clickstage COMMAND``; ``clickstage COMMAND --help`` says what it takes."""
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError, Unsafe
 from worker.errors import ExitCode
@@ -57,6 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def process() -> NoReturn:
+    """Be the command: end with `main`'s exit code."""
+    code = main()
+    if code:
+        # Clients that could not be set up may wait for ever for threads they never got: leave without them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def exit_code(error: ClickstageError) -> ExitCode:
     """The documented exit code of an error that stops a command."""
     if isinstance(error, PolicyError):
@@ -73,4 +85,4 @@ def exit_code(error: ClickstageError) -> ExitCode:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

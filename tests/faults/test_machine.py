@@ -16,7 +16,7 @@ from tests.services import RedisServer
 from worker.errors import ExitCode
 
 GIB = 1 << 30
-START_S = 90.0
+START_S = 150.0
 BACKLOG_S = 600
 GROWTH_MB = 150
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from confluent_kafka import KafkaException
 
@@ -26,6 +27,9 @@ from worker.wiring import build
 
 log = logging.getLogger(__name__)
 
+START_LIMIT_S: Final = 120.0
+"""A worker that has not started by then writes its stacks and ends with code 1."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT."""
@@ -39,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
+    # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
+    faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
     with _means():
         worker = build(settings)
         loop = worker.loop
@@ -51,6 +57,7 @@ def run(settings: Settings) -> int:
         health = HealthServer(
             settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
         )
+    faulthandler.cancel_dump_traceback_later()
     logs.configure(settings.log_format, on_suppressed=worker.metrics.log_lines_suppressed.inc)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
