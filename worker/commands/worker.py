@@ -45,19 +45,21 @@ def run(settings: Settings) -> int:
     faulthandler.enable()
     # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
     faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
-    with _means():
-        worker = build(settings)
-        loop = worker.loop
-        asked, ask = os.pipe2(os.O_CLOEXEC)
-        closed = threading.Event()
-        threading.Thread(
-            target=_leave_in_time, args=(asked, closed, settings.shutdown_s), name="shutdown", daemon=True
-        ).start()
-        watchdog = Watchdog(loop, SystemClock(), settings.stuck_after_s)
-        health = HealthServer(
-            settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
-        )
-    faulthandler.cancel_dump_traceback_later()
+    try:
+        with _means():
+            worker = build(settings)
+            loop = worker.loop
+            asked, ask = os.pipe2(os.O_CLOEXEC)
+            closed = threading.Event()
+            threading.Thread(
+                target=_leave_in_time, args=(asked, closed, settings.shutdown_s), name="shutdown", daemon=True
+            ).start()
+            watchdog = Watchdog(loop, SystemClock(), settings.stuck_after_s)
+            health = HealthServer(
+                settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
+            )
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     logs.configure(settings.log_format, on_suppressed=worker.metrics.log_lines_suppressed.inc)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
