@@ -124,7 +124,11 @@ class Shopfloor:
         keys: Any = self.client.scan_iter(count=1_000)
         for key in keys:
             kind: Any = self.client.type(key)
-            reader = {b"hash": self.client.hgetall, b"zset": lambda k: self.client.zrange(k, 0, -1)}
+            reader = {
+                b"hash": self.client.hgetall,
+                b"zset": lambda k: self.client.zrange(k, 0, -1),
+                b"list": lambda k: self.client.lrange(k, 0, -1),
+            }
             value = reader.get(kind, self.client.get)(key)
             if text in f"{key!r} {value!r}":
                 found.append(key.decode())
