@@ -17,7 +17,7 @@ TARGETS: Final = (
     ("worker / floor without outbox and log", "e2e", "floor_bare_ratio", None, True),
     ("times naive", "peers", "naive.ratio", 400.0, True),
     ("times Quix Streams with ONNX Runtime, a SET an event", "peers", "quix_onnx.ratio", 15.0, True),
-    ("the same with its sink: readable after 5 s", "peers", "quix_onnx_sink.ratio", 15.0, True),
+    ("times Quix Streams with its sink, readable after 5 s", "peers", "quix_onnx_sink.ratio", 15.0, True),
     ("times Faust-streaming with ONNX Runtime", "peers", "faust_onnx.ratio", None, True),
     ("p99 at 5,000 events/s, ms", "latency", "5000.p99_ms", 10.0, False),
     ("p99 at 80 % of saturation, ms", "latency", "sat80.p99_ms", 50.0, False),
