@@ -358,7 +358,7 @@ class Rig:
         decisions = compare(expected.decisions, documents["decisions_topic"])
         summaries = compare(expected.summaries, documents["sessions_topic"])
         found = set(self.letters())
-        lost, doubled = self._counted(documents["sessions_topic"])
+        lost, doubled, pages = self._counted(documents["sessions_topic"])
         row = Row(
             self.name,
             self.seed,
@@ -370,7 +370,7 @@ class Rig:
             decisions.repeated + summaries.repeated,
             round(self.recovery_s, 2),
         )
-        self._check(row, decisions, summaries, expected, letters)
+        self._check(row, decisions, summaries, expected, letters, pages)
         return row
 
     def note(self) -> None:
@@ -416,27 +416,56 @@ class Rig:
             letters[place] = message
         return letters
 
-    def _counted(self, summaries: list[bytes]) -> tuple[int, int]:
-        """Events lost and doubled, by the sessions' own sums (I2): needs no second run of the fold."""
-        if self.traffic is None:
-            return 0, 0
+    def _counted(self, summaries: list[bytes]) -> tuple[int, int, Counter[str]]:
+        """Events lost and doubled, by the sessions' own sums (I2): needs no second run of the fold; and the sums."""
         pages: Counter[str] = Counter()
+        if self.traffic is None:
+            return 0, 0, pages
         doubled = 0
         unique = {(s["session_id"], s["seq"]): s for s in map(msgspec.json.decode, summaries)}
         for summary in unique.values():
             pages[summary["session_id"]] += int(summary["features"]["pages_viewed"])
             doubled += summary["events"] - int(summary["features"]["pages_viewed"])
         lost = sum(max(sent - pages[name], 0) for name, sent in self.traffic.sent.items()) if unique else 0
-        return lost, doubled
+        return lost, doubled, pages
 
-    def _check(self, row: Row, decisions: Difference, summaries: Difference, expected: Expected, letters: int) -> None:
+    def _biographies(self, pages: Counter[str]) -> str:
+        """Every session whose sum is not what was sent: what the log holds of it."""
+        if self.traffic is None:
+            return ""
+        lives: dict[str, list[str]] = {}
+        for message in read_topic(self.bootstrap, self.topics["topic"]):
+            key, event = ((part or b"").decode(errors="replace") for part in (message.key(), message.value()))
+            lives.setdefault(key, []).append(f"{message.partition()}:{message.offset()} {event}")
+        odd = [name for name, sent in self.traffic.sent.items() if sent != pages[name]]
+        return "\n".join(
+            f"{name}: sent {self.traffic.sent[name]}, counted {pages[name]}, in the log "
+            + "; ".join(lives.get(name, ["nothing"]))
+            for name in odd[:5]
+        )
+
+    def _check(
+        self,
+        row: Row,
+        decisions: Difference,
+        summaries: Difference,
+        expected: Expected,
+        letters: int,
+        pages: Counter[str],
+    ) -> None:
         from tests.faults.conftest import ROWS
 
         ROWS.append(row)
-        story = (
-            f"{self.name} seed {self.seed}: {row}\ndecisions: {decisions}\nsummaries: {summaries}\n{_first(decisions)}"
+        fine = (row.lost, row.doubled, row.differing) == (0, 0, 0)
+        assert fine, "\n".join(
+            [
+                f"{self.name} seed {self.seed}: {row}",
+                f"decisions: {decisions}",
+                f"summaries: {summaries}",
+                _first(decisions),
+                self._biographies(pages),
+            ]
         )
-        assert (row.lost, row.doubled, row.differing) == (0, 0, 0), story
         assert len(expected.letters) == letters, f"{len(expected.letters)} records are no events, {letters} were sent"
         assert expected.decisions, "the test had no decision to compare"
 
