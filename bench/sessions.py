@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from confluent_kafka import Producer
+from numpy.typing import NDArray
 
 from bench.context import Context, Samples
 from bench.processes import rss_mb
@@ -25,9 +26,13 @@ TYPES: Final = (b"page_view", b"view_item", b"select_item", b"view_item_list", b
 
 
 def fill(stack: Stack, topics: Topics, sessions: int, active: int, events: int, start_ms: int) -> None:
-    """Events of ``active`` out of ``sessions``, drawn evenly, each in the partition where its session was seeded."""
+    """Events of ``active`` out of ``sessions``, drawn evenly, each in the partition where its session was seeded.
+
+    The same draws meet the same partitions whatever ``sessions`` is: a stream to one partition would be another stream.
+    """
     rng = np.random.default_rng([SEED, active])
-    who = (rng.integers(0, active, events) * (sessions // active)).tolist()
+    drawn = rng.integers(0, active, events)
+    who = among(drawn, sessions // active, topics.partitions).tolist()
     what = rng.integers(0, len(TYPES), events).tolist()
     page = rng.integers(0, 5_000, events).tolist()
     producer = Producer(
@@ -50,6 +55,17 @@ def fill(stack: Stack, topics: Topics, sessions: int, active: int, events: int, 
                 producer.poll(0.05)
     if producer.flush(120):
         raise TimeoutError("Kafka did not take the events")
+
+
+def among(drawn: NDArray[np.int64], step: int, partitions: int) -> NDArray[np.int64]:
+    """The drawn ones among ``step`` times as many, spread over all of them, each in the partition it has alone.
+
+    >>> among(np.arange(6), 100, 4).tolist()
+    [0, 101, 202, 303, 400, 501]
+    """
+    if step == 1:
+        return drawn
+    return drawn * step + (drawn - drawn * step) % partitions
 
 
 def seeded(stack: Stack, topics: Topics, group: str, sessions: int, of: Templates, flavour: str | None = None) -> float:

@@ -19,6 +19,14 @@ from tests.services import KafkaBroker, RedisServer, create_topics, free_port, t
 REPOSITORY: Final = Path(__file__).parent.parent
 ENV: Final = "bench"
 READY_S: Final = 120
+REDIS_CONF: Final = REPOSITORY / "deploy" / "redis" / "redis.conf"
+
+
+def deployed() -> dict[str, str]:
+    """The directives of the configuration that ships, but for the addresses and the limit of memory."""
+    lines = (line.split(maxsplit=1) for line in REDIS_CONF.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+    given = {name: value.strip('"') for name, value in filter(None, lines)}
+    return {name: value for name, value in given.items() if name not in {"bind", "protected-mode", "maxmemory"}}
 
 
 class Stack:
@@ -48,13 +56,13 @@ class Stack:
 
     @property
     def redis(self) -> RedisServer:
-        """The store of this run, as a deployment has it: append-only file on."""
+        """The store of this run, configured as a deployment's."""
         return self.store(self._flavour)
 
     def store(self, flavour: str) -> RedisServer:
         """A store of this flavour."""
         if flavour not in self._stores:
-            self._stores[flavour] = RedisServer(flavour, self.directory / flavour).start()
+            self._stores[flavour] = RedisServer(flavour, self.directory / flavour, deployed()).start()
         return self._stores[flavour]
 
     def group(self) -> str:
