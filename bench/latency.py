@@ -22,7 +22,7 @@ from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
 from bench.workload import shoppers
 
 RATES: Final = (1_000, 5_000, 20_000)
-WARM_OFFER_S: Final = 20.0
+WARM_OFFER_S: Final = 40.0
 WARM_S: Final = 5.0
 WINDOW_S: Final = 8.0
 PERCENTILES: Final = (50.0, 99.0, 99.9)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from bench.context import Context, Samples
 from bench.processes import rss_mb
-from bench.saturate import PARTITIONS, throughput
+from bench.saturate import PARTITIONS, drain, throughput
 from bench.seed import Templates, crowd, name_of, seed, templates
 from bench.stack import ENV, Stack, Topics, WorkerProcess
-from bench.workload import SEED
+from bench.workload import SEED, shoppers
 from featurestore.keys import Namespace
 from tests.services import topic_id
 
@@ -95,6 +95,8 @@ def live_sessions(context: Context) -> Samples:
     """``sessions``: the same stream on a small and a large store, and one that goes to every session of the large."""
     stack = context.stack
     of = templates()
+    warm = context.size(EVENTS)
+    drain(stack, stack.filled("shoppers", shoppers(warm), PARTITIONS), warm)  # the broker's Java is compiled meanwhile
     samples: Samples = {}
     speeds: dict[str, list[float]] = {}
     for name, full, active in CASES:

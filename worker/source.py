@@ -302,12 +302,12 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "error",  # a gap is counted and logged, never skipped in silence
         "enable.partition.eof": True,  # tells the timers that a partition has been read to its end
         "max.poll.interval.ms": settings.max_poll_interval_s * 1000,
-        "queued.max.messages.kbytes": 8_192,
-        "queued.min.messages": 10_000,
+        "queued.max.messages.kbytes": 2_048,
+        "queued.min.messages": 5_000,
         "fetch.queue.backoff.ms": 5,
         # A fetch per record would cost the broker more than the work on them: it may gather a little first.
         "fetch.min.bytes": 65_536,
-        "fetch.wait.max.ms": max(settings.latency_target_ms // 5, 1),
+        "fetch.wait.max.ms": max(settings.latency_target_ms // 10, 1),
         "fetch.error.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2_000,
         "allow.auto.create.topics": False,
