@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import redis
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
@@ -38,6 +38,20 @@ from worker.source import KafkaSource
 from worker.topic_watch import TopicWatch
 
 log = logging.getLogger(__name__)
+
+ASKED_MOST: Final = 3
+"""How often Kafka is asked for the topic's id."""
+PASSING: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - the client's names
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.BROKER_NOT_AVAILABLE,
+    }
+)
+"""Answers of a broker that is coming or going."""
 
 T = TypeVar("T")
 
@@ -114,14 +128,27 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     partitions = len(topics[settings.topic].partitions)
     if settings.topic_id:
         return settings.topic_id, partitions
-    try:
-        described = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=8.0)
-        return str(described[settings.topic].result().topic_id), partitions
-    except KafkaException as error:
-        raise SettingsError(
-            f"{where} does not tell the id of topic {settings.topic} ({error.args[0].name()}): brokers from 2.8 do; "
-            "for older ones set CLICKSTAGE_TOPIC_ID and change it whenever the topic is created anew"
-        ) from None
+    return _topic_id(admin, settings), partitions
+
+
+def _topic_id(admin: AdminClient, settings: Settings) -> str:
+    """The topic's id; a broker that has just come back leaves a question unanswered: it is asked again."""
+    asked = 0
+    while True:
+        try:
+            described = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=8.0)
+            return str(described[settings.topic].result().topic_id)
+        except KafkaException as error:
+            code, name = error.args[0].code(), error.args[0].name()
+            if code not in PASSING:
+                raise SettingsError(
+                    f"Kafka at {settings.kafka} does not tell the id of topic {settings.topic} ({name}): brokers from "
+                    "2.8 do; for older ones set CLICKSTAGE_TOPIC_ID and change it whenever the topic is created anew"
+                ) from None
+            asked += 1
+            if asked == ASKED_MOST:
+                raise Unsafe(f"Kafka at {settings.kafka} does not answer ({name}): try again when it does") from None
+            log.warning("Kafka at %s does not tell the id of topic %s yet (%s)", settings.kafka, settings.topic, name)
 
 
 def redis_client(settings: Settings) -> Client:
