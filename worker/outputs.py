@@ -137,6 +137,9 @@ def producer_config(settings: Settings) -> dict[str, Any]:
     return {
         "acks": "all",
         "enable.idempotence": True,
+        # A broker that knows nothing of this producer yet, because the topic or its leadership is new, may refuse the
+        # first of two requests and take the second; the first, sent again, it then calls a duplicate.
+        "max.in.flight": 1,
         "partitioner": PARTITIONER,
         "linger.ms": 5,  # no decision waits for the log; a request per batch and partition would keep the broker busy
         "batch.num.messages": 20_000,

@@ -64,6 +64,9 @@ class Traffic:
                 "partitioner": partitioner,
                 "acks": "all",
                 "enable.idempotence": True,
+                # On a topic just created a broker may refuse the first request and take the second; the first, sent
+                # again, then looks like a duplicate to it and is reported as delivered.
+                "max.in.flight": 1,
                 "message.timeout.ms": 0,
                 "linger.ms": 2,
                 "log_level": 0,

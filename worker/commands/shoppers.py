@@ -66,6 +66,7 @@ def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event, w
             **settings.kafka_client(),
             "partitioner": PARTITIONER,
             "enable.idempotence": True,
+            "max.in.flight": 1,  # as in `worker.outputs`
             "linger.ms": 5,
             "allow.auto.create.topics": False,
         },
