@@ -171,10 +171,13 @@ class Rig:
         }
         create_topics(bootstrap, dict.fromkeys(self.topics.values(), PARTITIONS), LOG_CONFIG)
         self.use_topic()
-        self._asker = Consumer(
+        self._asker = self._new_asker()
+
+    def _new_asker(self) -> Consumer:
+        return Consumer(
             {
-                "bootstrap.servers": bootstrap,
-                "group.id": f"{unique}-asker",
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"{self.unique}-asker",
                 "topic.metadata.refresh.interval.ms": 500,
                 "log_level": 0,
             }
@@ -283,11 +286,12 @@ class Rig:
             tp = TopicPartition(self.topics["topic"], number)
             for attempt in range(50):
                 try:
-                    ends[number] = self._asker.get_watermark_offsets(tp, timeout=20)[1]
+                    ends[number] = self._asker.get_watermark_offsets(tp, timeout=5)[1]
                     break
                 except KafkaException:  # a broker that has just come back elects its leaders first
                     if attempt == 49:
                         raise
+                    self._asker = self._new_asker()  # one was seen to connect no more after its broker was frozen
                     time.sleep(0.2)
         return ends
 
