@@ -182,7 +182,6 @@ def _start_worker(bootstrap: str, url: str, log_file: Path, console: Console) ->
         **os.environ,
         "CLICKSTAGE_KAFKA": bootstrap,
         "CLICKSTAGE_REDIS": url,
-        "CLICKSTAGE_KAFKA_CONFIG": "fetch.wait.max.ms=5",  # the mock answers a waiting fetch only when it times out
         "CLICKSTAGE_TOPIC_ID": "demo",
         "CLICKSTAGE_ENV": "demo",
         "CLICKSTAGE_METRICS_HOST": "127.0.0.1",
