@@ -63,8 +63,6 @@ def among(drawn: NDArray[np.int64], step: int, partitions: int) -> NDArray[np.in
     >>> among(np.arange(6), 100, 4).tolist()
     [0, 101, 202, 303, 400, 501]
     """
-    if step == 1:
-        return drawn
     return drawn * step + (drawn - drawn * step) % partitions
 
 

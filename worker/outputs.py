@@ -19,6 +19,16 @@ log = logging.getLogger(__name__)
 PARTITIONER: Final = "murmur2_random"
 """The Java client's choice of partition; librdkafka's own would put a session elsewhere."""
 
+RELIABLE: Final[dict[str, Any]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    # A broker that knows nothing of this producer yet, because the topic or its leadership is new, may refuse the
+    # first of two requests and take the second; the first, sent again, it then calls a duplicate (decision 0017).
+    "max.in.flight": 1,
+    "partitioner": PARTITIONER,
+}
+"""What a producer needs so that what it is told is delivered is in the log, once, where its session is."""
+
 KEPT_BYTES: Final = 900_000
 """Most of a dead letter's value: a topic's usual limit less the headers. What no topic takes blocks its partition."""
 
@@ -135,12 +145,7 @@ class Outputs:
 def producer_config(settings: Settings) -> dict[str, Any]:
     """The producer's settings."""
     return {
-        "acks": "all",
-        "enable.idempotence": True,
-        # A broker that knows nothing of this producer yet, because the topic or its leadership is new, may refuse the
-        # first of two requests and take the second; the first, sent again, it then calls a duplicate.
-        "max.in.flight": 1,
-        "partitioner": PARTITIONER,
+        **RELIABLE,
         "linger.ms": 5,  # no decision waits for the log; a request per batch and partition would keep the broker busy
         "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 400_000,

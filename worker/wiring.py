@@ -128,27 +128,27 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     partitions = len(topics[settings.topic].partitions)
     if settings.topic_id:
         return settings.topic_id, partitions
-    return _topic_id(admin, settings), partitions
+    return _topic_id(admin, settings.topic, where), partitions
 
 
-def _topic_id(admin: AdminClient, settings: Settings) -> str:
+def _topic_id(admin: AdminClient, topic: str, where: str) -> str:
     """The topic's id; a broker that has just come back leaves a question unanswered: it is asked again."""
     asked = 0
     while True:
         try:
-            described = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=8.0)
-            return str(described[settings.topic].result().topic_id)
+            described = admin.describe_topics(TopicCollection([topic]), request_timeout=8.0)
+            return str(described[topic].result().topic_id)
         except KafkaException as error:
             code, name = error.args[0].code(), error.args[0].name()
             if code not in PASSING:
                 raise SettingsError(
-                    f"Kafka at {settings.kafka} does not tell the id of topic {settings.topic} ({name}): brokers from "
-                    "2.8 do; for older ones set CLICKSTAGE_TOPIC_ID and change it whenever the topic is created anew"
+                    f"{where} does not tell the id of topic {topic} ({name}): brokers from 2.8 do; for older ones set "
+                    "CLICKSTAGE_TOPIC_ID and change it whenever the topic is created anew"
                 ) from None
             asked += 1
             if asked == ASKED_MOST:
-                raise Unsafe(f"Kafka at {settings.kafka} does not answer ({name}): try again when it does") from None
-            log.warning("Kafka at %s does not tell the id of topic %s yet (%s)", settings.kafka, settings.topic, name)
+                raise Unsafe(f"{where} does not answer ({name}): try again when it does") from None
+            log.warning("%s does not tell the id of topic %s yet (%s)", where, topic, name)
 
 
 def redis_client(settings: Settings) -> Client:

@@ -16,6 +16,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Producer
 
+from worker.outputs import RELIABLE
+
 TYPES = ("page_view", "view_item", "view_item", "search", "add_to_cart", "remove_from_cart", "view_cart", "scroll")
 SHORT_GAP_S = (0.1, 0.7)
 SILENT_GAP_S = (2.9, 3.3)
@@ -61,12 +63,8 @@ class Traffic:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
+                **RELIABLE,
                 "partitioner": partitioner,
-                "acks": "all",
-                "enable.idempotence": True,
-                # On a topic just created a broker may refuse the first request and take the second; the first, sent
-                # again, then looks like a duplicate to it and is reported as delivered.
-                "max.in.flight": 1,
                 "message.timeout.ms": 0,
                 "linger.ms": 2,
                 "log_level": 0,

@@ -18,7 +18,7 @@ from models.simulator import SimConfig, SimEvent, live
 from worker import logs
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.outputs import PARTITIONER
+from worker.outputs import RELIABLE
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,7 @@ def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event, w
     producer = Producer(
         {
             **settings.kafka_client(),
-            "partitioner": PARTITIONER,
-            "enable.idempotence": True,
-            "max.in.flight": 1,  # as in `worker.outputs`
+            **RELIABLE,
             "linger.ms": 5,
             "allow.auto.create.topics": False,
         },

@@ -6,7 +6,7 @@ from typing import Final
 from confluent_kafka import Producer
 
 from models.simulator import SimConfig, live
-from worker.outputs import PARTITIONER
+from worker.outputs import RELIABLE
 
 POISON_EVERY: Final = 1_500
 """One record in so many is no event, so that the dead letters have something to show."""
@@ -25,9 +25,7 @@ class Shop:
     """
 
     def __init__(self, bootstrap: str, topic: str, shoppers: int, seed: int) -> None:
-        self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "partitioner": PARTITIONER, "linger.ms": 2, "enable.idempotence": True}
-        )
+        self._producer = Producer({"bootstrap.servers": bootstrap, **RELIABLE, "linger.ms": 2})
         self._topic = topic
         self._shoppers = shoppers
         config = SimConfig(sessions=1_000_000, seed=seed, start_ms=0, duplicates=0.0)
