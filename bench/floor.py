@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
 from featurestore import outbox
-from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.keys import Namespace, Shard
 from featurestore.sessions import RedisSessionStore, ShardWrite, connect
 from worker.outputs import producer_config
 from worker.settings import Settings
@@ -72,12 +72,12 @@ def main() -> None:
         write.armed = [name for name in names if name not in known]
         write.deadlines = [deadline] * len(write.armed)
         known.update(write.armed)
-        write.decision_keys = [decision_key(name) for name in names]
+        write.decided = names
         write.decisions = [decision] * len(names)
         if not options.bare:
             write.served = int(expected is not None)
             write.outbox = outbox.encode(
-                count, [(outbox.DECISIONS, name, decision) for name in map(bytes.decode, keys)]
+                count, [(outbox.DECISIONS, list(map(bytes.decode, keys)), [decision] * len(keys))]
             )
         [result] = store.write([write], TTL_MS)
         assert result.status == 1, result

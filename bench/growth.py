@@ -11,7 +11,7 @@ from bench.steps import Shop, engine
 from bench.workload import SEED, batches, shoppers
 from models.forest import Forest
 from models.simulator import SimEvent
-from worker.batch import Records
+from worker.intake import Records
 
 BATCH_SIZES: Final = (1, 10, 100, 1_000, 4_000, 16_000)
 SESSIONS: Final = (1_000, 10_000, 100_000, 1_000_000)

@@ -18,8 +18,9 @@ from featurestore.session import MEMORY, SILENCE, FoldConfig, Observations, empt
 from featurestore.visitors import unpack
 from models.bundle import Bundle
 from models.simulator import SimConfig, simulate
-from worker.batch import Engine, Plan, Records, plan, plan_ticks
-from worker.batch import decode as decode_records
+from worker.batch import Engine
+from worker.intake import Plan, Records, plan, plan_ticks
+from worker.intake import decode as decode_records
 from worker.policy import Policy
 from worker.reasons import Explainer
 
@@ -115,8 +116,9 @@ def documents(
         write.epoch, write.expected, write.applied = lease.epoch, applied, last
         store.write([write], engine.decision_ttl_ms)
         applied = last
-        for stream, _, value in result.outputs[0]:
-            yield stream, value
+        for stream, _, values in result.outputs[0]:
+            for value in values:
+                yield stream, value
 
     for chunk in simulate(config):
         n = len(chunk)
@@ -125,7 +127,7 @@ def documents(
         )
         offset += n
         now = max(records.record_ms)
-        yield from run(plan([decode_records(records)], 1, lambda _: -1), offset - 1)
+        yield from run(plan(decode_records([records]), 1, lambda _: -1), offset - 1)
         [due] = store.due([(shard, now)], 1_000_000)
         if due:
             yield from run(plan_ticks([(shard, due, now)]), offset - 1)

@@ -16,7 +16,7 @@ from bench.workload import batches, shoppers
 from featurestore.codec import pack
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.session import IS_BOT, SILENT, deadlines
-from worker.batch import plan_ticks
+from worker.intake import plan_ticks
 
 TEMPLATE_EVENTS: Final = 240_000
 TTL_MS: Final = 1_800_000
@@ -58,14 +58,14 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
         _, result = shop.process(records)
         now = max(now, records.record_ms[-1])
         for write in result.writes:
-            decisions.update(zip([key.partition(":")[2] for key in write.decision_keys], write.decisions, strict=True))
+            decisions.update(zip(write.decided, write.decisions, strict=True))
     core = shop.core
     names = list(shop.sessions)
     ticks = plan_ticks([(SHARD, names, now)])
     states, memory = core.open([shop.sessions[name] for name in names], ticks)
     result = core.run(ticks, states, memory, np.zeros(0, np.int64), [], now)
     for write in result.writes:
-        decisions.update(zip([key.partition(":")[2] for key in write.decision_keys], write.decisions, strict=True))
+        decisions.update(zip(write.decided, write.decisions, strict=True))
     due = deadlines(states, core.config)
     kept = np.flatnonzero(due > now)
     chosen = [names[i] for i in kept.tolist()]

@@ -20,7 +20,8 @@ from featurestore.keys import Namespace, Shard
 from featurestore.session import fold
 from featurestore.sessions import RedisSessionStore, connect
 from featurestore.visitors import unpack as unpack_profiles
-from worker.batch import Engine, Plan, Records, Result, decode, plan
+from worker.batch import Engine, Result
+from worker.intake import Plan, Records, decode, plan
 from worker.outputs import Outputs
 from worker.reasons import Explainer
 from worker.settings import Settings
@@ -53,7 +54,7 @@ class Shop:
     def process(self, records: Records) -> tuple[Plan, Result]:
         """One whole batch, as the loop calls it, without the input and output between the steps."""
         core = self.core
-        batch = plan([decode(records)], 1, lambda _: -1)
+        batch = plan(decode([records]), 1, lambda _: -1)
         states, memory = core.open([self.sessions.get(session) for session in batch.sessions], batch)
         wanted = core.visitors_wanted(batch, states)
         found = [self.profiles.get(key) for key in core.profile_keys(batch, wanted)]
@@ -117,9 +118,9 @@ def steps(context: Context) -> Samples:
             samples.setdefault(f"{name}_us_per_event", []).append(spent * 1e6 / events)
 
     cpu, wall = time.process_time, time.perf_counter
-    measure("decode", cpu, lambda one: decode(one.records))
-    decoded = {id(one): decode(one.records) for one in ready}
-    measure("plan", cpu, lambda one: plan([decoded[id(one)]], 1, lambda _: -1))
+    measure("decode", cpu, lambda one: decode([one.records]))
+    decoded = {id(one): decode([one.records]) for one in ready}
+    measure("plan", cpu, lambda one: plan(decoded[id(one)], 1, lambda _: -1))
     measure("unpack", cpu, lambda one: core.open(one.blobs, one.batch))
     opened = {id(one): core.open(one.blobs, one.batch) for one in ready}
     none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in ready}
@@ -141,7 +142,7 @@ def prepared(core: Engine, context: Context) -> list[Prepared]:
         shop.process(records)
     ready = []
     for records in stream[-count:]:
-        names = plan([decode(records)], 1, lambda _: -1).sessions
+        names = plan(decode([records]), 1, lambda _: -1).sessions
         blobs = [shop.sessions.get(name) for name in names]
         batch, result = shop.process(records)
         ready.append(Prepared(records, batch, blobs, result))
@@ -157,7 +158,7 @@ def _thinking(
     """Fold, score, decide, encode. Copies are taken where a step changes its input, and are part of the figure."""
 
     def encode(one: Prepared) -> object:
-        return core._documents(one.batch, one.result, 1)  # noqa: SLF001 - the step itself
+        return core._documents(one.batch, one.result, one.after, 1)  # noqa: SLF001 - the step itself
 
     return [
         ("fold", lambda one: fold(opened[id(one)][0].copy(), none[id(one)].copy(), one.batch.events, core.config)),
@@ -178,7 +179,7 @@ def _folded(core: Engine, one: Prepared) -> tuple[NDArray[np.void], NDArray[np.v
 
 
 def _whole(core: Engine, one: Prepared) -> Result:
-    batch = plan([decode(one.records)], 1, lambda _: -1)
+    batch = plan(decode([one.records]), 1, lambda _: -1)
     states, memory = core.open(one.blobs, batch)
     wanted = core.visitors_wanted(batch, states)
     found: list[bytes | None] = [None for _ in core.profile_keys(batch, wanted)]

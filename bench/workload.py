@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from models.simulator import SimConfig, SimEvent, simulate
-from worker.batch import Records
+from worker.intake import Records
 
 SEED: Final = 6
 SESSIONS_PER_S: Final = 100.0

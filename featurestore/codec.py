@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.column import Blobs
 from featurestore.errors import StoreUnavailable
 from featurestore.jit import compiled, inlined
 from featurestore.session import MAX_EVENT_IDS, MAX_PAGES, MEMORY, N_ACTIONS, STATE, STATE_VERSION
@@ -34,7 +35,7 @@ _MAX: Final = 1 + _BITMAP + _WORDS + _HEAD + 64 * 4 + 64 * ID_BYTES
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
 
 
-def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.int64] | None = None) -> list[bytes]:
+def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.int64] | None = None) -> Blobs:
     """One byte string a session; of ``rows`` only, if they are given."""
     chosen = np.arange(states.size) if rows is None else rows
     n = chosen.size
@@ -42,9 +43,7 @@ def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.in
     ends = np.empty(n, np.int64)
     state, mind = np.zeros(1, STATE), np.zeros(1, MEMORY)
     _pack(_bytes(states), _bytes(memory), chosen, state, _bytes(state)[0], mind, _bytes(mind)[0], out, ends)
-    spans = ends.tolist()
-    data = out[: spans[-1]].tobytes() if n else b""
-    return [data[a:b] for a, b in zip([0, *spans[:-1]], spans, strict=True)] if n else []
+    return Blobs.split(out, ends)
 
 
 def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.void]]:

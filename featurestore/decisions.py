@@ -15,6 +15,7 @@ import redis
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from featurestore.column import Blobs, Texts
 from featurestore.jit import compiled, inlined
 from featurestore.keys import decision_key
 from featurestore.sessions import unavailable
@@ -146,7 +147,7 @@ class DecisionEncoder:
 
     def encode(
         self,
-        session_ids: Sequence[str],
+        session_ids: Texts,
         decisions: NDArray[np.void],
         probabilities: NDArray[np.float64],
         event_ms: NDArray[np.int64],
@@ -154,7 +155,7 @@ class DecisionEncoder:
         reasons: dict[int, list[str]],
         decided_at: int,
         ttl_ms: int,
-    ) -> list[bytes]:
+    ) -> Blobs:
         """One document a row.
 
         Args:
@@ -169,8 +170,8 @@ class DecisionEncoder:
         """
         n = len(session_ids)
         if n == 0:
-            return []
-        names, sizes = _names(session_ids)
+            return Blobs.joined([])
+        names = _as_json(session_ids)
         expires = np.full(n, decided_at + ttl_ms, np.int64)
         offers = decisions["offer_until"]
         np.minimum(expires, offers, out=expires, where=offers > 0)
@@ -184,12 +185,20 @@ class DecisionEncoder:
         fixed = _Fragments(
             [self._head, ',"probabilities":[', f',"decided_at":{decided_at}{self._source}', ',"expires_at":']
         )
-        longest = int(sizes.max()) + 6 * self._fragments.longest + int(fixed.ends[-1]) + tails.longest + 64 + 24
+        longest = (
+            int((names.ends - names.starts).max())
+            + 6 * self._fragments.longest
+            + int(fixed.ends[-1])
+            + tails.longest
+            + 64
+            + 24
+        )
         out = np.empty(n * longest, np.uint8)
         ends = np.empty(n, np.int64)
         _write_documents(
-            np.frombuffer(names, np.uint8),
-            np.cumsum(sizes),
+            names.data,
+            names.starts,
+            names.ends,
             self._fragments.data,
             self._fragments.ends,
             fixed.data,
@@ -205,9 +214,7 @@ class DecisionEncoder:
             out,
             ends,
         )
-        spans = ends.tolist()
-        data = out[: spans[-1]].tobytes()
-        return [data[a:b] for a, b in zip([0, *spans[:-1]], spans, strict=True)]
+        return Blobs.split(out, ends)
 
     def _tails(
         self, decisions: NDArray[np.void], reasons: dict[int, list[str]]
@@ -238,6 +245,7 @@ class DecisionEncoder:
 @compiled
 def _write_documents(
     names: NDArray[np.uint8],
+    name_starts: NDArray[np.int64],
     name_ends: NDArray[np.int64],
     words: NDArray[np.uint8],
     word_ends: NDArray[np.int64],
@@ -257,7 +265,9 @@ def _write_documents(
     at = 0
     for i in range(name_ends.size):
         at = _copy(fixed, fixed_ends, 0, out, at)
-        at = _copy(names, name_ends, i, out, at)
+        for j in range(name_starts[i], name_ends[i]):
+            out[at] = names[j]
+            at += 1
         at = _copy(words, word_ends, stage_words[i], out, at)
         at = _copy(words, word_ends, numbers[i, 0], out, at)
         at = _copy(fixed, fixed_ends, 1, out, at)
@@ -300,20 +310,18 @@ def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
     return int(at + size)
 
 
-def _names(session_ids: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
-    """The ids as they stand inside JSON strings, one after the other, and the bytes of each."""
-    joined = "".join(session_ids)
-    if joined.isascii() and _plain(joined):
-        return joined.encode(), np.fromiter(map(len, session_ids), np.int64, len(session_ids))
-    names = [_escaped(session_id).encode() for session_id in session_ids]
-    return b"".join(names), np.fromiter(map(len, names), np.int64, len(names))
+def _as_json(session_ids: Texts) -> Texts:
+    """The ids as they stand inside JSON strings; nearly every one stands there as it is."""
+    if _plain(session_ids.data, session_ids.starts, session_ids.ends):
+        return session_ids
+    return Texts.of([_text(session_id)[1:-1] for session_id in session_ids])
 
 
-def _plain(text: str) -> bool:
-    """Whether JSON needs no escape for it."""
-    return text.isprintable() and '"' not in text and "\\" not in text
-
-
-def _escaped(session_id: str) -> str:
-    """The inside of the JSON string; nearly every id needs no escape."""
-    return session_id if _plain(session_id) else _text(session_id)[1:-1]
+@compiled
+def _plain(data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+    """Whether none of the texts holds what JSON escapes: a quote, a backslash, a control character."""
+    for i in range(starts.size):
+        for j in range(starts[i], ends[i]):
+            if data[j] < 32 or data[j] == 34 or data[j] == 92:
+                return False
+    return True

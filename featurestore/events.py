@@ -161,7 +161,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Clickstage event", **definition}
 
 
-_MASKS: Final = {
+MASKS: Final = {
     "event_id": np.uint64(0xFF_FFFF_FFFF),  # what a stored session keeps of it
     "visitor": np.uint64(0xFFFF_FFFF_FFFF_FFFF),
     "page": np.uint64(0xFFFF_FFFF),
@@ -216,7 +216,7 @@ def columns(
     rows["t"] = effective_ms(np.array(ts, np.int64), np.array(record_ms, np.int64))
     for field, texts in (("event_id", ids), ("visitor", visitors), ("page", pages)):
         if texts.count(None) != n:
-            rows[field] = hash64(texts) & _MASKS[field]
+            rows[field] = hash64(texts) & MASKS[field]
     rows["price"] = _numbers(prices, n)
     rows["value"] = _numbers(values, n)
     for field, numbers, default in (("quantity", quantities, 1.0), ("scroll", scrolls, 0.0), ("checkout", steps, 0.0)):

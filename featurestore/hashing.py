@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.jit import compiled
+from featurestore.jit import compiled, inlined
 
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
@@ -19,22 +19,27 @@ _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
 
 
+@inlined
+def hash_span(data: NDArray[np.uint8], start: int, end: int) -> np.uint64:
+    """The hash of ``data[start:end]``; 0 where that is empty. For compiled code."""
+    if start == end:
+        return np.uint64(0)
+    h = _OFFSET
+    for j in range(start, end):
+        h = (h ^ np.uint64(data[j])) * _PRIME
+    h = (h ^ (h >> _SHIFT)) * _MIX_1
+    h = (h ^ (h >> _SHIFT)) * _MIX_2
+    h = h ^ (h >> _SHIFT)
+    return h if h != 0 else np.uint64(1)
+
+
 @compiled
 def _hash_spans(data: NDArray[np.uint8], lengths: NDArray[np.int64], out: NDArray[np.uint64]) -> None:
     start = 0
     for i in range(lengths.size):
-        length = lengths[i]
-        if length == 0:
-            out[i] = 0
-            continue
-        h = _OFFSET
-        for j in range(start, start + length):
-            h = (h ^ np.uint64(data[j])) * _PRIME
-        start += length
-        h = (h ^ (h >> _SHIFT)) * _MIX_1
-        h = (h ^ (h >> _SHIFT)) * _MIX_2
-        h = h ^ (h >> _SHIFT)
-        out[i] = h if h != 0 else np.uint64(1)
+        end = start + lengths[i]
+        out[i] = hash_span(data, start, end)
+        start = end
 
 
 def hash64(texts: Sequence[str | None] | Sequence[Any]) -> NDArray[np.uint64]:

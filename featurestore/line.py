@@ -11,6 +11,11 @@ from typing import Any
 import hiredis
 import redis
 
+from featurestore.resp import Wire
+
+Command = tuple[Any, ...] | list[Wire]
+"""Arguments, or a command that is packed already."""
+
 
 class Ticket:
     """Answers that are still under way."""
@@ -46,14 +51,17 @@ class Line:
         """Whether the next command goes out on a connection that was used before."""
         return self._connection is not None
 
-    def send(self, commands: Sequence[tuple[Any, ...]]) -> Ticket:
+    def send(self, commands: Sequence[Command]) -> Ticket:
         """Send and return; a connection that breaks is told by the ticket."""
         ticket = Ticket(self, len(commands))
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
-            # The packer itself: redis-py's wrapper looks at the type of each of a batch's thousands of arguments.
-            self._connection.send_packed_command([hiredis.pack_command(command) for command in commands])
+            pieces: list[Wire] = []
+            for command in commands:
+                # The packer itself: redis-py's wrapper looks at the type of each argument.
+                pieces += command if isinstance(command, list) else (hiredis.pack_command(command),)
+            self._connection.send_packed_command(pieces)
         except BaseException:
             self.reset()
             raise

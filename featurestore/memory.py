@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from featurestore.keys import Namespace, Shard
+from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.tombstones import Erased
 from featurestore.visitors import append_entry
@@ -102,12 +102,12 @@ class MemoryStore:
             data.outboxes += (write.outbox,)
         data.states.update(zip(write.sessions, write.blobs, strict=True))
         data.idle.update(zip(write.armed, write.deadlines, strict=True))
-        self.decisions.update(zip(write.decision_keys, write.decisions, strict=True))
+        self.decisions.update(zip(map(decision_key, write.decided), write.decisions, strict=True))
         for session in write.removed:
             data.states.pop(session, None)
             data.idle.pop(session, None)
-        for key in write.dropped_decisions:
-            self.decisions.pop(key, None)
+        for session in write.undecided:
+            self.decisions.pop(decision_key(session), None)
         for key, entry in write.profiles:
             self.visitors[key] = append_entry(self.visitors.get(key), entry)
         return WriteResult(APPLIED, "", data.applied)

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from featurestore.keys import Namespace
+from featurestore.keys import Namespace, decision_key
 from featurestore.session import SEQ_STEP
 from featurestore.sessions import ShardWrite
 
@@ -29,9 +29,10 @@ Pending = dict[str, bytes]
 
 def of(write: ShardWrite, namespace: Namespace) -> Pending:
     """What a batch writes to other slots."""
-    fields = {key: SET + document for key, document in zip(write.decision_keys, write.decisions, strict=True)}
-    if write.dropped_decisions:
-        fields.update(dict.fromkeys(write.dropped_decisions, DELETE + gone(namespace, write.applied)))
+    pairs = zip(write.decided, write.decisions, strict=True)
+    fields = {decision_key(session): SET + document for session, document in pairs}
+    if write.undecided:
+        fields.update(dict.fromkeys(map(decision_key, write.undecided), DELETE + gone(namespace, write.applied)))
     for key, entry in write.profiles:
         fields[key] = fields.get(key, EXTEND) + entry
     return fields

@@ -13,15 +13,21 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import redis
 
+from featurestore import resp
+from featurestore.column import Blobs, Texts
 from featurestore.connection import connect as connect  # noqa: PLC0414 - where it used to be
 from featurestore.errors import StoreUnavailable
-from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
-from featurestore.line import Line
+from featurestore.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+from featurestore.line import Command, Line
 from featurestore.tombstones import Erased
 
 APPLIED: Final = 1
 FENCED: Final = -1
 MOVED: Final = -2
+
+
+Call = tuple[Sequence[str | bytes | int], Sequence[resp.Arguments]]
+"""Arguments of a script: one by one, then by the thousand."""
 
 
 class Lease(NamedTuple):
@@ -61,8 +67,15 @@ class WriteResult(NamedTuple):
 class ShardWrite:
     """One batch for one shard. An empty one verifies the fence and moves the applied offset alone.
 
+    Columns (`column`) are written as fast as lists are slow.
+
     Attributes:
+        sessions: to be stored, as the ``blobs``.
         armed: sessions whose entry in the idle index moves to the ``deadlines``, epoch ms.
+        decided: sessions whose decision becomes the one of ``decisions``.
+        removed: sessions to be removed, with their deadlines.
+        undecided: sessions whose decision is deleted.
+        profiles: key and entry of each visitor's profile to be extended.
         outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
         served: how many of the oldest stored outboxes hold what Kafka has acknowledged.
         number: larger than those of the owner's earlier writes: one that comes again is applied once. 0 for none.
@@ -72,14 +85,14 @@ class ShardWrite:
     epoch: str
     expected: int | None
     applied: int | None
-    sessions: list[str] = field(default_factory=list)
-    blobs: list[bytes] = field(default_factory=list)
-    armed: list[str] = field(default_factory=list)
-    deadlines: list[int] = field(default_factory=list)
-    decision_keys: list[str] = field(default_factory=list)
-    decisions: list[bytes] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    dropped_decisions: list[str] = field(default_factory=list)
+    sessions: Sequence[str] = ()
+    blobs: Sequence[bytes] = ()
+    armed: Sequence[str] = ()
+    deadlines: Sequence[int] = ()
+    decided: Sequence[str] = ()
+    decisions: Sequence[bytes] = ()
+    removed: Sequence[str] = ()
+    undecided: Sequence[str] = ()
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
     served: int = 0
@@ -181,7 +194,9 @@ class RedisSessionStore:
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
         space = self._namespace
-        calls = [(2, space.meta(shard), space.outboxes(shard), now_ms, own, uuid.uuid4().hex) for shard in shards]
+        calls: list[Call] = [
+            ([2, space.meta(shard), space.outboxes(shard), now_ms, own, uuid.uuid4().hex], ()) for shard in shards
+        ]
         replies = self._run(self._acquire, calls, "taking ownership")
         return [lease_of(reply) for reply in replies]
 
@@ -192,7 +207,10 @@ class RedisSessionStore:
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""
         states = self._namespace.states
-        return self._begin([("HMGET", states(shard), *sessions) for shard, sessions in requests], "loading sessions")
+        return self._begin(
+            [resp.command(["HMGET", states(shard)], resp.each(Texts.of(names))) for shard, names in requests],
+            "loading sessions",
+        )
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
@@ -209,7 +227,7 @@ class RedisSessionStore:
 
     def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
         """See `SessionStore`."""
-        calls = [self._arguments(write, decision_ttl_ms) for write in writes]
+        calls = [self._call(write, decision_ttl_ms) for write in writes]
         read = self._begin_run(self._write, calls, "writing a batch")
         return lambda: [write_result(reply) for reply in read()]
 
@@ -230,9 +248,9 @@ class RedisSessionStore:
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return Erased.of({field.decode(): int(at) for field, at in pairs})
 
-    def _arguments(self, write: ShardWrite, decision_ttl_ms: int) -> tuple[Any, ...]:
+    def _call(self, write: ShardWrite, decision_ttl_ms: int) -> Call:
         namespace, shard = self._namespace, write.shard
-        head = (
+        head: list[str | bytes | int] = [
             4,
             namespace.meta(shard),
             namespace.states(shard),
@@ -247,33 +265,33 @@ class RedisSessionStore:
             len(write.sessions),
             len(write.decisions),
             len(write.removed),
-            len(write.dropped_decisions),
+            len(write.undecided),
             len(write.profiles),
             len(write.deadlines),
             write.served,
             write.outbox,
             write.number,
+        ]
+        deadlines = Blobs.of([b"%d" % deadline for deadline in write.deadlines])
+        prefix = DECISION_PREFIX.encode()
+        return head, (
+            resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
+            resp.pairs(deadlines, Texts.of(write.armed)),
+            resp.pairs(Texts.of(write.decided), Blobs.of(write.decisions), prefix),
+            resp.each(Texts.of(write.removed)),
+            resp.each(Texts.of(write.undecided), prefix),
+            resp.pairs(Texts.of([key for key, _ in write.profiles]), Blobs.of([entry for _, entry in write.profiles])),
         )
-        n = len(write.sessions)
-        m = 2 * n + 2 * len(write.deadlines)
-        puts: list[Any] = [None] * (m + 2 * len(write.decisions))
-        puts[0 : 2 * n : 2] = write.sessions
-        puts[1 : 2 * n : 2] = write.blobs
-        puts[2 * n : m : 2] = write.deadlines
-        puts[2 * n + 1 : m : 2] = write.armed
-        puts[m::2] = write.decision_keys
-        puts[m + 1 :: 2] = write.decisions
-        tail = [part for pair in write.profiles for part in pair]
-        return (*head, *puts, *write.removed, *write.dropped_decisions, *tail)
 
-    def _run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+    def _run(self, script: Script, calls: Sequence[Call], doing: str) -> list[Any]:
         return self._begin_run(script, calls, doing)()
 
-    def _begin_run(self, script: Script, calls: Sequence[tuple[Any, ...]], doing: str) -> Callable[[], list[Any]]:
+    def _begin_run(self, script: Script, calls: Sequence[Call], doing: str) -> Callable[[], list[Any]]:
         try:
             if not script.sha:
                 script.load(self._client)
-            ticket = self._line.send([("EVALSHA", script.sha, *call) for call in calls])
+            commands = [resp.command(["EVALSHA", script.sha, *head], *parts) for head, parts in calls]
+            ticket = self._line.send(commands)
         except redis.RedisError as error:
             raise self._mapped(error, doing) from None
 
@@ -283,7 +301,7 @@ class RedisSessionStore:
                 missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
                 if missing:
                     script.load(self._client)
-                    again = self._line.send([("EVALSHA", script.sha, *calls[i]) for i in missing]).read()
+                    again = self._line.send([commands[i] for i in missing]).read()
                     for i, reply in zip(missing, again, strict=True):
                         replies[i] = reply
                 return self._checked(replies)
@@ -292,7 +310,7 @@ class RedisSessionStore:
 
         return read
 
-    def _begin(self, commands: Sequence[tuple[Any, ...]], doing: str) -> Callable[[], list[Any]]:
+    def _begin(self, commands: Sequence[Command], doing: str) -> Callable[[], list[Any]]:
         try:
             ticket = self._line.send(commands)
         except redis.RedisError as error:

@@ -12,9 +12,9 @@ from typing import Any, Final
 from featurestore import decisions, events
 from featurestore.keys import Namespace
 from models.casestreams import CASE_NAMES, case_events
-from worker import batch as core
-from worker import summaries
-from worker.batch import Engine, Records
+from worker import intake, summaries
+from worker.batch import Engine
+from worker.intake import Records
 from worker.reasons import Explainer
 from worker.wiring import fold_config, load_bundle, load_policy
 
@@ -56,15 +56,17 @@ def _outputs(values: list[bytes | None], times: list[int]) -> tuple[list[dict[st
     bundle = load_bundle(None)
     namespace = Namespace("docs", "docs", "Fq3nyJkUQZWzQnUaTpB1eA")
     engine = Engine(bundle, load_policy(None), fold_config(bundle), namespace, bundle.id, Explainer(bundle))
-    decoded = core.decode(Records(0, values, list(range(7_000, 7_000 + len(values))), times))
-    batch = core.plan([decoded], 1, lambda _: -1)
+    decoded = intake.decode([Records(0, values, list(range(7_000, 7_000 + len(values))), times)])
+    batch = intake.plan(decoded, 1, lambda _: -1)
     states, memory = engine.open([None], batch)
     wanted = engine.visitors_wanted(batch, states)
     applied = engine.run(batch, states, memory, wanted, [None] * wanted.size, times[-1] + 12)
-    late = core.plan_ticks([(batch.spans[0][0], batch.sessions, times[-1] + HALF_AN_HOUR_MS)])
+    late = intake.plan_ticks([(batch.spans[0][0], batch.sessions, times[-1] + HALF_AN_HOUR_MS)])
     states["session"] = late.hashes
     ended = engine.run(late, states, memory, wanted[:0], [], times[-1] + HALF_AN_HOUR_MS + 250)
-    return [json.loads(value) for *_, value in applied.outputs[0]], json.loads(ended.outputs[0][-1][2])
+    [(_, _, decisions)] = applied.outputs[0]
+    [summary] = ended.outputs[0][-1][2]
+    return [json.loads(document) for document in decisions], json.loads(summary)
 
 
 def main() -> None:

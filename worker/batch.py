@@ -1,81 +1,34 @@
 """The pure core: records and stored sessions in, one result out. No client, no clock; what the benchmarks measure.
 
-`decode` and `plan` turn records into events and say which sessions to load; `Engine.run` folds, scores and decides.
+`intake` turns records into events and says which sessions to load; `Engine.run` folds, scores and decides.
 The loop does the input and output between them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.codec import pack, unpack
+from featurestore.column import Blobs
 from featurestore.decisions import DecisionEncoder, Vocabulary
-from featurestore.errors import InvalidEvent
-from featurestore.events import CLEAR as WITHDRAWN
-from featurestore.events import MAX_VALUE_BYTES, TICK, Event, columns, decode_unchecked
-from featurestore.events import decode as decode_checked
-from featurestore.hashing import hash64
-from featurestore.keys import Namespace, Shard, decision_key
+from featurestore.keys import Namespace, Shard
 from featurestore.outbox import DECISIONS, SESSIONS, Output
-from featurestore.session import CLEAR, END, LIVE, SILENCE, FoldConfig, Observations, deadlines, fold, ticks
+from featurestore.session import END, SILENCE, FoldConfig, Observations, fold
 from featurestore.sessions import ShardWrite
 from featurestore.stages import EXPLORER
 from featurestore.visitors import ENTRY, PROFILE, session_key
 from featurestore.visitors import unpack as unpack_profiles
+from worker.changed import Changed
+from worker.intake import Plan, Records, decode, plan, plan_ticks
+from worker.outcome import Outcome, outcome, visitors_wanted
 from worker.policy import Policy
 from worker.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from worker.reasons import Explainer
 from worker.summaries import Summaries
-
-
-class Records(NamedTuple):
-    """The records of one partition, in log order."""
-
-    partition: int
-    values: list[bytes | None]
-    offsets: list[int]
-    record_ms: list[int]
-
-
-class Decoded(NamedTuple):
-    """The events of one partition.
-
-    Attributes:
-        bad: (index in the records, why), in log order.
-        last: offset of the last record read, bad ones included.
-    """
-
-    partition: int
-    events: list[Event]
-    offsets: list[int]
-    record_ms: list[int]
-    bad: list[tuple[int, InvalidEvent]]
-    last: int
-
-
-@dataclass(slots=True)
-class Plan:
-    """Which sessions a batch touches.
-
-    Attributes:
-        sessions: id of each slot; the slots of a shard are contiguous.
-        spans: shard, first slot, end slot.
-        events: rows of `EVENT`, slots filled in.
-        record_ms: time of each event's record, for latency.
-    """
-
-    sessions: list[str]
-    hashes: NDArray[np.uint64]
-    spans: list[tuple[Shard, int, int]]
-    events: NDArray[np.void]
-    record_ms: NDArray[np.int64]
-
-    def requests(self) -> list[tuple[Shard, Sequence[str]]]:
-        """What to load."""
-        return [(shard, self.sessions[first:end]) for shard, first, end in self.spans]
 
 
 @dataclass(slots=True)
@@ -89,6 +42,7 @@ class Result:
         decisions: rows of `DECISION`.
         scored: mask of the rows that the model scored.
         ended: state and memory of the sessions that ended.
+        changed: the same as the writes, for batches that were loaded before they are carried out.
     """
 
     writes: list[ShardWrite]
@@ -98,6 +52,7 @@ class Result:
     probabilities: NDArray[np.float64]
     scored: NDArray[np.bool_]
     ended: tuple[NDArray[np.void], NDArray[np.void]]
+    changed: Changed
 
 
 class Scorer(Protocol):
@@ -106,102 +61,6 @@ class Scorer(Protocol):
     def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of the four stages, shape (n, 4)."""
         ...
-
-
-def decode(records: Records) -> Decoded:
-    """Decode one partition's records; what is no event is set aside with its reason."""
-    partition, values, offsets, record_ms = records
-    last = offsets[-1]
-    try:
-        # A tombstone (None) raises here like a bad record does.
-        if max(map(len, values)) <= MAX_VALUE_BYTES:  # type: ignore[arg-type]
-            events = [decode_unchecked(value) for value in values]  # type: ignore[arg-type]
-            return Decoded(partition, events, offsets, record_ms, [], last)
-    except Exception:  # noqa: S110 - one bad record: the slow path below says which and why
-        pass
-    kept: list[int] = []
-    bad: list[tuple[int, InvalidEvent]] = []
-    events = []
-    for i, value in enumerate(values):
-        if value is None:  # a tombstone is no poison: compaction's business, not ours
-            continue
-        try:
-            events.append(decode_checked(value))
-            kept.append(i)
-        except InvalidEvent as error:
-            bad.append((i, error))
-    return Decoded(partition, events, [offsets[i] for i in kept], [record_ms[i] for i in kept], bad, last)
-
-
-def plan(parts: Sequence[Decoded], buckets: int, floor: Callable[[Shard], int]) -> Plan:
-    """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
-    sessions: list[str] = []
-    events: list[Event] = []
-    slots: list[int] = []
-    offsets: list[int] = []
-    times: list[int] = []
-    spans: list[tuple[Shard, int, int]] = []
-    for part in parts:
-        first = len(sessions)
-        index: dict[str, int] = {}
-        slots += [index.setdefault(event.session_id, first + len(index)) for event in part.events]
-        sessions += index
-        events += part.events
-        offsets += part.offsets
-        times += part.record_ms
-        if index:
-            spans.append((Shard(part.partition), first, len(sessions)))
-    hashes = hash64(sessions)
-    rows = columns(events, slots, offsets, times)
-    record_ms = np.array(times, np.int64)
-    if buckets > 1 and sessions:
-        sessions, hashes, spans = _by_bucket(sessions, hashes, spans, rows, buckets)
-    applied = np.empty(len(sessions), np.int64)
-    for shard, first, end in spans:
-        applied[first:end] = floor(shard)
-    fresh = rows["offset"] > applied[rows["slot"]]
-    if not fresh.all():
-        rows, record_ms = rows[fresh], record_ms[fresh]
-    return Plan(sessions, hashes, spans, rows, record_ms)
-
-
-def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
-    """A plan in which only time passes: (shard, sessions whose deadline has passed, epoch ms)."""
-    sessions: list[str] = []
-    spans = []
-    rows = []
-    for shard, ids, t in due:
-        first = len(sessions)
-        sessions += ids
-        spans.append((shard, first, len(sessions)))
-        rows.append(ticks(list(range(first, len(sessions))), t))
-    events = np.concatenate(rows)
-    return Plan(sessions, hash64(sessions), spans, events, np.full(events.size, -1, np.int64))
-
-
-def _by_bucket(
-    sessions: list[str],
-    hashes: NDArray[np.uint64],
-    spans: Sequence[tuple[Shard, int, int]],
-    events: NDArray[np.void],
-    buckets: int,
-) -> tuple[list[str], NDArray[np.uint64], list[tuple[Shard, int, int]]]:
-    """The sessions in the order of their buckets within each partition, and a span for each bucket that has some."""
-    order = []
-    finer = []
-    for shard, first, end in spans:
-        bucket = (hashes[first:end] % np.uint64(buckets)).astype(np.int64)
-        order.append(first + np.argsort(bucket, kind="stable"))
-        counts = np.bincount(bucket, minlength=buckets)
-        ends = first + np.cumsum(counts)
-        finer += [
-            (Shard(shard.partition, b), int(ends[b] - counts[b]), int(ends[b])) for b in np.flatnonzero(counts).tolist()
-        ]
-    taken = np.concatenate(order)
-    place = np.empty(taken.size, np.int32)
-    place[taken] = np.arange(taken.size, dtype=np.int32)
-    events["slot"] = place[events["slot"]]
-    return [sessions[i] for i in taken.tolist()], hashes[taken], finer
 
 
 class Engine:
@@ -259,8 +118,8 @@ class Engine:
             % t
             for t in (0, 60_000, 4_000_000)
         ]
-        decoded = decode(Records(0, values, [0, 1, 2], [-1, -1, -1]))
-        for batch in (plan([decoded], 1, lambda _: -1), plan_ticks([(Shard(0), ["w"], 9_000_000)])):
+        decoded = decode([Records(0, values, [0, 1, 2], [-1, -1, -1])])
+        for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), ["w"], 9_000_000)])):
             states, memory = self.open([None] * len(batch.sessions), batch)
             wanted = self.visitors_wanted(batch, states)
             self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
@@ -272,22 +131,8 @@ class Engine:
         return self.config.session_gap_ms
 
     def visitors_wanted(self, batch: Plan, states: NDArray[np.void]) -> NDArray[np.int64]:
-        """Slots whose visitor's profile the fold needs, and which the event names: shape (k,) of event rows."""
-        events = batch.events
-        named = np.flatnonzero(events["visitor"])
-        if named.size == 0:
-            return named
-        slots = events["slot"][named]
-        begins = (states["flags"][slots] & LIVE == 0) | (states["visitor"][slots] == 0)
-        restarts = events["t"][named] >= states["t_max"][slots] + self.config.session_gap_ms
-        wanting = begins | restarts
-        cleared = events["kind"] == WITHDRAWN
-        if cleared.any():  # a session that is cleared may begin anew in the same batch
-            wanting |= np.isin(slots, events["slot"][cleared])
-        wanted = named[wanting]
-        _, first = np.unique(events["slot"][wanted], return_index=True)
-        chosen: NDArray[np.int64] = wanted[first]
-        return chosen
+        """Event rows that name a visitor whose profile the fold needs, at most one a slot: shape (k,)."""
+        return visitors_wanted(batch.events, states, self.config.session_gap_ms)
 
     def open(self, blobs: Sequence[bytes | None], batch: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """States and memories of the batch's slots."""
@@ -318,45 +163,45 @@ class Engine:
         if scored.any():
             probabilities[scored] = self.bundle.score(seen.features[scored])
         decisions, ended = self.policy.decide(seen, probabilities, memory)
-        result = Result([], [[] for _ in batch.spans], seen, decisions, probabilities, scored, (seen.ended, ended))
-        documents = self._documents(batch, result, decided_at)
-        self._writes(batch, states, memory, result, documents)
+        after = outcome(batch.events, seen.rows, scored, states, self.config)
+        blobs = pack(states, memory, after.put)
+        writes = _writes(batch, states, blobs, after)
+        result = Result(
+            writes,
+            [[] for _ in writes],
+            seen,
+            decisions,
+            probabilities,
+            scored,
+            (seen.ended, ended),
+            Changed(batch, after.put, blobs, after.gone, writes),
+        )
+        self._documents(batch, result, after, decided_at)
         self._ends(batch, result, decided_at)
         return result
 
-    def _documents(self, batch: Plan, result: Result, decided_at: int) -> dict[int, bytes]:
-        """The last document of each slot; fills ``result.outputs``."""
-        rows = result.observations.rows
-        at = np.flatnonzero(result.scored)
-        slots = rows["slot"][at]
-        if not self._log_decisions and at.size:
-            latest = np.zeros(len(batch.sessions), np.int64) - 1
-            latest[slots] = at
-            at = latest[latest >= 0]
-            at.sort()
-            slots = rows["slot"][at]
-        names = batch.sessions
-        ids = [names[slot] for slot in slots.tolist()]
-        decisions = result.decisions[at]
-        reasons = self._reasons(result, at, decisions)
+    def _documents(self, batch: Plan, result: Result, after: Outcome, decided_at: int) -> None:
+        """Write the decisions: to the store the last one of each session, to the log all of them."""
+        told = np.flatnonzero(result.scored) if self._log_decisions else np.sort(after.row)
+        rows = result.observations.rows[told]
+        decisions = result.decisions[told]
+        names = batch.sessions.take(rows["slot"])
         documents = self._encoder.encode(
-            ids,
+            names,
             decisions,
-            result.probabilities[at],
-            rows["t"][at],
-            rows["seq"][at],
-            reasons,
+            result.probabilities[told],
+            rows["t"],
+            rows["seq"],
+            self._reasons(result, told, decisions),
             decided_at,
             self.decision_ttl_ms,
         )
+        shown = documents.take(np.searchsorted(told, after.row))
+        for write, (_, *span) in zip(result.writes, batch.spans, strict=True):
+            write.decisions = shown.take(_within(after.shown, span))
         if self._log_decisions:
-            outputs = [(DECISIONS, sid, document) for sid, document in zip(ids, documents, strict=True)]
-            if len(batch.spans) == 1:
-                result.outputs[0] = outputs
-            else:
-                for where, output in zip(_span_of(batch, slots), outputs, strict=True):
-                    result.outputs[where].append(output)
-        return dict(zip(slots.tolist(), documents, strict=True))
+            for where, part in _by_span(batch, rows["slot"]):
+                result.outputs[where].append((DECISIONS, names.take(part), documents.take(part)))
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
         # That a session begins as an Explorer needs no reason.
@@ -370,63 +215,6 @@ class Engine:
                 reasons[i] = [*texts, *guard_words(guards)]
         return reasons
 
-    def _writes(
-        self,
-        batch: Plan,
-        states: NDArray[np.void],
-        memory: NDArray[np.void],
-        result: Result,
-        documents: dict[int, bytes],
-    ) -> None:
-        rows = result.observations.rows
-        n = len(batch.sessions)
-        touched = np.zeros(n, np.bool_)
-        touched[rows["slot"]] = True
-        touched[batch.events["slot"][batch.events["kind"] == TICK]] = True
-        live = states["flags"] & LIVE != 0
-        # A slot's last document counts only if its session was not closed after it.
-        closed = np.full(n, -1, np.int64)
-        closing = np.flatnonzero((rows["kind"] == END) | (rows["kind"] == CLEAR))
-        closed[rows["slot"][closing]] = closing
-        latest = np.full(n, -1, np.int64)
-        at = np.flatnonzero(result.scored)
-        latest[rows["slot"][at]] = at
-        put = np.flatnonzero(touched & live)
-        gone = np.flatnonzero(touched & ~live)
-        shown = np.flatnonzero((latest > closed) & live)
-        dropped = np.flatnonzero((closed >= 0) & ~((latest > closed) & live))
-        armed = self._arm(states, put, batch)
-        blobs = pack(states, memory, put)
-        names = batch.sessions
-        for shard, first, end in batch.spans:
-            a, b = np.searchsorted(put, (first, end)).tolist()
-            mine = [names[slot] for slot in put[a:b].tolist()]
-            seen = _within(shown, first, end)
-            write = ShardWrite(shard, "", None, None)
-            write.sessions, write.blobs = mine, blobs[a:b]
-            again = _within(armed, first, end)
-            write.armed = [names[slot] for slot in again]
-            write.deadlines = states["armed"][again].tolist()
-            write.decision_keys = [decision_key(names[slot]) for slot in seen]
-            write.decisions = [documents[slot] for slot in seen]
-            write.removed = [names[slot] for slot in _within(gone, first, end)]
-            write.dropped_decisions = [decision_key(names[slot]) for slot in _within(dropped, first, end)]
-            result.writes.append(write)
-
-    def _arm(self, states: NDArray[np.void], put: NDArray[np.int64], batch: Plan) -> NDArray[np.int64]:
-        """The slots whose entry in the idle index must move.
-
-        An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked
-        at, found busy, and armed anew. So an entry is written once a silence, not once an event.
-        """
-        due = deadlines(states, self.config)[put]
-        stands = states["armed"][put]
-        fallen = np.zeros(states.size, np.bool_)
-        fallen[batch.events["slot"][batch.events["kind"] == TICK]] = True
-        again: NDArray[np.int64] = put[(stands == 0) | (stands > due) | fallen[put]]
-        states["armed"][again] = due[np.searchsorted(put, again)]
-        return again
-
     def _ends(self, batch: Plan, result: Result, decided_at: int) -> None:
         states, memories = result.ended
         if states.size == 0:
@@ -434,32 +222,52 @@ class Engine:
         rows = result.observations.rows
         at = np.flatnonzero(rows["kind"] == END)
         slots = rows["slot"][at]
-        names = [batch.sessions[slot] for slot in slots.tolist()]
-        spans = _span_of(batch, slots)
+        names = batch.sessions.take(slots)
         features, arms = result.observations.features[at], result.decisions["arms"][at]
         documents = self._summaries.encode(names, states, memories, features, rows["seq"][at], arms, decided_at)
-        for where, name, document in zip(spans, names, documents, strict=True):
-            result.outputs[where].append((SESSIONS, name, document))
-        known = np.flatnonzero(states["visitor"])
-        entries = np.zeros(known.size, ENTRY)
-        s = states[known]
-        entries["key"] = [session_key(a, b) for a, b in zip(s["session"].tolist(), s["t_min"].tolist(), strict=True)]
-        entries["ended"] = s["t_max"]
-        entries["shown"] = memories[known]["persuasive"]
-        entries["bounced"] = s["pages"] <= 1
-        for k, i, visitor in zip(range(known.size), known.tolist(), s["visitor"].tolist(), strict=True):
-            result.writes[spans[i]].profiles.append((self.namespace.visitor(visitor), entries[k].tobytes()))
+        known = states["visitor"] != 0
+        entries = np.zeros(states.size, ENTRY)
+        pairs = zip(states["session"].tolist(), states["t_min"].tolist(), strict=True)
+        entries["key"] = [session_key(session, begun) for session, begun in pairs]
+        entries["ended"] = states["t_max"]
+        entries["shown"] = memories["persuasive"]
+        entries["bounced"] = states["pages"] <= 1
+        for where, part in _by_span(batch, slots):
+            result.outputs[where].append((SESSIONS, names.take(part), [documents[i] for i in part.tolist()]))
+            result.writes[where].profiles += [
+                (self.namespace.visitor(int(states["visitor"][i])), entries[i].tobytes())
+                for i in part[known[part]].tolist()
+            ]
 
 
-def _span_of(batch: Plan, slots: NDArray[np.int64]) -> list[int]:
-    """Index of the span that holds each slot."""
+def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) -> list[ShardWrite]:
+    """What the store is told, one write a span; without the documents."""
+    names = batch.sessions
+    deadlines = states["armed"][after.armed]
+    writes = []
+    for shard, *span in batch.spans:
+        write = ShardWrite(shard, "", None, None)
+        put, armed = _within(after.put, span), _within(after.armed, span)
+        write.sessions, write.blobs = names.take(after.put[put]), blobs.take(put)
+        write.armed, write.deadlines = names.take(after.armed[armed]), deadlines[armed].tolist()
+        write.decided = names.take(after.shown[_within(after.shown, span)])
+        write.removed = names.take(after.gone[_within(after.gone, span)])
+        write.undecided = names.take(after.dropped[_within(after.dropped, span)])
+        writes.append(write)
+    return writes
+
+
+def _by_span(batch: Plan, slots: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """For each span that has some of ``slots``: its index, and their places, ascending."""
+    if len(batch.spans) == 1:
+        return [(0, np.arange(slots.size))] if slots.size else []
     firsts = np.array([first for _, first, _ in batch.spans])
-    spans: list[int] = (np.searchsorted(firsts, slots, side="right") - 1).tolist()
-    return spans
+    span = np.searchsorted(firsts, slots, side="right") - 1
+    order = np.argsort(span, kind="stable")
+    edges = np.searchsorted(span[order], np.arange(len(batch.spans) + 1)).tolist()
+    return [(where, order[a:b]) for where, (a, b) in enumerate(pairwise(edges)) if a < b]
 
 
-def _within(slots: NDArray[np.int64], first: int, end: int) -> list[int]:
-    """The slots of one span, out of a sorted array."""
-    a, b = np.searchsorted(slots, (first, end)).tolist()
-    part: list[int] = slots[a:b].tolist()
-    return part
+def _within(slots: NDArray[np.int64], span: Sequence[int]) -> slice:
+    """Where the slots of one span stand in a sorted array."""
+    return slice(*np.searchsorted(slots, span).tolist())

@@ -1,16 +1,15 @@
-"""A batch between its poll and its answer from Redis, and what the batches after it must know of it."""
+"""A batch between its poll and its answer from Redis."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.keys import Shard
 from featurestore.outbox import Output
 from featurestore.sessions import ShardWrite, WriteResult
-from featurestore.visitors import append_entry
-from worker.batch import Plan, Result
+from worker.batch import Result
+from worker.intake import Plan
 from worker.observe import Watch
 from worker.partition import Partition
 
@@ -65,31 +64,3 @@ class Batch:
     result: Result | None = None
     writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None
-
-
-class Changed:
-    """What a batch changed in the store, for those whose questions were sent before its write."""
-
-    def __init__(self, writes: Iterable[ShardWrite]) -> None:
-        self._sessions: dict[Shard, dict[str, bytes | None]] = {}
-        self._profiles: list[tuple[str, bytes]] = []
-        for write in writes:
-            sessions: dict[str, bytes | None] = dict(zip(write.sessions, write.blobs, strict=True))
-            sessions.update(dict.fromkeys(write.removed))
-            self._sessions[write.shard] = sessions
-            self._profiles += write.profiles
-
-    def sessions(self, shard: Shard, names: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
-        """The stored sessions as the batch left them."""
-        newer = self._sessions.get(shard)
-        return [newer.get(name, blob) for name, blob in zip(names, blobs, strict=True)] if newer else blobs
-
-    def profiles(self, keys: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
-        """The stored profiles as the batch left them."""
-        if not self._profiles:
-            return blobs
-        newer = dict(zip(keys, blobs, strict=True))
-        for key, entry in self._profiles:
-            if key in newer:
-                newer[key] = append_entry(newer[key], entry)
-        return [newer[key] for key in keys]

@@ -25,19 +25,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Message
 
 from featurestore import outbox
-from featurestore.errors import Backpressure, StoreUnavailable
+from featurestore.errors import Backpressure, InvalidEvent, StoreUnavailable
 from featurestore.ids import IdKey
 from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, SessionStore, ShardWrite, WriteResult
-from worker import batch as core
-from worker.batch import Decoded, Engine, Plan, Result
+from worker.batch import Engine, Result
+from worker.changed import Changed
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
 from worker.edge import admitted
-from worker.in_hand import Batch, Changed, Opened
+from worker.in_hand import Batch, Opened
+from worker.intake import Plan, Records, decode, plan_ticks
+from worker.intake import plan as make_plan
 from worker.observe import Observer
 from worker.outputs import Outputs
 from worker.ownership import Ownership
@@ -186,30 +188,30 @@ class Loop:
     def _prepare(self, polled: Polled) -> Batch | None:
         """Decode and plan, and ask Redis for the sessions; the answer is read by `_complete`."""
         watch = self._observer.watch(self._clock)
-        parts = []
-        partitions = {}
-        begin = {}
-        dead = 0
-        for records in polled.records:
-            partition = self._own.partitions.get(records.partition)
-            if partition is not None and self._own.current(partition):
-                decoded = admitted(core.decode(records), self._ids, self._own.erased)  # 2
-                self._dead_letters(decoded, polled, len(records.offsets))
-                dead = self._outputs.given if decoded.bad else dead
-                partitions[partition.number] = partition
-                begin[partition.number] = partition.next_offset
-                partition.next_offset = max(partition.next_offset, decoded.last + 1)
-                parts.append(decoded)
-        if not parts:
+        mine = [records for records in polled.records if self._owned(records.partition)]
+        if not mine:
             return None
+        decoded = admitted(decode(mine, self._ids), self._own.erased)  # 2
+        partitions, begin, done = {}, {}, {}
+        for records in mine:
+            number = records.partition
+            partition = partitions[number] = self._own.partitions[number]
+            self._dead_letters(records, decoded.bad.get(number, []), polled.messages[number])
+            begin[number], done[number] = partition.next_offset, records.offsets[-1]
+            partition.next_offset = max(partition.next_offset, done[number] + 1)
         # What was read before may be in hand and not applied yet: a seek must not bring it in twice.
         floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
-        plan = core.plan(parts, self._settings.buckets, floor)
+        plan = make_plan(decoded, self._settings.buckets, floor)
         watch.lap("decode")
         load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
-        done = {decoded.partition: decoded.last for decoded in parts}
-        read, bad = sum(len(decoded.events) for decoded in parts), sum(len(decoded.bad) for decoded in parts)
-        return Batch(plan, partitions, done, read, bad, watch, dead, load)
+        bad = sum(map(len, decoded.bad.values()))
+        dead = self._outputs.given if bad else 0
+        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, load)
+
+    def _owned(self, number: int) -> bool:
+        """Whether the partition's events may be applied."""
+        partition = self._own.partitions.get(number)
+        return partition is not None and self._own.current(partition)
 
     def _push(self, batch: Batch) -> None:
         """Take a batch in hand, and complete the one before it while Redis answers for this one."""
@@ -231,7 +233,7 @@ class Loop:
         batch.watch.lap("flush")
         self._settle()  # 7, 8 of the batch before this one
         if batch.result is not None:
-            self._changed.append(Changed(batch.result.writes))
+            self._changed.append(batch.result.changed)
         if self._ahead is not None and self._ahead.plan.events.size:
             self._opened(self._ahead)  # now: what it asks for would wait behind the write
         batch.writes = self._fenced(batch.result, batch.partitions, batch.done)
@@ -274,8 +276,8 @@ class Loop:
             loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
             batch.load = None
             for changed in self._changed:
-                parts = zip(plan.requests(), loaded, strict=True)
-                loaded = [changed.sessions(shard, names, blobs) for (shard, names), blobs in parts]
+                for span, blobs in zip(plan.spans, loaded, strict=True):
+                    changed.sessions(plan, span, blobs)
             states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
             wanted = self._engine.visitors_wanted(plan, states)
             keys = self._engine.profile_keys(plan, wanted)
@@ -310,10 +312,11 @@ class Loop:
         except StoreUnavailable:
             return None
 
-    def _dead_letters(self, decoded: Decoded, polled: Polled, n: int) -> None:
+    def _dead_letters(
+        self, records: Records, bad: Sequence[tuple[int, InvalidEvent]], messages: Sequence[Message]
+    ) -> None:
         topic_id = self._engine.namespace.topic_id
-        messages = polled.messages[decoded.partition]
-        for place, error in decoded.bad:
+        for place, error in bad:
             message = messages[place]
             self._outputs.send_one(
                 self._settings.dlq_topic,
@@ -324,9 +327,9 @@ class Loop:
             )
             self._observer.metrics.dead_letters.inc(error.reason)
         limit = self._limits.setdefault(
-            decoded.partition, Limit(self._settings.dlq_max_share, self._settings.dlq_max_consecutive)
+            records.partition, Limit(self._settings.dlq_max_share, self._settings.dlq_max_consecutive)
         )
-        limit.check(n, [place for place, _ in decoded.bad])
+        limit.check(len(records.offsets), [place for place, _ in bad])
 
     def _flush(self, batch: Batch) -> None:
         """Wait while dead letters of this batch, or too many outputs of earlier ones, are not acknowledged."""
@@ -489,7 +492,7 @@ class Loop:
             return
         if any(len(ids) == DUE_LIMIT for _, ids, _ in due):
             self._next_timer = 0.0
-        plan = core.plan_ticks(due)
+        plan = plan_ticks(due)
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in due}
         load = self._begun(lambda: self._store.begin_load(plan.requests()))
         self._push(Batch(plan, partitions, {}, 0, 0, self._observer.watch(self._clock), 0, load))

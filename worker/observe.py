@@ -4,9 +4,10 @@ import numpy as np
 
 from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.bundle import Bundle
-from worker.batch import Plan, Result
+from worker.batch import Result
 from worker.clock import Clock
 from worker.drift import DriftMonitor
+from worker.intake import Plan
 from worker.kpis import Kpis
 from worker.metrics import Metrics
 from worker.policy import Policy

@@ -53,15 +53,15 @@ class Outputs:
         self._failure: KafkaError | None = None
         self._acknowledged = 0
         self.given = 0
-        names = ((DECISIONS, settings.decisions_topic), (SESSIONS, settings.sessions_topic))
-        self._topics = [(stream, topic) for stream, topic in names if topic]
+        self._topics = {DECISIONS: settings.decisions_topic, SESSIONS: settings.sessions_topic}
 
     def send(self, outputs: Sequence[Output]) -> int:
         """Queue the outputs of a batch; `given` after it."""
         self.given += 1
-        for stream, topic in self._topics:
-            messages = [{"key": key, "value": value} for s, key, value in outputs if s == stream]
-            self._queue(topic, messages)
+        for stream, keys, values in outputs:
+            if topic := self._topics[stream]:
+                pairs = zip(keys, values, strict=True)
+                self._queue(topic, [{"key": key, "value": value} for key, value in pairs])
         return self.given
 
     def _queue(self, topic: str, messages: list[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from confluent_kafka import (
 )
 
 from featurestore.errors import Forked, SettingsError
-from worker.batch import Records
+from worker.intake import Records
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

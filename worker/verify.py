@@ -18,8 +18,9 @@ from featurestore.memory import MemoryStore
 from featurestore.outbox import DECISIONS
 from featurestore.session import FoldConfig
 from featurestore.sessions import ShardWrite
-from worker import batch as core
-from worker.batch import Engine, Plan, Records, Result
+from worker.batch import Engine, Result
+from worker.intake import Plan, Records, decode, plan_ticks
+from worker.intake import plan as make_plan
 from worker.reasons import Explainer
 
 TIMES: Final = ("decided_at", "expires_at")
@@ -114,13 +115,13 @@ def expect(engine: Engine, log: Mapping[int, Records], until_ms: Mapping[int, in
         lease = expected.store.acquire([shard], 0, 0)[0]
         applied: int | None = None
         for part in _parts(records):
-            decoded = core.decode(part)
-            expected.letters |= {(partition, part.offsets[place]) for place, _ in decoded.bad}
-            expected.events += len(decoded.events)
-            plan = core.plan([decoded], 1, lambda _: -1)
+            decoded = decode([part])
+            expected.letters |= {(partition, part.offsets[place]) for place, _ in decoded.bad.get(partition, [])}
+            expected.events += decoded.rows.size
+            plan = make_plan(decoded, 1, lambda _: -1)
             if plan.sessions:
-                _apply(engine, expected, plan, lease.epoch, applied, decoded.last)
-                applied = decoded.last
+                _apply(engine, expected, plan, lease.epoch, applied, part.offsets[-1])
+                applied = part.offsets[-1]
         until = until_ms.get(partition) if isinstance(until_ms, Mapping) else until_ms
         if until is not None:
             let_time_pass(engine, expected, shard, until)
@@ -131,7 +132,7 @@ def let_time_pass(engine: Engine, expected: Expected, shard: Shard, until_ms: in
     """Let the deadlines of a shard pass up to ``until_ms``: a session's silence, then its end."""
     lease = expected.store.acquire([shard], 0, 0)[0]
     while due := expected.store.due([(shard, until_ms)], 1_000_000)[0]:
-        plan = core.plan_ticks([(shard, due, until_ms)])
+        plan = plan_ticks([(shard, due, until_ms)])
         _apply(engine, expected, plan, lease.epoch, lease.applied, lease.applied)
 
 
@@ -174,9 +175,9 @@ def _fenced(write: ShardWrite, epoch: str, applied: int | None, upto: int | None
 
 def _collect(result: Result, expected: Expected) -> None:
     for outputs in result.outputs:
-        for stream, _, document in outputs:
-            identity, content = _content(document)
-            (expected.decisions if stream == DECISIONS else expected.summaries)[identity] = content
+        for stream, _, documents in outputs:
+            wanted = expected.decisions if stream == DECISIONS else expected.summaries
+            wanted.update(map(_content, documents))
 
 
 def _content(document: bytes) -> tuple[Identity, dict[str, Any]]:

@@ -15,7 +15,7 @@ from featurestore.connection import connect_cluster
 from featurestore.erasure import ClusterEraser, fields_of
 from featurestore.errors import SettingsError, StoreUnavailable, Unsafe
 from featurestore.hashing import hash_text
-from featurestore.keys import Namespace, Shard, decision_key, slot_of
+from featurestore.keys import DECISION_PREFIX, Namespace, Shard, decision_key, slot_of
 from featurestore.sessions import APPLIED, Lease, ShardWrite, WriteResult
 from tests.contract.test_session_store import CLUSTERS, LIFE_MS, SPACE, ZERO, _entry
 from tests.run_services import RunServices
@@ -76,10 +76,15 @@ def document(seq: int, *, decided: int | None = None, space: Namespace = SPACE, 
     )
 
 
+def session_of(key: str) -> str:
+    """Whose decision it is."""
+    return key.removeprefix(DECISION_PREFIX)
+
+
 def batch(lease: Lease, expected: int | None, applied: int | None, *documents: bytes, **parts: Any) -> ShardWrite:
     """A write with decisions of session ``a``."""
     write = ShardWrite(ZERO, lease.epoch, expected, applied, outbox=b"outbox %d" % (applied or 0))
-    write.decision_keys, write.decisions = [A] * len(documents), list(documents)
+    write.decided, write.decisions = ["a"] * len(documents), list(documents)
     for name, value in parts.items():
         setattr(write, name, value)
     return write
@@ -114,8 +119,8 @@ def test_the_decisions_of_two_batches_may_be_under_way(bench: Bench) -> None:
     lease = lease_of(dead)
     first, second = decision_key("first"), decision_key("second")
     docs = document(256), document(512)
-    dead.begin_write([batch(lease, None, 1, decision_keys=[first], decisions=[docs[0]])], LIFE_MS)()
-    dead.begin_write([batch(lease, 1, 2, decision_keys=[second], decisions=[docs[1]])], LIFE_MS)
+    dead.begin_write([batch(lease, None, 1, decided=["first"], decisions=[docs[0]])], LIFE_MS)()
+    dead.begin_write([batch(lease, 1, 2, decided=["second"], decisions=[docs[1]])], LIFE_MS)
     time.sleep(0.1)
     bench.client.delete(first)
     lease_of(bench.store())
@@ -135,11 +140,11 @@ def test_a_batch_pushes_out_only_what_has_landed(bench: Bench) -> None:
     free = next(name for name in names if bench.servers.owner(slot_of(name)) is not there)
     there.freeze()
     try:
-        write = batch(lease, None, 1, decision_keys=[stuck], decisions=[first])
+        write = batch(lease, None, 1, decided=[session_of(stuck)], decisions=[first])
         assert store.begin_write([write], LIFE_MS)() == [WriteResult(APPLIED, "", 1)]
-        write = batch(lease, 1, 2, decision_keys=[free], decisions=[second])
+        write = batch(lease, 1, 2, decided=[session_of(free)], decisions=[second])
         assert store.begin_write([write], LIFE_MS)() == [WriteResult(APPLIED, "", 2)]
-        write = batch(lease, 2, 3, decision_keys=[free], decisions=[third])
+        write = batch(lease, 2, 3, decided=[session_of(free)], decisions=[third])
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="writing decisions"):
                 store.begin_write([write], LIFE_MS)
@@ -167,7 +172,7 @@ def test_a_write_sent_again_pushes_nothing_out(bench: Bench) -> None:
     lease = lease_of(store)
     docs = document(256), document(257)
     store.begin_write([batch(lease, None, 1, docs[0], number=1)], LIFE_MS)()
-    timers = batch(lease, 1, 1, decision_keys=["decision:b"], decisions=[docs[1]], outbox=b"timers", number=2)
+    timers = batch(lease, 1, 1, decided=["b"], decisions=[docs[1]], outbox=b"timers", number=2)
     store.begin_write([timers], LIFE_MS)
     assert store.begin_write([timers], LIFE_MS)() == [WriteResult(APPLIED, "", 1)]
     assert held(bench, SPACE.pending_before(ZERO)) == {A: b"=" + docs[0]}
@@ -210,13 +215,13 @@ def test_a_deleted_decision_stays_deleted_whatever_comes_late(bench: Bench) -> N
     lease = lease_of(store)
     last = document(256 * 7 + 3)
     store.write([batch(lease, None, 7, last)], LIFE_MS)
-    store.write([batch(lease, 7, 9, dropped_decisions=[A])], LIFE_MS)
+    store.write([batch(lease, 7, 9, undecided=["a"])], LIFE_MS)
     assert bench.get() is None
     store.write([batch(lease, 9, 10, last)], LIFE_MS)
     assert bench.get() is None, "a write of a worker that had been frozen"
     store.write([batch(lease, 10, 11, alive := document(256 * 10))], LIFE_MS)
     assert bench.get() == alive
-    store.write([batch(lease, 11, 11, dropped_decisions=["decision:never"])], LIFE_MS)
+    store.write([batch(lease, 11, 11, undecided=["never"])], LIFE_MS)
     assert bench.get() == alive
 
 
@@ -224,7 +229,7 @@ def test_a_late_deletion_leaves_what_was_decided_after_it(bench: Bench) -> None:
     dead = bench.store()
     lease = lease_of(dead)
     dead.write([batch(lease, None, 7, document(256 * 7))], LIFE_MS)
-    dead.begin_write([batch(lease, 7, 8, dropped_decisions=[A])], LIFE_MS)
+    dead.begin_write([batch(lease, 7, 8, undecided=["a"])], LIFE_MS)
     alive = document(256 * 9)
     bench.client.set(A, alive)
     lease_of(bench.store())
@@ -257,7 +262,9 @@ def test_an_erasure_is_not_undone_by_what_is_under_way(bench: Bench) -> None:
     lease = lease_of(owner)
     other = decision_key("other")
     docs = {A: document(256), other: document(257)}
-    write = batch(lease, None, 1, decision_keys=[*docs], decisions=[*docs.values()], profiles=[(SHOPPER, _entry(1))])
+    write = batch(
+        lease, None, 1, decided=[*map(session_of, docs)], decisions=[*docs.values()], profiles=[(SHOPPER, _entry(1))]
+    )
     finish = owner.begin_write([write], LIFE_MS)
     eraser = ClusterEraser(connect_cluster(bench.servers.url, timeout_s=5), SPACE, [ZERO, Shard(1)])
     eraser.erase({ZERO: ["a"], Shard(1): []}, fields_of([hash_text("a")], [7]), now_ms())

@@ -126,7 +126,7 @@ def _full(lease: Lease, applied: int, session: str = "a") -> ShardWrite:
         blobs=[b"state of " + session.encode(), b"\0binary\xff"],
         armed=[session, "other"],
         deadlines=[5_000, 6_000],
-        decision_keys=[decision_key(session)],
+        decided=[session],
         decisions=[b'{"v":1}'],
         profiles=[(SPACE.visitor(7), _entry(1))],
         outbox=b"\0outbox\xff",
@@ -258,11 +258,7 @@ def test_a_numbered_write_that_comes_again_is_applied_once(bench: Bench) -> None
 def test_removal_takes_state_and_deadline_and_the_decision_where_asked(bench: Bench) -> None:
     lease = bench.lease()
     bench.write(_full(lease, 41))
-    bench.write(
-        ShardWrite(
-            ZERO, lease.epoch, 41, 42, removed=["a", "never"], dropped_decisions=[decision_key("a"), "decision:x"]
-        )
-    )
+    bench.write(ShardWrite(ZERO, lease.epoch, 41, 42, removed=["a", "never"], undecided=["a", "x"]))
     assert bench.sessions("a", "other") == [None, b"\0binary\xff"]
     assert bench.store.due([(ZERO, 10**15)], 10) == [["other"]]
     assert bench.decision("a") is None
@@ -321,11 +317,7 @@ def test_a_batch_of_nine_thousand_sessions_is_one_write(bench: Bench) -> None:
 def test_names_may_hold_anything_that_the_contract_allows(bench: Bench) -> None:
     names = ["ü✓", "a b", "nul\0in", "{brace}:colon", "x" * 128]
     lease = bench.lease()
-    bench.write(
-        ShardWrite(
-            ZERO, lease.epoch, None, 1, names, [b"x"] * 5, names, [1] * 5, [*map(decision_key, names)], [b"d"] * 5
-        )
-    )
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, names, [b"x"] * 5, names, [1] * 5, names, [b"d"] * 5))
     assert bench.sessions(*names) == [b"x"] * 5
     assert sorted(bench.store.due([(ZERO, 1)], 10)[0]) == sorted(names)
     assert [bench.decision(name) for name in names] == [b"d"] * 5
@@ -358,8 +350,8 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         write = ShardWrite(ZERO, lease.epoch if chance.random() < 0.95 else "1:x", expected, n, put)
         write.blobs = [chance.randbytes(4) for _ in put]
         write.armed, write.deadlines = moved, [chance.randrange(1_000) for _ in moved]
-        write.decision_keys, write.decisions = [decision_key(s) for s in moved], [chance.randbytes(3) for _ in moved]
-        write.removed, write.dropped_decisions = gone, [decision_key(s) for s in gone]
+        write.decided, write.decisions = moved, [chance.randbytes(3) for _ in moved]
+        write.removed, write.undecided = gone, gone
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]
         write.outbox, write.served = chance.randbytes(chance.randrange(3)), chance.randrange(3)
         result = bench.write(write)

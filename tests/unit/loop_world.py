@@ -18,7 +18,8 @@ from featurestore.memory import MemoryStore
 from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import FoldConfig
 from featurestore.sessions import ShardWrite, WriteResult
-from worker.batch import Engine, Records
+from worker.batch import Engine
+from worker.intake import Records
 from worker.loop import Loop
 from worker.metrics import Metrics
 from worker.ownership import Ownership
@@ -357,7 +358,7 @@ class World:
         return "; ".join(word for word in words if word)
 
     def _produced(self, wanted: int) -> list[bytes]:
-        return [document for stream, _, document in self.topic if stream == wanted]
+        return [document for stream, _, documents in self.topic if stream == wanted for document in documents]
 
 
 def _documents(contents: Mapping[Identity, dict[str, Any]]) -> list[bytes]:

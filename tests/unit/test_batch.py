@@ -14,7 +14,8 @@ from featurestore.hashing import hash64
 from featurestore.keys import Shard, decision_key
 from featurestore.memory import MemoryStore
 from featurestore.outbox import DECISIONS
-from worker.batch import Decoded, Engine, Records, decode, plan, plan_ticks
+from worker.batch import Engine
+from worker.intake import Plan, Records, decode, plan, plan_ticks
 from worker.summaries import Summary
 from worker.verify import engine_for
 
@@ -49,16 +50,13 @@ class Run:
         self.summaries: list[Summary] = []
 
     def batch(self, values: Sequence[bytes | None], first: int) -> None:
-        self._apply(plan([decode(_records(values, first))], 1, lambda _: -1), first + len(values) - 1)
+        self._apply(plan(decode([_records(values, first)]), 1, lambda _: -1), first + len(values) - 1)
 
     def pass_time(self, t: int) -> None:
         while due := self.store.due([(ZERO, t)], 10_000)[0]:
             self._apply(plan_ticks([(ZERO, due, t)]), self.applied)
 
-    def _apply(self, batch: object, applied: int | None) -> None:
-        from worker.batch import Plan
-
-        assert isinstance(batch, Plan)
+    def _apply(self, batch: Plan, applied: int | None) -> None:
         if not batch.sessions:
             return
         states, memory = self.engine.open(self.store.load(batch.requests())[0], batch)
@@ -66,11 +64,11 @@ class Run:
         blobs = self.store.profiles(self.engine.profile_keys(batch, wanted))
         result = self.engine.run(batch, states, memory, wanted, blobs, 0)
         for outputs in result.outputs:
-            for stream, _, document in outputs:
+            for stream, _, documents in outputs:
                 if stream == DECISIONS:
-                    self.decisions.append(decode_decision(document))
+                    self.decisions += map(decode_decision, documents)
                 else:
-                    self.summaries.append(msgspec.json.decode(document, type=Summary))
+                    self.summaries += [msgspec.json.decode(document, type=Summary) for document in documents]
         for write in result.writes:
             write.epoch, write.expected, write.applied = self.epoch, self.applied, applied
         assert all(answer.status == 1 for answer in self.store.write(result.writes, 1))
@@ -148,31 +146,36 @@ def test_every_live_session_has_a_deadline_and_its_latest_decision(
 
 
 def test_bad_records_are_set_aside_with_their_place_and_the_rest_is_read() -> None:
-    decoded = decode(_records([GOOD, b"{", None, b'{"session_id":"b","type":"click","ts":2}', b"[]"], 10))
-    assert [e.session_id for e in decoded.events] == ["a", "b"]
-    assert decoded.offsets == [10, 13]
-    assert [(i, error.reason) for i, error in decoded.bad] == [(1, "not_json"), (4, "schema")]
-    assert decoded.last == 14
+    escaped = b'{"session_id":"\\u00e9","type":"click","ts":3}'
+    some = [GOOD, b"{", None, b'{"session_id":"b","type":"click","ts":2}', b"[]", escaped]
+    decoded = decode([_records([None, b"x"], 5, 3), _records(some, 10, 4), _records([GOOD], 7, 9)])
+    assert decoded.parts == [(3, 0, 0), (4, 0, 3), (9, 3, 4)]
+    assert list(decoded.sessions) == ["a", "b", "\u00e9", "a"]
+    assert decoded.hashes.tolist() == hash64(["a", "b", "\u00e9", "a"]).tolist()
+    assert decoded.rows["offset"].tolist() == [10, 13, 15, 7]
+    assert decoded.rows["t"].tolist() == [1, 2, 3, 1]
+    bad = {number: [(i, error.reason) for i, error in found] for number, found in decoded.bad.items()}
+    assert bad == {3: [(1, "not_json")], 4: [(1, "not_json"), (4, "schema")]}
 
 
 def test_a_batch_of_tombstones_and_bad_records_alone_still_moves_on() -> None:
-    decoded = decode(_records([None, b"x"], 5))
-    assert (decoded.events, decoded.last) == ([], 6)
-    assert plan([decoded], 1, lambda _: -1).sessions == []
+    decoded = decode([_records([None, b"x"], 5)])
+    assert decoded.rows.size == 0
+    assert not plan(decoded, 1, lambda _: -1).sessions
 
 
 def test_what_is_applied_already_is_left_out() -> None:
-    made = plan([decode(_records([GOOD] * 4, 10))], 1, lambda _: 11)
+    made = plan(decode([_records([GOOD] * 4, 10)]), 1, lambda _: 11)
     assert made.events["offset"].tolist() == [12, 13]
 
 
 def test_a_shards_slots_are_contiguous_also_with_buckets_and_partitions() -> None:
     names = [f"s{i}" for i in range(40)]
-    parts: list[Decoded] = [
-        decode(_records([_value(name, T) for name in names], 0, 0)),
-        decode(_records([_value(name + "x", T) for name in names], 7, 1)),
+    parts = [
+        _records([_value(name, T) for name in names], 0, 0),
+        _records([_value(name + "x", T) for name in names], 7, 1),
     ]
-    made = plan(parts, 4, lambda _: -1)
+    made = plan(decode(parts), 4, lambda _: -1)
     assert sorted(made.sessions) == sorted([*names, *(name + "x" for name in names)])
     assert made.hashes.tolist() == hash64(made.sessions).tolist()
     ends = [0]

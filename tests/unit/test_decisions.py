@@ -10,6 +10,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featurestore.column import Texts
 from featurestore.decisions import (
     DECISION_VERSION,
     Decision,
@@ -85,8 +86,8 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
     for made, row in zip(decisions, rows, strict=True):
         for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
             made[name] = value
-    return DecisionEncoder(WORDS).encode(
-        [row[0] for row in rows],
+    documents = DecisionEncoder(WORDS).encode(
+        Texts.of([row[0] for row in rows]),
         decisions,
         np.array([row[7] for row in rows]).reshape(-1, 4),
         np.array([row[8] for row in rows], np.int64),
@@ -95,6 +96,7 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
         NOW,
         LIFE,
     )
+    return list(documents)
 
 
 @given(st.lists(_rows, max_size=5))

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 
+import msgspec
 import pytest
 
 from featurestore.errors import SettingsError
@@ -10,15 +11,16 @@ from featurestore.events import Event
 from featurestore.hashing import hash_text
 from featurestore.ids import IdKey
 from featurestore.tombstones import Erased
-from worker.batch import Decoded
 from worker.edge import admitted
+from worker.intake import Decoded, Records, decode
 
 KEY = "5f" * 32
 NONE = Erased({}, {})
 
 
-def _decoded(*events: Event) -> Decoded:
-    return Decoded(0, list(events), [*range(len(events))], [-1] * len(events), [], len(events) - 1)
+def _decoded(*events: Event, ids: str = "", record_ms: int = -1) -> Decoded:
+    values: list[bytes | None] = [msgspec.json.encode(event) for event in events]
+    return decode([Records(0, values, [*range(len(events))], [record_ms] * len(events))], IdKey.of(ids))
 
 
 def _event(session: str, ts: int, visitor: str | None = None) -> Event:
@@ -42,13 +44,14 @@ def test_a_key_that_is_none_is_refused_and_not_shown(wrong: str) -> None:
 
 def test_without_key_and_tombstones_nothing_changes() -> None:
     decoded = _decoded(_event("s1", 1, "v"))
-    assert admitted(decoded, IdKey.of(""), NONE) is decoded
+    assert admitted(decoded, NONE) is decoded
 
 
 def test_ids_are_replaced_before_anything_else_sees_them() -> None:
-    made = admitted(_decoded(_event("s1", 1, "v1"), _event("s1", 2)), IdKey.of(KEY), NONE)
-    assert [e.session_id for e in made.events] == [IdKey.of(KEY).session("s1")] * 2
-    assert [e.visitor_id for e in made.events] == [IdKey.of(KEY).visitor("v1"), None]
+    made = _decoded(_event("s1", 1, "v1"), _event("s1", 2), ids=KEY)
+    assert list(made.sessions) == [IdKey.of(KEY).session("s1")] * 2
+    assert made.hashes.tolist() == [hash_text(IdKey.of(KEY).session("s1"))] * 2
+    assert made.rows["visitor"].tolist() == [hash_text(IdKey.of(KEY).visitor("v1")), 0]
 
 
 def test_only_events_up_to_the_erasure_are_left_out() -> None:
@@ -61,14 +64,13 @@ def test_only_events_up_to_the_erasure_are_left_out() -> None:
         _event("a", 150, "v"),
         _event("b", 201, "v"),
     ]
-    made = admitted(_decoded(*events), IdKey.of(""), erased)
-    assert [(e.session_id, e.ts) for e in made.events] == [("gone", 101), ("kept", 1), ("b", 201)]
-    assert made.offsets == [2, 3, 5]
-    assert made.last == 5
+    made = admitted(_decoded(*events), erased)
+    assert [*zip(made.sessions, made.rows["t"].tolist(), strict=True)] == [("gone", 101), ("kept", 1), ("b", 201)]
+    assert made.rows["offset"].tolist() == [2, 3, 5]
+    assert made.parts == [(0, 0, 3)]
 
 
 def test_a_wrong_clock_does_not_carry_an_event_past_its_erasure() -> None:
     """The record's time decides where the event's own is far off."""
     event = _event("gone", 10**12)
-    decoded = _decoded(event)._replace(record_ms=[50])
-    assert admitted(decoded, IdKey.of(""), Erased({hash_text("gone"): 100}, {})).events == []
+    assert not admitted(_decoded(event, record_ms=50), Erased({hash_text("gone"): 100}, {})).sessions

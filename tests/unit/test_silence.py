@@ -14,8 +14,9 @@ from featurestore.keys import Shard
 from featurestore.memory import MemoryStore
 from featurestore.session import deadlines
 from tests.unit.fold_cases import START_MS, Step, logs
-from worker import batch as core
-from worker.batch import Engine, Plan, Records
+from worker import intake
+from worker.batch import Engine
+from worker.intake import Plan, Records
 from worker.verify import Expected, _apply, engine_for, let_time_pass
 
 SHARD = Shard(0)
@@ -47,14 +48,14 @@ class Desk:
     def apply(self, steps: list[Step]) -> None:
         values: list[bytes | None] = [msgspec.json.encode(step.event) for step in steps]
         offsets = list(range(self.offset + 1, self.offset + 1 + len(steps)))
-        decoded = core.decode(Records(0, values, offsets, [step.t for step in steps]))
-        self._write(core.plan([decoded], 1, lambda _: -1), decoded.last)
+        decoded = intake.decode([Records(0, values, offsets, [step.t for step in steps])])
+        self._write(intake.plan(decoded, 1, lambda _: -1), offsets[-1])
 
     def time_passes(self, now_ms: int) -> int:
         """Take what is due, as the loop does; how many sessions were looked at."""
         due = self.store.due([(SHARD, now_ms)], 1_000)[0]
         if due:
-            self._write(core.plan_ticks([(SHARD, due, now_ms)]), self.offset)
+            self._write(intake.plan_ticks([(SHARD, due, now_ms)]), self.offset)
         return len(due)
 
     def _write(self, plan: Plan, upto: int) -> None:

@@ -10,7 +10,7 @@ from featurestore import decisions
 from featurestore.stages import STAGES
 from models.simulator import SimConfig, simulate
 from worker import summaries
-from worker.batch import Records
+from worker.intake import Records
 from worker.policy.vocabulary import GUARDS, ROUTES
 from worker.verify import Expected, engine_for, expect
 

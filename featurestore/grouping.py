@@ -1,0 +1,133 @@
+"""Which strings of a column are the same: slots for a batch's sessions, and those that an earlier batch has changed.
+
+Both look a string up by its hash in an open-addressing table, and then compare the bytes: hashes alone would let
+whoever chooses session ids put one session in the place of another.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.column import Column, same
+from featurestore.jit import compiled, inlined
+
+Strings = Column[str] | Column[bytes]
+
+
+def group(
+    hashes: NDArray[np.uint64],
+    names: Strings,
+    first: int,
+    end: int,
+    slots: NDArray[np.int32],
+    firsts: NDArray[np.int64],
+    count: int,
+) -> int:
+    """Number the different strings of ``names[first:end]`` from ``count`` on, in the order in which they first come.
+
+    Args:
+        hashes: of the strings, shape (n,).
+        names: n strings.
+        first: where to begin.
+        end: where to stop.
+        slots: filled in for these strings: the number of each, shape (n,).
+        firsts: filled in by number: where the string first comes, shape (n,).
+        count: the first number.
+
+    Returns:
+        One past the last number.
+    """
+    table = np.full(_room(end - first), -1, np.int32)
+    return int(_group(hashes, names.data, names.starts, names.ends, first, end, table, slots, firsts, count))
+
+
+def match(
+    known_hashes: NDArray[np.uint64], known: Strings, hashes: NDArray[np.uint64], names: Strings
+) -> NDArray[np.int64]:
+    """Where each of ``names`` stands among the different strings ``known``; -1 where it does not. Shape (n,)."""
+    found = np.full(len(names), -1, np.int64)
+    if len(known) and len(names):
+        table = np.full(_room(len(known)), -1, np.int32)
+        _match(
+            known_hashes,
+            known.data,
+            known.starts,
+            known.ends,
+            hashes,
+            names.data,
+            names.starts,
+            names.ends,
+            table,
+            found,
+        )
+    return found
+
+
+def _room(n: int) -> int:
+    """A power of two, at least twice as large."""
+    return 1 << max(2 * n - 1, 1).bit_length()
+
+
+@compiled
+def _group(
+    hashes: NDArray[np.uint64],
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    first: int,
+    end: int,
+    table: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    firsts: NDArray[np.int64],
+    count: int,
+) -> int:
+    mask = np.uint64(table.size - 1)
+    for i in range(first, end):
+        at = hashes[i] & mask
+        while True:
+            slot = table[at]
+            if slot < 0:
+                table[at] = count
+                slots[i] = count
+                firsts[count] = i
+                count += 1
+                break
+            j = firsts[slot]
+            if hashes[j] == hashes[i] and _equal(data, starts[i], ends[i], data, starts[j], ends[j]):
+                slots[i] = slot
+                break
+            at = (at + np.uint64(1)) & mask
+    return count
+
+
+@compiled
+def _match(
+    known_hashes: NDArray[np.uint64],
+    known: NDArray[np.uint8],
+    known_starts: NDArray[np.int64],
+    known_ends: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    table: NDArray[np.int32],
+    found: NDArray[np.int64],
+) -> None:
+    mask = np.uint64(table.size - 1)
+    for k in range(known_hashes.size):
+        at = known_hashes[k] & mask
+        while table[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        table[at] = k
+    for i in range(hashes.size):
+        at = hashes[i] & mask
+        while table[at] >= 0:
+            k = table[at]
+            if known_hashes[k] == hashes[i] and _equal(known, known_starts[k], known_ends[k], data, starts[i], ends[i]):
+                found[i] = k
+                break
+            at = (at + np.uint64(1)) & mask
+
+
+@inlined
+def _equal(a: NDArray[np.uint8], a_start: int, a_end: int, b: NDArray[np.uint8], b_start: int, b_end: int) -> bool:
+    return a_end - a_start == b_end - b_start and same(a, a_start, b, b_start, a_end - a_start)

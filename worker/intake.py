@@ -1,0 +1,207 @@
+"""Records in, a plan out: what is an event, which sessions a batch touches. Pure; the first half of `batch`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.column import Texts
+from featurestore.errors import InvalidEvent
+from featurestore.events import columns
+from featurestore.events import decode as decode_one
+from featurestore.grouping import group
+from featurestore.hashing import hash64
+from featurestore.ids import IdKey
+from featurestore.keys import Shard
+from featurestore.scan import scan
+from featurestore.session import ticks
+
+AS_SENT = IdKey.of("")
+"""Ids stay as they are."""
+
+
+class Records(NamedTuple):
+    """The records of one partition, in log order."""
+
+    partition: int
+    values: list[bytes | None]
+    offsets: list[int]
+    record_ms: list[int]
+
+
+class Decoded(NamedTuple):
+    """The events of some partitions, one partition after the other, in log order.
+
+    Attributes:
+        parts: partition, its first event, and one past its last.
+        rows: `EVENT` without slots, shape (n,).
+        sessions: their ids, shape (n,).
+        hashes: of the ids, shape (n,).
+        record_ms: time of each event's record, -1 for none.
+        bad: partition → (index in its records, why), in log order; partitions without any are left out.
+    """
+
+    parts: list[tuple[int, int, int]]
+    rows: NDArray[np.void]
+    sessions: Texts
+    hashes: NDArray[np.uint64]
+    record_ms: NDArray[np.int64]
+    bad: dict[int, list[tuple[int, InvalidEvent]]]
+
+    def kept(self, mask: NDArray[np.bool_]) -> "Decoded":
+        """Those events alone."""
+        before = np.zeros(mask.size + 1, np.int64)
+        np.cumsum(mask, out=before[1:])
+        parts = [(partition, int(before[first]), int(before[end])) for partition, first, end in self.parts]
+        rows = np.flatnonzero(mask)
+        return Decoded(
+            parts, self.rows[rows], self.sessions.take(rows), self.hashes[rows], self.record_ms[rows], self.bad
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """Which sessions a batch touches.
+
+    Attributes:
+        sessions: id of each slot; the slots of a shard are contiguous.
+        hashes: of the ids.
+        spans: shard, first slot, end slot.
+        events: rows of `EVENT`, slots filled in.
+        record_ms: time of each event's record, for latency.
+    """
+
+    sessions: Texts
+    hashes: NDArray[np.uint64]
+    spans: list[tuple[Shard, int, int]]
+    events: NDArray[np.void]
+    record_ms: NDArray[np.int64]
+
+    def requests(self) -> list[tuple[Shard, Texts]]:
+        """What to load."""
+        return [(shard, self.sessions.take(slice(first, end))) for shard, first, end in self.spans]
+
+
+def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
+    """Decode records; what is no event is set aside with its reason, a tombstone (no value) is skipped.
+
+    Args:
+        records: of some partitions, none of them empty.
+        ids: replaces session and visitor ids before anything else sees them.
+    """
+    values = records[0].values if len(records) == 1 else list(chain.from_iterable(part.values for part in records))
+    n = len(values)
+    offsets = np.fromiter(chain.from_iterable(part.offsets for part in records), np.int64, n)
+    record_ms = np.fromiter(chain.from_iterable(part.record_ms for part in records), np.int64, n)
+    filled = values if None not in values else [value or b"" for value in values]
+    ends = np.cumsum(np.fromiter(map(len, filled), np.int64, n))  # type: ignore[arg-type] # none is None
+    raw = b"".join(filled)  # type: ignore[arg-type]
+    made = scan(raw, ends, record_ms)
+    parts, first = [], 0
+    for part in records:
+        parts.append((part.partition, first, first + len(part.values)))
+        first += len(part.values)
+    left = np.flatnonzero(~made.read) if not ids else np.arange(n)
+    made.rows["offset"] = offsets
+    decoded = Decoded(parts, made.rows, Texts(raw, made.starts, made.ends), made.hashes, record_ms, {})
+    return _one_by_one(decoded, values, left, ids) if left.size else decoded
+
+
+def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[np.int64], ids: IdKey) -> Decoded:
+    """With the values that the fast reader left, or whose ids are replaced, by the contract's own decoder."""
+    parts, rows, sessions, hashes, record_ms, bad = decoded
+    starts = [first for _, first, _ in parts]
+    good, events = [], []
+    for i in left.tolist():
+        value = values[i]
+        if value is None:  # a tombstone is no poison: compaction's business, not ours
+            continue
+        try:
+            event = decode_one(value)
+        except InvalidEvent as error:
+            partition, first, _ = parts[int(np.searchsorted(starts, i, side="right")) - 1]
+            bad.setdefault(partition, []).append((i - first, error))
+        else:
+            ids.apply(event)
+            good.append(i)
+            events.append(event)
+    names = [event.session_id.encode("utf-8", "surrogatepass") for event in events]
+    ends = len(sessions.raw) + np.cumsum([len(name) for name in names], dtype=np.int64)
+    sessions = Texts(b"".join((sessions.raw, *names)), sessions.starts, sessions.ends)
+    at = np.array(good, np.int64)
+    sessions.ends[at] = ends
+    sessions.starts[at] = ends - np.array([len(name) for name in names], np.int64)
+    hashes[at] = hash64([event.session_id for event in events])
+    rows[at] = columns(events, [0] * len(events), rows["offset"][at].tolist(), record_ms[at].tolist())
+    kept = np.ones(rows.size, np.bool_)
+    kept[left] = False
+    kept[at] = True
+    made = decoded._replace(sessions=sessions)
+    return made if len(good) == left.size else made.kept(kept)
+
+
+def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
+    """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
+    rows = decoded.rows
+    slots = np.empty(rows.size, np.int32)
+    firsts = np.empty(rows.size, np.int64)
+    spans: list[tuple[Shard, int, int]] = []
+    count = 0
+    for partition, first, end in decoded.parts:
+        if first < end:
+            before, count = count, group(decoded.hashes, decoded.sessions, first, end, slots, firsts, count)
+            spans.append((Shard(partition), before, count))
+    chosen = firsts[:count]
+    if buckets > 1 and count:
+        chosen, spans = _by_bucket(chosen, decoded.hashes[chosen], spans, slots, buckets)
+    rows["slot"] = slots
+    applied = np.empty(count, np.int64)
+    for shard, first, end in spans:
+        applied[first:end] = floor(shard)
+    record_ms = decoded.record_ms
+    fresh = rows["offset"] > applied[slots]
+    if not fresh.all():
+        rows, record_ms = rows[fresh], record_ms[fresh]
+    return Plan(decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms)
+
+
+def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
+    """A plan in which only time passes: (shard, sessions whose deadline has passed, epoch ms)."""
+    sessions: list[str] = []
+    spans = []
+    rows = []
+    for shard, ids, t in due:
+        first = len(sessions)
+        sessions += ids
+        spans.append((shard, first, len(sessions)))
+        rows.append(ticks(list(range(first, len(sessions))), t))
+    events = np.concatenate(rows)
+    return Plan(Texts.of(sessions), hash64(sessions), spans, events, np.full(events.size, -1, np.int64))
+
+
+def _by_bucket(
+    chosen: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    spans: Sequence[tuple[Shard, int, int]],
+    slots: NDArray[np.int32],
+    buckets: int,
+) -> tuple[NDArray[np.int64], list[tuple[Shard, int, int]]]:
+    """The sessions in the order of their buckets within each partition, and a span for each bucket that has some."""
+    order = []
+    finer = []
+    for shard, first, end in spans:
+        bucket = (hashes[first:end] % np.uint64(buckets)).astype(np.int64)
+        order.append(first + np.argsort(bucket, kind="stable"))
+        counts = np.bincount(bucket, minlength=buckets)
+        ends = first + np.cumsum(counts)
+        finer += [
+            (Shard(shard.partition, b), int(ends[b] - counts[b]), int(ends[b])) for b in np.flatnonzero(counts).tolist()
+        ]
+    taken = np.concatenate(order)
+    place = np.empty(taken.size, np.int32)
+    place[taken] = np.arange(taken.size, dtype=np.int32)
+    slots[:] = place[slots]
+    return chosen[taken], finer
