@@ -19,8 +19,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
 from featurestore import outbox
+from featurestore.connection import connect
 from featurestore.keys import Namespace, Shard
-from featurestore.sessions import RedisSessionStore, ShardWrite, connect
+from featurestore.redis_store import RedisSessionStore
+from featurestore.sessions import ShardWrite
 from worker.outputs import producer_config
 from worker.settings import Settings
 from worker.source import consumer_config

@@ -20,8 +20,10 @@ from bench.stack import ENV, Stack, Topics, WorkerProcess
 from bench.steps import SHARD, Prepared, engine, prepared
 from bench.workload import shoppers
 from featurestore import outbox
+from featurestore.connection import connect
 from featurestore.keys import Namespace
-from featurestore.sessions import APPLIED, RedisSessionStore, connect
+from featurestore.redis_store import RedisSessionStore
+from featurestore.sessions import APPLIED
 from models.simulator import SimEvent
 from tests.faults import patches
 

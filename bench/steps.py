@@ -16,9 +16,10 @@ from bench.context import Context, Samples
 from bench.stack import ENV, Stack
 from bench.workload import batches, shoppers
 from featurestore.codec import pack, unpack
+from featurestore.connection import connect
 from featurestore.keys import Namespace, Shard
+from featurestore.redis_store import RedisSessionStore
 from featurestore.session import fold
-from featurestore.sessions import RedisSessionStore, connect
 from featurestore.visitors import unpack as unpack_profiles
 from worker.batch import Engine, Result
 from worker.intake import Plan, Records, decode, plan

@@ -22,7 +22,8 @@ from featurestore.codec import unpack
 from featurestore.connection import Client
 from featurestore.keys import ERASED_TTL_S, Namespace, Shard, decision_key
 from featurestore.nodes import AWAY
-from featurestore.sessions import Script, unavailable
+from featurestore.redis_store import Script
+from featurestore.sessions import unavailable
 from featurestore.tombstones import session_field, visitor_field, visitors_in
 
 SCAN_COUNT: Final = 1_000

@@ -10,11 +10,12 @@ from typing import Any
 
 import hiredis
 import redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 
-from featurestore.resp import Wire
+from featurestore.resp import Packed, Wire
 
-Command = tuple[Any, ...] | list[Wire]
-"""Arguments, or a command that is packed already."""
+Command = tuple[Any, ...] | Packed
+"""Arguments, or what is packed already."""
 
 
 class Ticket:
@@ -39,29 +40,35 @@ class Ticket:
 
 
 class Line:
-    """One connection of a client, used from one thread."""
+    """One connection of a client, used from one thread.
+
+    Attributes:
+        connections: how many it has had so far: what a server remembers of a connection is gone with it.
+    """
 
     def __init__(self, client: "redis.Redis") -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
         self._under_way: deque[Ticket] = deque()
+        self.connections = 0
 
     @property
     def connected(self) -> bool:
         """Whether the next command goes out on a connection that was used before."""
-        return self._connection is not None
+        return self._connection is not None and bool(self._connection.is_connected)
 
     def send(self, commands: Sequence[Command]) -> Ticket:
         """Send and return; a connection that breaks is told by the ticket."""
-        ticket = Ticket(self, len(commands))
+        ticket = Ticket(self, sum(command.answers if isinstance(command, Packed) else 1 for command in commands))
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
-            pieces: list[Wire] = []
+                self.connections += 1
+            wire: list[Wire] = []
             for command in commands:
                 # The packer itself: redis-py's wrapper looks at the type of each argument.
-                pieces += command if isinstance(command, list) else (hiredis.pack_command(command),)
-            self._connection.send_packed_command(pieces)
+                wire += command.wire if isinstance(command, Packed) else (hiredis.pack_command(command),)
+            self._connection.send_packed_command(wire)
         except BaseException:
             self.reset()
             raise
@@ -73,7 +80,7 @@ class Line:
         while ticket.answers is None and not ticket.broken:
             oldest = self._under_way[0]
             try:
-                oldest.answers = [self._answer() for _ in range(oldest.commands)]
+                oldest.answers = self._answers(oldest.commands)
             except BaseException:
                 oldest.answers = None
                 self.reset()
@@ -89,6 +96,16 @@ class Line:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+    def _answers(self, count: int) -> list[Any]:
+        """The next answers; those that have come already are taken from the parser's own reader."""
+        answers: list[Any] = []
+        while len(answers) < count:
+            answers.append(self._answer())
+            gets = self._connection._parser._reader.gets  # noqa: SLF001 - a batch has thousands of answers
+            while len(answers) < count and (answer := gets()) is not NOT_ENOUGH_DATA:
+                answers.append(answer)
+        return answers
 
     def _answer(self) -> Any:
         try:

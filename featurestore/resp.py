@@ -4,8 +4,8 @@ RESP (https://redis.io/docs/latest/develop/reference/protocol-spec/): a command 
 bulk string ``$<bytes>``, every line ended by CR LF.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,64 +16,102 @@ from featurestore.jit import compiled, inlined
 Wire = bytes | memoryview
 """A piece of a command."""
 
-_FRAME = len("$") + len("4294967295") + 2 * len("\r\n")
+_FRAME: Final = len("$") + len("4294967295") + 2 * len("\r\n")
 """Most bytes around an argument."""
 
 
-def command(head: Sequence[str | bytes | int], *parts: "Arguments") -> list[Wire]:
-    r"""A command, ready to be sent: ``head`` argument by argument, then the parts.
+class Packed(NamedTuple):
+    """Commands, ready to be sent.
 
-    >>> b"".join(command(["GET", "a"]))
-    b'*2\r\n$3\r\nGET\r\n$1\r\na\r\n'
+    Attributes:
+        wire: their bytes.
+        answers: how many commands, and so how many answers.
     """
-    count = len(head) + sum(part.count for part in parts)
-    begin = b"*%d\r\n" % count + b"".join(map(_bulk, head))
-    return [begin, *(part.wire for part in parts if part.count)]
+
+    wire: list[Wire]
+    answers: int
 
 
-class Arguments:
+class Arguments(NamedTuple):
     """Some arguments of a command.
 
     Attributes:
-        count: how many.
+        number: how many.
         wire: their bytes.
     """
 
-    __slots__ = ("count", "wire")
+    number: int
+    wire: Wire
 
-    def __init__(self, count: int, wire: Wire) -> None:
-        self.count = count
-        self.wire = wire
+
+def command(head: Sequence[str | bytes | int], *parts: Arguments) -> Packed:
+    r"""A command: ``head`` argument by argument, then the parts.
+
+    >>> b"".join(command(["GET", "a"]).wire)
+    b'*2\r\n$3\r\nGET\r\n$1\r\na\r\n'
+    """
+    count = len(head) + sum(part.number for part in parts)
+    begin = b"*%d\r\n" % count + b"".join(map(_bulk, head))
+    return Packed([begin, *(part.wire for part in parts if part.number)], 1)
+
+
+def together(commands: Iterable[Packed]) -> Packed:
+    """Commands to be sent in one go."""
+    wire: list[Wire] = []
+    count = 0
+    for one in commands:
+        wire += one.wire
+        count += one.answers
+    return Packed(wire, count)
 
 
 def each(column: Column[Any], prefix: bytes = b"") -> Arguments:
-    """One argument a string."""
-    return pairs(column, None, prefix)
+    """One argument a string, ``prefix`` before each."""
+    n = len(column)
+    size = int((column.ends - column.starts).sum()) + n * (_FRAME + len(prefix))
+    return Arguments(n, _written((b"", prefix, b""), column, None, size))
 
 
-def pairs(names: Column[Any], values: Column[Any] | None, prefix: bytes = b"") -> Arguments:
-    """A string of the one, a string of the other, and so on; ``prefix`` stands before each of the first."""
+def pairs(names: Column[Any], values: Column[Any], prefix: bytes = b"") -> Arguments:
+    """A string of the one behind ``prefix``, a string of the other, and so on."""
     n = len(names)
-    if n == 0:
-        return Arguments(0, b"")
-    size = int((names.ends - names.starts).sum()) + n * (_FRAME + len(prefix))
-    if values is None:
-        out = np.empty(size, np.uint8)
-        end = _write_each(names.data, names.starts, names.ends, np.frombuffer(prefix, np.uint8), out)
-        return Arguments(n, out[:end].data)
-    size += int((values.ends - values.starts).sum()) + n * _FRAME
+    size = int((names.ends - names.starts).sum() + (values.ends - values.starts).sum())
+    size += n * (2 * _FRAME + len(prefix))
+    return Arguments(2 * n, _written((b"", prefix, b""), names, values, size))
+
+
+def commands(
+    before: Sequence[str], names: Column[Any], values: Column[Any], after: Sequence[str | int], prefix: bytes = b""
+) -> Packed:
+    """A command for each pair: ``before``, the name behind its ``prefix``, the value, ``after``."""
+    n = len(names)
+    head = b"*%d\r\n" % (len(before) + 2 + len(after)) + b"".join(map(_bulk, before))
+    tail = b"".join(map(_bulk, after))
+    size = int((names.ends - names.starts).sum() + (values.ends - values.starts).sum())
+    size += n * (2 * _FRAME + len(head) + len(prefix) + len(tail))
+    return Packed([_written((head, prefix, tail), names, values, size)] if n else [], n)
+
+
+def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Column[Any] | None, size: int) -> Wire:
+    if not len(names):
+        return b""
     out = np.empty(size, np.uint8)
-    end = _write_pairs(
+    second = names if values is None else values
+    head, prefix, tail = (np.frombuffer(part, np.uint8) for part in frame)
+    end = _write_all(
         names.data,
         names.starts,
         names.ends,
-        np.frombuffer(prefix, np.uint8),
-        values.data,
-        values.starts,
-        values.ends,
+        second.data,
+        second.starts,
+        second.ends,
+        values is not None,
+        head,
+        prefix,
+        tail,
         out,
     )
-    return Arguments(2 * n, out[:end].data)
+    return out[:end].data
 
 
 def _bulk(value: str | bytes | int) -> bytes:
@@ -82,35 +120,34 @@ def _bulk(value: str | bytes | int) -> bytes:
 
 
 @compiled
-def _write_each(
+def _write_all(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    prefix: NDArray[np.uint8],
-    out: NDArray[np.uint8],
-) -> int:
-    at = 0
-    for i in range(starts.size):
-        at = _write(data, starts[i], ends[i], prefix, out, at)
-    return at
-
-
-@compiled
-def _write_pairs(
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    prefix: NDArray[np.uint8],
     values: NDArray[np.uint8],
     value_starts: NDArray[np.int64],
     value_ends: NDArray[np.int64],
+    paired: bool,
+    head: NDArray[np.uint8],
+    prefix: NDArray[np.uint8],
+    tail: NDArray[np.uint8],
     out: NDArray[np.uint8],
 ) -> int:
     at = 0
     for i in range(starts.size):
+        at = _copy(head, out, at)
         at = _write(data, starts[i], ends[i], prefix, out, at)
-        at = _write(values, value_starts[i], value_ends[i], prefix[:0], out, at)
+        if paired:
+            at = _write(values, value_starts[i], value_ends[i], prefix[:0], out, at)
+        at = _copy(tail, out, at)
     return at
+
+
+@inlined
+def _copy(data: NDArray[np.uint8], out: NDArray[np.uint8], at: int) -> int:
+    for j in range(data.size):
+        out[at + j] = data[j]
+    return int(at + data.size)
 
 
 @inlined
@@ -130,9 +167,7 @@ def _write(
         out[j] = 48 + rest % 10
         rest //= 10
     at = _line_end(out, at + 1 + digits)
-    for j in range(prefix.size):
-        out[at + j] = prefix[j]
-    at += prefix.size
+    at = _copy(prefix, out, at)
     for j in range(end - start):
         out[at + j] = data[start + j]
     return _line_end(out, at + end - start)

@@ -18,8 +18,9 @@ from featurestore.connection import Client, connect_any, is_cluster
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.keys import Namespace
 from featurestore.nodes import AWAY
+from featurestore.redis_store import RedisSessionStore
 from featurestore.session import FoldConfig
-from featurestore.sessions import RedisSessionStore, SessionStore
+from featurestore.sessions import SessionStore
 from models.bundle import Bundle
 from worker.batch import Engine
 from worker.clock import Clock, HeldBack, SystemClock

@@ -10,22 +10,21 @@ import pytest
 import redis
 
 from featurestore.cluster import ClusterSessionStore
-from featurestore.connection import Client, connect_cluster
+from featurestore.connection import Client, connect, connect_cluster
 from featurestore.erasure import eraser_for, fields_of
 from featurestore.errors import StoreUnavailable
 from featurestore.hashing import hash_text
 from featurestore.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.memory import MemoryStore
+from featurestore.redis_store import RedisSessionStore
 from featurestore.sessions import (
     APPLIED,
     FENCED,
     MOVED,
     Lease,
-    RedisSessionStore,
     SessionStore,
     ShardWrite,
     WriteResult,
-    connect,
     epoch_number,
 )
 from featurestore.tombstones import Erased

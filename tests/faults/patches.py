@@ -19,8 +19,9 @@ import worker.wiring
 from featurestore import outbox
 from featurestore.cluster import ClusterSessionStore
 from featurestore.events import TICK
+from featurestore.redis_store import RedisSessionStore, Script
 from featurestore.session import FoldConfig
-from featurestore.sessions import FENCED, RedisSessionStore, Script
+from featurestore.sessions import FENCED
 from worker.clock import SystemClock
 from worker.loop import Loop
 from worker.outputs import Outputs

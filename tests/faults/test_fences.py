@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from featurestore.connection import connect
 from featurestore.keys import Namespace, Shard
-from featurestore.sessions import APPLIED, FENCED, MOVED, RedisSessionStore, ShardWrite, connect
+from featurestore.redis_store import RedisSessionStore
+from featurestore.sessions import APPLIED, FENCED, MOVED, ShardWrite
 from tests.conftest import StartRedis
 from tests.faults import patches
 from tests.services import FLAVOURS, RedisServer

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.column import Texts
+from featurestore.connection import connect
 from featurestore.decisions import (
     DECISION_VERSION,
     Decision,
@@ -21,7 +22,6 @@ from featurestore.decisions import (
     json_schema,
 )
 from featurestore.errors import StoreUnavailable
-from featurestore.sessions import connect
 from featurestore.stages import STAGES
 
 WORDS = Vocabulary(
