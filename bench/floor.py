@@ -3,7 +3,7 @@
 Consumes the same topic with the worker's own consumer settings; per batch one HMGET of the sessions' states and one
 call of the worker's own script, which writes as many bytes as the worker does: state and decision of each session, the
 deadline of one that is new (the worker, too, moves an index entry once a silence and not once an event), and an outbox
-with a document an event; without that with ``--bare``. With ``--log`` every event also goes to the decisions topic,
+as long as the worker's; without that with ``--bare``. With ``--log`` every event also goes to the decisions topic,
 acknowledged before the next batch.
 
     python -m bench.floor KAFKA REDIS TOPIC GROUP [--bare | --log TOPIC]
@@ -18,7 +18,6 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
-from featurestore import outbox
 from featurestore.connection import connect
 from featurestore.keys import Namespace, Shard
 from featurestore.redis_store import RedisSessionStore
@@ -43,6 +42,7 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help="no outbox")
     parser.add_argument("--blob", type=int, default=180, help="bytes of a state")
     parser.add_argument("--decision", type=int, default=420, help="bytes of a decision")
+    parser.add_argument("--outbox", type=int, default=90, help="bytes of an outbox for each event")
     options = parser.parse_args()
     settings = Settings(kafka=options.kafka, redis=options.redis, group=options.group, topic=options.topic)
     consumer = Consumer(consumer_config(settings))
@@ -78,9 +78,7 @@ def main() -> None:
         write.decisions = [decision] * len(names)
         if not options.bare:
             write.served = int(expected is not None)
-            write.outbox = outbox.encode(
-                count, [(outbox.DECISIONS, list(map(bytes.decode, keys)), [decision] * len(keys))]
-            )
+            write.outbox = b"\x5a" * (options.outbox * len(keys))
         [result] = store.write([write], TTL_MS)
         assert result.status == 1, result
         expected = count

@@ -116,9 +116,9 @@ def documents(
         write.epoch, write.expected, write.applied = lease.epoch, applied, last
         store.write([write], engine.decision_ttl_ms)
         applied = last
-        for stream, _, values in result.outputs[0]:
-            for value in values:
-                yield stream, value
+        for output in result.outputs[0]:
+            for value in output.values:
+                yield output.stream, value
 
     for chunk in simulate(config):
         n = len(chunk)

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.context import Context, Samples
 from bench.processes import Usage, rss_mb, usage
 from bench.stack import ENV, REPOSITORY, Stack, Topics, WorkerProcess
-from bench.workload import shoppers
+from bench.steps import SIZE, Shop, engine
+from bench.workload import batches, shoppers
+from featurestore import outbox
 from featurestore.keys import Namespace, Shard
 
 EVENTS: Final = 600_000
@@ -29,6 +31,15 @@ FLOORS: Final[dict[str, Callable[[Topics], tuple[str, ...]]]] = {
     "floor_bare": lambda _: ("--bare",),
 }
 PATIENCE_S: Final = 900
+OUTBOX_EVENTS: Final = 60_000
+
+
+class Sizes(NamedTuple):
+    """Mean bytes of a stored session, of a decision, and of an outbox for each event."""
+
+    blob: int
+    decision: int
+    outbox: int
 
 
 def throughput(
@@ -87,7 +98,7 @@ def drain(
         return figures, worker.metrics()
 
 
-def floor(stack: Stack, topics: Topics, events: int, kind: str, sizes: tuple[int, int]) -> dict[str, float]:
+def floor(stack: Stack, topics: Topics, events: int, kind: str, sizes: Sizes) -> dict[str, float]:
     """The floor on the same topic (see `bench.floor`); ``kind`` is "floor", "floor_log" or "floor_bare"."""
     client = stack.flush()
     group = stack.group()
@@ -95,7 +106,7 @@ def floor(stack: Stack, topics: Topics, events: int, kind: str, sizes: tuple[int
     command = [
         *(sys.executable, "-m", "bench.floor"),
         *(stack.kafka.bootstrap, stack.redis.url, topics.clicks, group),
-        *("--blob", str(sizes[0]), "--decision", str(sizes[1])),
+        *("--blob", str(sizes.blob), "--decision", str(sizes.decision), "--outbox", str(sizes.outbox)),
         *FLOORS[kind](topics),
     ]
     process = subprocess.Popen(command, cwd=REPOSITORY)
@@ -132,11 +143,19 @@ def end_to_end(context: Context) -> Samples:
     return samples
 
 
-def stored_sizes(stack: Stack) -> tuple[int, int]:
-    """Mean bytes of a stored session and of a decision, of what a worker left in Redis."""
+def stored_sizes(stack: Stack) -> Sizes:
+    """The mean sizes of what a worker left in Redis, and of an outbox by the worker's own core."""
     client = stack.redis.client()
     states = next(client.scan_iter(match="cs:*:states", count=10_000))
     blobs = [len(blob) for blob in client.hvals(states)]
     keys = list(islice(client.scan_iter(match="decision:*", count=5_000), 2_000))
     documents = [len(document) for document in client.mget(keys) if document]
-    return round(sum(blobs) / len(blobs)), round(sum(documents) / len(documents))
+    return Sizes(round(sum(blobs) / len(blobs)), round(sum(documents) / len(documents)), outbox_size())
+
+
+def outbox_size() -> int:
+    """Bytes of an outbox for each event of a large batch."""
+    shop = Shop(engine())
+    for records in batches(shoppers(OUTBOX_EVENTS), SIZE):
+        _, result = shop.process(records)
+    return round(len(outbox.encode(0, result.outputs[0])) / len(records.values))

@@ -64,8 +64,8 @@ def _outputs(values: list[bytes | None], times: list[int]) -> tuple[list[dict[st
     late = intake.plan_ticks([(batch.spans[0][0], batch.sessions, times[-1] + HALF_AN_HOUR_MS)])
     states["session"] = late.hashes
     ended = engine.run(late, states, memory, wanted[:0], [], times[-1] + HALF_AN_HOUR_MS + 250)
-    [(_, _, decisions)] = applied.outputs[0]
-    [summary] = ended.outputs[0][-1][2]
+    [summary] = ended.outputs[0][-1].values
+    decisions = applied.outputs[0][0].values
     return [json.loads(document) for document in decisions], json.loads(summary)
 
 

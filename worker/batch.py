@@ -186,7 +186,7 @@ class Engine:
         rows = result.observations.rows[told]
         decisions = result.decisions[told]
         names = batch.sessions.take(rows["slot"])
-        documents = self._encoder.encode(
+        draft = self._encoder.draft(
             names,
             decisions,
             result.probabilities[told],
@@ -196,12 +196,14 @@ class Engine:
             decided_at,
             self.decision_ttl_ms,
         )
+        documents = draft.documents()
         shown = documents.take(np.searchsorted(told, after.row))
         for write, (_, *span) in zip(result.writes, batch.spans, strict=True):
             write.decisions = shown.take(_within(after.shown, span))
         if self._log_decisions:
             for where, part in _by_span(batch, rows["slot"]):
-                result.outputs[where].append((DECISIONS, names.take(part), documents.take(part)))
+                output = Output(DECISIONS, names.take(part), documents.take(part), draft.take(part))
+                result.outputs[where].append(output)
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
         # That a session begins as an Explorer needs no reason.
@@ -233,7 +235,8 @@ class Engine:
         entries["shown"] = memories["persuasive"]
         entries["bounced"] = states["pages"] <= 1
         for where, part in _by_span(batch, slots):
-            result.outputs[where].append((SESSIONS, names.take(part), [documents[i] for i in part.tolist()]))
+            output = Output(SESSIONS, names.take(part), [documents[i] for i in part.tolist()])
+            result.outputs[where].append(output)
             result.writes[where].profiles += [
                 (self.namespace.visitor(int(states["visitor"][i])), entries[i].tobytes())
                 for i in part[known[part]].tolist()

@@ -58,7 +58,7 @@ class Outputs:
     def send(self, outputs: Sequence[Output]) -> int:
         """Queue the outputs of a batch; `given` after it."""
         self.given += 1
-        for stream, keys, values in outputs:
+        for stream, keys, values, _ in outputs:
             if topic := self._topics[stream]:
                 pairs = zip(keys, values, strict=True)
                 self._queue(topic, [{"key": key, "value": value} for key, value in pairs])

@@ -175,7 +175,7 @@ def _fenced(write: ShardWrite, epoch: str, applied: int | None, upto: int | None
 
 def _collect(result: Result, expected: Expected) -> None:
     for outputs in result.outputs:
-        for stream, _, documents in outputs:
+        for stream, _, documents, _ in outputs:
             wanted = expected.decisions if stream == DECISIONS else expected.summaries
             wanted.update(map(_content, documents))
 

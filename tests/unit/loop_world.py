@@ -358,7 +358,7 @@ class World:
         return "; ".join(word for word in words if word)
 
     def _produced(self, wanted: int) -> list[bytes]:
-        return [document for stream, _, documents in self.topic if stream == wanted for document in documents]
+        return [document for stream, _, documents, _ in self.topic if stream == wanted for document in documents]
 
 
 def _documents(contents: Mapping[Identity, dict[str, Any]]) -> list[bytes]:

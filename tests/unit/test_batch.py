@@ -64,7 +64,7 @@ class Run:
         blobs = self.store.profiles(self.engine.profile_keys(batch, wanted))
         result = self.engine.run(batch, states, memory, wanted, blobs, 0)
         for outputs in result.outputs:
-            for stream, _, documents in outputs:
+            for stream, _, documents, _ in outputs:
                 if stream == DECISIONS:
                     self.decisions += map(decode_decision, documents)
                 else:

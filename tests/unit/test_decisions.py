@@ -21,6 +21,7 @@ from featurestore.decisions import (
     decode_decision,
     json_schema,
 )
+from featurestore.drafts import Draft
 from featurestore.errors import StoreUnavailable
 from featurestore.stages import STAGES
 
@@ -86,7 +87,7 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
     for made, row in zip(decisions, rows, strict=True):
         for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
             made[name] = value
-    documents = DecisionEncoder(WORDS).encode(
+    draft = DecisionEncoder(WORDS).draft(
         Texts.of([row[0] for row in rows]),
         decisions,
         np.array([row[7] for row in rows]).reshape(-1, 4),
@@ -96,7 +97,9 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
         NOW,
         LIFE,
     )
-    return list(documents)
+    written = list(draft.documents())
+    assert list(Draft.unpacked(draft.packed()).documents()) == written
+    return written
 
 
 @given(st.lists(_rows, max_size=5))

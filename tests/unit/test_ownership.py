@@ -131,7 +131,7 @@ def test_a_log_that_ends_before_what_is_applied_is_read_from_its_end() -> None:
 
 
 def test_outputs_left_behind_are_produced_unless_their_offset_is_committed() -> None:
-    left: list[outbox.Output] = [(outbox.DECISIONS, ["s"], [b"{}"])]
+    left = [outbox.Output(outbox.DECISIONS, ["s"], [b"{}"])]
     for committed, produced in ((None, left), (150, left), (151, [])):
         bench = Bench()
         bench.source.group = committed

@@ -1,0 +1,223 @@
+"""Decisions between their making and their documents: all that a document says, at a fraction of its length.
+
+The documents of a batch are mostly names and repeated words. A draft keeps the words once, and of each decision only its
+numbers; the documents can be written from it at any time, to the byte, by whoever has it. The outboxes hold drafts.
+
+Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: the lengths of the session ids as 16-bit numbers,
+the ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and
+the ends of the documents; all numbers little-endian.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.column import Blobs, Column, Texts
+from featurestore.jit import compiled, inlined
+
+ROW = np.dtype(
+    [
+        ("seq", "<i8"),
+        ("event_ms", "<i8"),
+        ("expires", "<i8"),
+        ("tail", "<u4"),
+        ("stage", "<u2"),  # these three number words
+        ("action", "<u2"),
+        ("route", "<u2"),
+        ("shares", "<u2", (5,)),  # thousandths: the confidence, and the probability of each stage
+    ]
+)
+"""A decision, as far as it is numbers."""
+
+PIECES: Final = ("head", "stage", "confidence", "probabilities", "action", "route", "event_ts", "seq", "expires_at")
+"""What stands in every document before the part so named; before the first one, the session id."""
+
+_DECIMALS: Final = 3 * len("9223372036854775807")
+_SHARE: Final = len("0.999,")
+
+# How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.
+_SHARES: Final = Blobs.joined([repr(i / 1000).encode() for i in range(1001)])
+_SHARE_DATA, _SHARE_ENDS = _SHARES.data, _SHARES.ends
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, list[bytes], list[bytes], list[bytes]])
+
+
+class Draft:
+    """Decisions of one policy, one bundle and one topic.
+
+    Args:
+        names: session ids, one a row.
+        rows: `ROW`.
+        fixed: the pieces named by `PIECES`.
+        words: JSON texts of stages, actions and routes.
+        tails: ends of documents, from the reasons to the closing brace.
+    """
+
+    def __init__(self, names: Texts, rows: NDArray[np.void], fixed: Blobs, words: Blobs, tails: Blobs) -> None:
+        self.names = names
+        self.rows = rows
+        self._fixed = fixed
+        self._words = words
+        self._tails = tails
+
+    def take(self, places: NDArray[np.int64]) -> Self:
+        """Some of them."""
+        return type(self)(self.names.take(places), self.rows[places], self._fixed, self._words, self._tails)
+
+    def documents(self) -> Blobs:
+        """The documents, one a row."""
+        n = len(self.names)
+        if n == 0:
+            return Blobs.joined([])
+        names, rows, tails = _as_json(self.names), self.rows, self._tails
+        size = int((names.ends - names.starts).sum() + (tails.ends - tails.starts)[rows["tail"]].sum())
+        size += n * (_size(self._fixed) + 3 * _longest(self._words) + 5 * _SHARE + _DECIMALS)
+        out = np.empty(size, np.uint8)
+        ends = np.empty(n, np.int64)
+        _write_documents(
+            names.data,
+            names.starts,
+            names.ends,
+            rows,
+            self._fixed.data,
+            self._fixed.ends,
+            self._words.data,
+            self._words.ends,
+            tails.data,
+            tails.ends,
+            out,
+            ends,
+        )
+        return Blobs.split(out, ends)
+
+    def packed(self) -> bytes:
+        """As bytes."""
+        names = self.names.compact()
+        used, place = np.unique(self.rows["tail"], return_inverse=True)
+        rows = self.rows.copy()
+        rows["tail"] = place
+        lengths = (names.ends - names.starts).astype("<u2")
+        tails = self._tails.take(used.astype(np.int64))
+        parts = [part.strings() for part in (self._fixed, self._words, tails)]
+        return _encoder.encode((lengths.tobytes(), names.raw, rows.tobytes(), *parts))
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """From `packed`."""
+        lengths, names, rows, *parts = _decoder.decode(packed)
+        ends = np.cumsum(np.frombuffer(lengths, "<u2"), dtype=np.int64)
+        column = Texts(names, np.concatenate([np.zeros(min(ends.size, 1), np.int64), ends[:-1]]), ends)
+        return cls(column, np.frombuffer(rows, ROW), *map(Blobs.joined, parts))
+
+
+def _size(column: Column[bytes]) -> int:
+    return int((column.ends - column.starts).sum())
+
+
+def _longest(column: Column[bytes]) -> int:
+    return int((column.ends - column.starts).max())
+
+
+def _as_json(session_ids: Texts) -> Texts:
+    """The ids as they stand inside JSON strings; nearly every one stands there as it is."""
+    if _plain(session_ids.data, session_ids.starts, session_ids.ends):
+        return session_ids
+    return Texts.of([msgspec.json.encode(session_id)[1:-1].decode() for session_id in session_ids])
+
+
+@compiled
+def _plain(data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bool:
+    """Whether none of the texts holds what JSON escapes: a quote, a backslash, a control character."""
+    for i in range(starts.size):
+        for j in range(starts[i], ends[i]):
+            if data[j] < 32 or data[j] == 34 or data[j] == 92:
+                return False
+    return True
+
+
+@compiled
+def _write_documents(
+    names: NDArray[np.uint8],
+    name_starts: NDArray[np.int64],
+    name_ends: NDArray[np.int64],
+    rows: NDArray[np.void],
+    fixed: NDArray[np.uint8],
+    fixed_ends: NDArray[np.int64],
+    words: NDArray[np.uint8],
+    word_ends: NDArray[np.int64],
+    tails: NDArray[np.uint8],
+    tail_ends: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+) -> None:
+    at = 0
+    for i in range(rows.size):
+        row = rows[i]
+        at = _piece(fixed, fixed_ends, 0, out, at)
+        for j in range(name_starts[i], name_ends[i]):
+            out[at] = names[j]
+            at += 1
+        at = _piece(fixed, fixed_ends, 1, out, at)
+        at = _piece(words, word_ends, row["stage"], out, at)
+        at = _piece(fixed, fixed_ends, 2, out, at)
+        at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][0], out, at)
+        at = _piece(fixed, fixed_ends, 3, out, at)
+        for j in range(1, 5):
+            if j > 1:
+                out[at] = 44  # comma
+                at += 1
+            at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][j], out, at)
+        at = _piece(fixed, fixed_ends, 4, out, at)
+        at = _piece(words, word_ends, row["action"], out, at)
+        at = _piece(fixed, fixed_ends, 5, out, at)
+        at = _piece(words, word_ends, row["route"], out, at)
+        at = _piece(fixed, fixed_ends, 6, out, at)
+        at = _decimal(row["event_ms"], out, at)
+        at = _piece(fixed, fixed_ends, 7, out, at)
+        at = _decimal(row["seq"], out, at)
+        at = _piece(fixed, fixed_ends, 8, out, at)
+        at = _decimal(row["expires"], out, at)
+        at = _piece(tails, tail_ends, row["tail"], out, at)
+        ends[i] = at
+
+
+@inlined
+def _piece(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
+    start = ends[k - 1] if k > 0 else 0
+    size = ends[k] - start
+    for j in range(size):
+        out[at + j] = data[start + j]
+    return int(at + size)
+
+
+@inlined
+def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
+    size = 1
+    rest = value // 10
+    while rest > 0:
+        size += 1
+        rest //= 10
+    rest = value
+    for j in range(size - 1, -1, -1):
+        out[at + j] = 48 + rest % 10
+        rest //= 10
+    return int(at + size)
+
+
+def pieces(model: str, policy: str, source: str, version: int, decided_at: int) -> Sequence[bytes]:
+    """What stands in every document of a batch; model, policy and source as JSON texts."""
+    return [
+        b'{"v":%d,"session_id":"' % version,
+        b'","stage":',
+        b',"confidence":',
+        b',"probabilities":[',
+        b'],"action":',
+        b',"route":',
+        f',"model":{model},"policy":{policy},"event_ts":'.encode(),
+        f',"decided_at":{decided_at},"source":{source},"seq":'.encode(),
+        b',"expires_at":',
+    ]
