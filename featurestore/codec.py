@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featurestore.column import Blobs
 from featurestore.errors import StoreUnavailable
-from featurestore.jit import compiled, inlined
+from featurestore.jit import compiled, copy_bytes, inlined
 from featurestore.session import MAX_EVENT_IDS, MAX_PAGES, MEMORY, N_ACTIONS, STATE, STATE_VERSION
 
 
@@ -32,6 +32,7 @@ _BITMAP: Final = (_WORDS + 7) // 8
 ID_BYTES: Final = 5
 """Low bytes kept of an event id's hash: one false duplicate in 1.7e10 events of a session that holds all 64."""
 _MAX: Final = 1 + _BITMAP + _WORDS + _HEAD + 64 * 4 + 64 * ID_BYTES
+_BEYOND: Final = 8
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
 
 
@@ -56,9 +57,9 @@ def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.
     states = np.zeros(n, STATE)
     memory = np.zeros(n, MEMORY)
     filled = [blob or b"" for blob in blobs]
-    data = np.frombuffer(b"".join(filled), np.uint8)
+    data = np.frombuffer(b"".join([*filled, bytes(_BEYOND)]), np.uint8)
     lengths = np.fromiter(map(len, filled), np.int64, n)
-    if data.size and not _unpack(data, lengths, _bytes(states), _bytes(memory), states, memory):
+    if not _unpack(data, lengths, _bytes(states), _bytes(memory), states, memory):
         raise StoreUnavailable(
             f"a stored session is not of state version {STATE_VERSION}; run the release that wrote it, "
             "or raise CLICKSTAGE_SCHEMA to rebuild from the topic"
@@ -87,8 +88,9 @@ def _pack(
     words = head.view(np.uint64)
     for k in range(rows.size):
         i = rows[k]
-        state_head[:] = state_bytes[i]
-        mind_bytes[:] = memory_bytes[i]
+        row = state_bytes[i]
+        copy_bytes(row, 0, _PAGES_AT, state_head, 0)
+        copy_bytes(memory_bytes[i], 0, mind_bytes.size, mind_bytes, 0)
         s = state[0]
         m = mind[0]
         base = s["t_min"] - 1
@@ -99,8 +101,7 @@ def _pack(
         m["offer_until"] = _less(m["offer_until"], base)
         for j in range(N_ACTIONS):
             m["action_at"][j] = _less(m["action_at"][j], base)
-        head[:_PAGES_AT] = state_head[:_PAGES_AT]
-        head[_PAGES_AT:_HEAD] = mind_bytes
+        copy_bytes(mind_bytes, 0, mind_bytes.size, head, copy_bytes(state_head, 0, _PAGES_AT, head, 0))
         out[at] = STATE_VERSION
         bitmap = at + 1
         at = bitmap + _BITMAP
@@ -119,13 +120,11 @@ def _pack(
                     bits |= kept << j
                     at += kept
                 out[place] = bits
-        for j in range(4 * s["pages"]):
-            out[at] = state_head[_PAGES_AT + j]
-            at += 1
+        at = copy_bytes(row, _PAGES_AT, 4 * s["pages"], out, at)
         for j in range(s["ids"]):
             for b in range(ID_BYTES):
-                out[at] = state_head[_IDS_AT + 8 * j + b]
-                at += 1
+                out[at + b] = row[_IDS_AT + 8 * j + b]
+            at += ID_BYTES
         ends[k] = at
 
 
@@ -155,16 +154,18 @@ def _unpack(
                 continue
             if at >= end:
                 return False
-            bits = data[at]
+            bits = int(data[at])
             at += 1
             for j in range(8):
-                if bits >> j & 1:
-                    if at >= end:
-                        return False
-                    head[8 * w + j] = data[at]
-                    at += 1
-        state_bytes[i, :_PAGES_AT] = head[:_PAGES_AT]
-        memory_bytes[i] = head[_PAGES_AT:_HEAD]
+                # Read in any case, up to `_BEYOND` bytes too far, and taken if its bit is set: no branch to guess.
+                kept = bits >> j & 1
+                head[8 * w + j] = data[at] if kept else 0
+                at += kept
+            if at > end:
+                return False
+        row = state_bytes[i]
+        copy_bytes(head, 0, _PAGES_AT, row, 0)
+        copy_bytes(head, _PAGES_AT, _HEAD - _PAGES_AT, memory_bytes[i], 0)
         s = states[i]
         m = memory[i]
         base = s["t_min"] - 1
@@ -179,13 +180,12 @@ def _unpack(
         # Counts that are not true would write into the next session's memory.
         if pages > MAX_PAGES or ids > MAX_EVENT_IDS or at + 4 * pages + ID_BYTES * ids != end:
             return False
-        for j in range(4 * pages):
-            state_bytes[i, _PAGES_AT + j] = data[at]
-            at += 1
+        copy_bytes(data, at, 4 * pages, row, _PAGES_AT)
+        at += 4 * pages
         for j in range(ids):
             for b in range(ID_BYTES):
-                state_bytes[i, _IDS_AT + 8 * j + b] = data[at]
-                at += 1
+                row[_IDS_AT + 8 * j + b] = data[at + b]
+            at += ID_BYTES
         start = end
     return True
 

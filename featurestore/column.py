@@ -10,7 +10,7 @@ from typing import Final, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.jit import compiled, inlined
+from featurestore.jit import compiled, copy_bytes, inlined
 
 T = TypeVar("T", str, bytes)
 
@@ -125,9 +125,7 @@ def _gather(
 ) -> None:
     at = 0
     for i in range(starts.size):
-        for j in range(starts[i], ends[i]):
-            out[at] = data[j]
-            at += 1
+        at = copy_bytes(data, starts[i], ends[i] - starts[i], out, at)
 
 
 @inlined

@@ -1,11 +1,11 @@
 """Decisions between their making and their documents: all that a document says, at a fraction of its length.
 
-The documents of a batch are mostly names and repeated words. A draft keeps the words once, and of each decision only its
-numbers; the documents can be written from it at any time, to the byte, by whoever has it. The outboxes hold drafts.
+The documents of a batch are mostly names and repeated words. A draft keeps the words once, and of each decision only
+its numbers; the documents can be written from it at any time, to the byte, by whoever has it. Outboxes hold drafts.
 
-Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: the lengths of the session ids as 16-bit numbers,
-the ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and
-the ends of the documents; all numbers little-endian.
+Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: lengths of the session ids as 16-bit numbers, the
+ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and the
+ends of the documents; all numbers little-endian.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.column import Blobs, Column, Texts
-from featurestore.jit import compiled, inlined
+from featurestore.jit import compiled, copy_bytes, inlined
 
 ROW = np.dtype(
     [
@@ -41,6 +41,8 @@ _SHARE: Final = len("0.999,")
 # How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.
 _SHARES: Final = Blobs.joined([repr(i / 1000).encode() for i in range(1001)])
 _SHARE_DATA, _SHARE_ENDS = _SHARES.data, _SHARES.ends
+
+_TENS: Final = 10 ** np.arange(19, dtype=np.int64)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, list[bytes], list[bytes], list[bytes]])
@@ -158,9 +160,7 @@ def _write_documents(
     for i in range(rows.size):
         row = rows[i]
         at = _piece(fixed, fixed_ends, 0, out, at)
-        for j in range(name_starts[i], name_ends[i]):
-            out[at] = names[j]
-            at += 1
+        at = copy_bytes(names, name_starts[i], name_ends[i] - name_starts[i], out, at)
         at = _piece(fixed, fixed_ends, 1, out, at)
         at = _piece(words, word_ends, row["stage"], out, at)
         at = _piece(fixed, fixed_ends, 2, out, at)
@@ -188,23 +188,19 @@ def _write_documents(
 @inlined
 def _piece(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
     start = ends[k - 1] if k > 0 else 0
-    size = ends[k] - start
-    for j in range(size):
-        out[at + j] = data[start + j]
-    return int(at + size)
+    return copy_bytes(data, start, ends[k] - start, out, at)
 
 
 @inlined
 def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
     size = 1
-    rest = value // 10
-    while rest > 0:
+    while size < _TENS.size and value >= _TENS[size]:
         size += 1
-        rest //= 10
-    rest = value
-    for j in range(size - 1, -1, -1):
-        out[at + j] = 48 + rest % 10
-        rest //= 10
+    rest = np.uint64(value)
+    for j in range(at + size - 1, at - 1, -1):
+        following = rest // np.uint64(10)
+        out[j] = np.uint64(48) + rest - np.uint64(10) * following
+        rest = following
     return int(at + size)
 
 

@@ -6,8 +6,8 @@ hold, so no decision waits for Kafka; how many may be kept is bounded (`worker.o
 identities, so a second copy is the same record.
 
 Stored: MessagePack ``[offset, [draft, ...], [[stream, [key, ...], [value, ...]], ...]]``: decisions as `drafts`, which
-are shorter than their documents, and what comes without a draft as it is; stream 0 is the decisions topic, 1 the sessions
-topic.
+are shorter than their documents, and what comes without a draft as it is; stream 0 is the decisions topic, 1 the
+sessions topic.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.column import Column
-from featurestore.jit import compiled, inlined
+from featurestore.jit import compiled, copy_bytes, inlined
 
 Wire = bytes | memoryview
 """A piece of a command."""
@@ -135,19 +135,12 @@ def _write_all(
 ) -> int:
     at = 0
     for i in range(starts.size):
-        at = _copy(head, out, at)
+        at = copy_bytes(head, 0, head.size, out, at)
         at = _write(data, starts[i], ends[i], prefix, out, at)
         if paired:
             at = _write(values, value_starts[i], value_ends[i], prefix[:0], out, at)
-        at = _copy(tail, out, at)
+        at = copy_bytes(tail, 0, tail.size, out, at)
     return at
-
-
-@inlined
-def _copy(data: NDArray[np.uint8], out: NDArray[np.uint8], at: int) -> int:
-    for j in range(data.size):
-        out[at + j] = data[j]
-    return int(at + data.size)
 
 
 @inlined
@@ -167,10 +160,8 @@ def _write(
         out[j] = 48 + rest % 10
         rest //= 10
     at = _line_end(out, at + 1 + digits)
-    at = _copy(prefix, out, at)
-    for j in range(end - start):
-        out[at + j] = data[start + j]
-    return _line_end(out, at + end - start)
+    at = copy_bytes(prefix, 0, prefix.size, out, at)
+    return _line_end(out, copy_bytes(data, start, end - start, out, at))
 
 
 @inlined

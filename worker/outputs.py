@@ -6,7 +6,10 @@ applied is missing from the topics. What is produced again has the same identity
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
+from operator import length_hint
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -15,6 +18,9 @@ from featurestore.outbox import DECISIONS, SESSIONS, Output
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+PARTITION_UA: Final = -1
+"""The partitioner chooses."""
 
 PARTITIONER: Final = "murmur2_random"
 """The Java client's choice of partition; librdkafka's own would put a session elsewhere."""
@@ -60,21 +66,22 @@ class Outputs:
         self.given += 1
         for stream, keys, values, _ in outputs:
             if topic := self._topics[stream]:
-                pairs = zip(keys, values, strict=True)
-                self._queue(topic, [{"key": key, "value": value} for key, value in pairs])
+                self._queue(topic, list(keys), list(values))
         return self.given
 
-    def _queue(self, topic: str, messages: list[dict[str, Any]]) -> None:
-        while messages:
+    def _queue(self, topic: str, keys: list[str], values: list[bytes]) -> None:
+        produce, at = self._producer.produce, 0
+        while at < len(values):
+            left = iter(values[at:])
+            # No step of the interpreter for each record, nor a dict, as produce_batch wants.
+            queued = map(produce, repeat(topic), left, keys[at:], repeat(PARTITION_UA), repeat(self._delivered))
             try:
-                self._producer.produce_batch(topic, messages, on_delivery=self._delivered)
+                deque(queued, maxlen=0)
             except BufferError:
+                at = len(values) - length_hint(left) - 1  # the one that did not fit comes first
                 self._producer.poll(0.01)
-                continue
-            # The client marks what did not fit; the rest is queued.
-            messages = [{"key": m["key"], "value": m["value"]} for m in messages if "_error" in m]
-            if messages:
-                self._producer.poll(0.01)
+            else:
+                return
 
     def send_one(
         self,
