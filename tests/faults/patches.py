@@ -15,11 +15,12 @@ from typing import Any, Final
 
 import featurestore.pending
 import worker.batch
+import worker.loop
 import worker.wiring
 from featurestore import outbox
 from featurestore.cluster import ClusterSessionStore
 from featurestore.events import TICK
-from featurestore.redis_store import RedisSessionStore, Script
+from featurestore.redis_store import Fences, RedisSessionStore, Script
 from featurestore.session import FoldConfig
 from featurestore.sessions import FENCED
 from worker.clock import SystemClock
@@ -35,7 +36,7 @@ MUTATION: Final = "CLICKSTAGE_TEST_MUTATION"
 
 STEPS: Final[dict[str, tuple[Any, str]]] = {
     "poll": (KafkaSource, "poll"),
-    "decode": (worker.batch, "decode"),
+    "decode": (worker.loop, "decode"),
     "load": (RedisSessionStore, "begin_load"),
     "fold": (worker.batch, "fold"),
     "decide": (worker.batch.Engine, "run"),
@@ -93,7 +94,7 @@ def fail_at_timers(nth: int) -> None:
     def run(self: Any, batch: Any, *args: Any) -> Any:
         nonlocal left
         result = whole(self, batch, *args)
-        left -= 1 if batch.events.size and batch.sessions != ["w"] and (batch.events["kind"] == TICK).all() else 0
+        left -= 1 if batch.events.size and list(batch.sessions) != ["w"] and (batch.events["kind"] == TICK).all() else 0
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
@@ -207,11 +208,19 @@ def _await(child: int) -> None:
 
 
 def no_epoch_compare() -> None:
+    _no_transactions()
     _edit_script("write", "if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end", "")
 
 
 def no_offset_compare() -> None:
+    _no_transactions()
     _edit_script("write", "if applied ~= ARGV[2] then return {-2, applied} end", "")
+
+
+def no_watch() -> None:
+    """A transaction trusts what was read of the fences, whoever has touched them since."""
+    whole = Fences.watch
+    _replace(Fences, "watch", lambda self: [("PING",) if c[0] == "WATCH" else c for c in whole(self)])
 
 
 def no_reacquire() -> None:
@@ -253,6 +262,7 @@ def no_landing() -> None:
 MUTATIONS: Final[dict[str, Callable[[], None]]] = {
     "no_epoch_compare": no_epoch_compare,
     "no_offset_compare": no_offset_compare,
+    "no_watch": no_watch,
     "no_reacquire": no_reacquire,
     "counter_epoch": counter_epoch,
     "no_flush": no_flush,
@@ -268,6 +278,11 @@ def edited() -> Iterator[None]:
         yield
     finally:
         _replace(Script, "__init__", whole)
+
+
+def _no_transactions() -> None:
+    """Every write goes by the script."""
+    _replace(Fences, "stand", lambda _self, _writes: False)
 
 
 def _edit_script(name: str, old: str, new: str) -> None:
