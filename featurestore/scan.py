@@ -33,9 +33,6 @@ _DIGITS: Final = 15
 """So many decimal digits are exact in a float64, and so is a power of ten: their quotient is the nearest float64."""
 _SHIFT: Final = 32 - 7
 _PLACES: Final = 1 << 32 - _SHIFT
-_FIELD: Final = np.dtype(
-    [("at", "<i4"), ("size", "<i4"), ("kind", "u1"), ("low", "<f8"), ("high", "<f8"), ("null", "u1"), ("role", "u1")]
-)
 _ROLES: Final = (
     "",
     "session_id",
@@ -96,26 +93,43 @@ class Scanned(NamedTuple):
     hashes: NDArray[np.uint64]
 
 
-def _fields() -> tuple[NDArray[np.void], NDArray[np.uint8], NDArray[np.uint8], int]:
-    """The contract as a table, the names behind it, and where a name is found in it: by `_place` and a factor."""
+def _contract() -> NDArray[np.void]:
+    """`Event` and its words as one record.
+
+    An argument of the compiled pass, which would not notice that another file has changed. Field 0 is no field. A name
+    is found by `_place`, with a factor that gives each one a place of its own: one look, then one comparison.
+    """
     about: Any = inspect.type_info(Event)
-    table = np.zeros(len(about.fields) + 1, _FIELD)  # row 0: no field of the contract
+    fields = [(0, 0, 0, 0.0, 0.0, 0, 0)]  # begin of the name, its size, kind, limits, whether null will do, role
     names = b""
-    for i, field in enumerate(about.fields, 1):
+    for field in about.fields:
         given = _bare(field.type)
         kinds = [_bare(kind) for kind in given.types] if isinstance(given, inspect.UnionType) else [given]
         null = any(isinstance(kind, inspect.NoneType) for kind in kinds)
         [kind] = [kind for kind in kinds if not isinstance(kind, inspect.NoneType)]
         name = field.encode_name.encode()
         role = _ROLES.index(field.name) if field.name in _ROLES else 0
-        table[i] = (len(names), len(name), *_limits(kind), null, role)
+        fields.append((len(names), len(name), *_limits(kind), int(null), role))
         names += name
-    hashes = [_name_hash(names[row["at"] : row["at"] + row["size"]]) for row in table[1:]]
-    # A factor that gives each name a place of its own: one look, then one comparison.
+    hashes = [_name_hash(names[at : at + size]) for at, size, *_ in fields[1:]]
     factor = next(f for f in range(1, 1 << 20, 2) if len({_place(h, f) for h in hashes}) == len(hashes))
     places = np.zeros(_PLACES, np.uint8)
-    places[[_place(h, factor) for h in hashes]] = np.arange(1, table.size)
-    return table, np.frombuffer(names, np.uint8), places, factor
+    places[[_place(h, factor) for h in hashes]] = np.arange(1, len(fields))
+    columns = zip(("at", "size", "kind", "low", "high", "null", "role"), zip(*fields, strict=True), strict=True)
+    parts: dict[str, NDArray[Any]] = {name: np.array(values) for name, values in columns}
+    parts |= {"names": np.frombuffer(names, np.uint8), "places": places, "factor": np.array([factor])}
+    for known, words in (("type", EVENT_TYPES), ("device", DEVICES), ("source", SOURCES)):
+        parts[f"{known}s"], parts[f"{known}_ends"] = _words(words)
+    record = np.zeros(1, np.dtype([(name, part.dtype, part.shape) for name, part in parts.items()]))
+    for name, part in parts.items():
+        record[0][name] = part
+    return record
+
+
+def _words(words: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Words end to end, and where each ends; their index is their code."""
+    parts = [word.encode() for word in words]
+    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([len(part) for part in parts])
 
 
 def _bare(kind: Any) -> Any:
@@ -144,17 +158,7 @@ def _limits(kind: Any) -> tuple[int, float, float]:
     return (_INTEGER if isinstance(kind, inspect.IntType) else _NUMBER), low, high
 
 
-_TABLE, _NAMES, _AT, _FACTOR = _fields()
-
-
-def _word_table(words: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    parts = [word.encode() for word in words]
-    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([len(part) for part in parts])
-
-
-_TYPE_DATA, _TYPE_ENDS = _word_table(EVENT_TYPES)
-_DEVICE_DATA, _DEVICE_ENDS = _word_table(DEVICES)
-_SOURCE_DATA, _SOURCE_ENDS = _word_table(SOURCES)
+_CONTRACT: Final = _contract()
 _OTHER_DEVICE: Final = DEVICES.index("other")
 _OTHER_SOURCE: Final = SOURCES.index("other")
 _EVENT_ID_MASK: Final = np.uint64(MASKS["event_id"])
@@ -178,7 +182,7 @@ def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64]) -> S
     starts, stops = np.zeros(n, np.int64), np.zeros(n, np.int64)
     hashes = np.zeros(n, np.uint64)
     if n:
-        _scan(np.frombuffer(raw, np.uint8), ends, record_ms, _TABLE, read, rows, starts, stops, hashes)
+        _scan(np.frombuffer(raw, np.uint8), ends, record_ms, _CONTRACT, read, rows, starts, stops, hashes)
     return Scanned(read, rows, starts, stops, hashes)
 
 
@@ -187,13 +191,14 @@ def _scan(
     data: NDArray[np.uint8],
     ends: NDArray[np.int64],
     record_ms: NDArray[np.int64],
-    table: NDArray[np.void],
+    contracts: NDArray[np.void],
     read: NDArray[np.bool_],
     rows: NDArray[np.void],
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     hashes: NDArray[np.uint64],
 ) -> None:
+    contract = contracts[0]
     start = 0
     for i in range(ends.size):
         end = ends[i]
@@ -202,7 +207,7 @@ def _scan(
             row["price"] = np.nan
             row["value"] = np.nan
             row["quantity"] = 1
-            read[i] = _object(data, start, end, table, row, starts, stops, hashes, i)
+            read[i] = _object(data, start, end, contract, row, starts, stops, hashes, i)
             # An event's own time counts where it lies close to its record's: `events.effective_ms`.
             if record_ms[i] >= 0 and abs(row["t"] - record_ms[i]) > MAX_SKEW_MS:
                 row["t"] = record_ms[i]
@@ -214,7 +219,7 @@ def _object(
     data: NDArray[np.uint8],
     at: int,
     end: int,
-    table: NDArray[np.void],
+    contract: np.void,
     row: np.void,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
@@ -240,11 +245,14 @@ def _object(
                 return False
             h = (h * 31 + byte) & 0xFFFF_FFFF
             at += 1
-        f = _AT[(h * _FACTOR & 0xFFFF_FFFF) >> _SHIFT]
-        field = table[f]
-        if f > 0 and not (at - name == field["size"] and same(data, name, _NAMES, field["at"], at - name)):
-            field = table[0]
+        f = int(contract["places"][(h * contract["factor"][0] & 0xFFFF_FFFF) >> _SHIFT])
+        if f > 0 and not (
+            at - name == contract["size"][f] and same(data, name, contract["names"], contract["at"][f], at - name)
+        ):
             f = 0
+        kind = contract["kind"][f]
+        low, high = contract["low"][f], contract["high"][f]
+        role = contract["role"][f]
         at = _past_white(data, at + 1, end)
         if at >= end or data[at] != 58:  # :
             return False
@@ -257,13 +265,12 @@ def _object(
             if stop < 0:
                 return False
             if f > 0:
-                if field["kind"] != _TEXT or not field["low"] <= length <= field["high"]:
+                if kind != _TEXT or not low <= length <= high:
                     return False
-                role = field["role"]
                 if role == _SESSION:
                     starts[i], stops[i] = at + 1, stop
                     hashes[i] = hash_span(data, at + 1, stop)
-                elif role > 0 and not _text(data, at + 1, stop, role, row, length):
+                elif role > 0 and not _text(data, at + 1, stop, role, row, length, contract):
                     return False
                 seen |= 1 << role
             at = stop + 1
@@ -272,31 +279,31 @@ def _object(
             if at < 0:
                 return False
             if f > 0:
-                if negative or digits > _DIGITS or field["kind"] == _TEXT or field["kind"] == _BOOLEAN:
+                if negative or digits > _DIGITS or kind in {_TEXT, _BOOLEAN}:
                     return False
-                if field["kind"] == _INTEGER and places >= 0:
+                if kind == _INTEGER and places >= 0:
                     return False
                 number = whole / _TENS[places] if places > 0 else np.float64(whole)
-                if not field["low"] <= number <= field["high"]:
+                if not low <= number <= high:
                     return False
-                seen |= 1 << field["role"]
-                _put_number(row, field["role"], number, whole)
+                seen |= 1 << role
+                _put_number(row, role, number, whole)
         elif _literal(data, at, end, 110, 117, 108, 108):  # null
             if f > 0:
-                if not field["null"]:
+                if not contract["null"][f]:
                     return False
-                withdrawn &= field["role"] != _CONSENT
-                _put_none(row, field["role"])
+                withdrawn &= role != _CONSENT
+                _put_none(row, role)
             at += 4
         elif _literal(data, at, end, 116, 114, 117, 101):  # true
             if f > 0:
-                if field["kind"] != _BOOLEAN:
+                if kind != _BOOLEAN:
                     return False
                 withdrawn = False
             at += 4
         elif byte == 102 and _literal(data, at + 1, end, 97, 108, 115, 101):  # false
             if f > 0:
-                if field["kind"] != _BOOLEAN:
+                if kind != _BOOLEAN:
                     return False
                 withdrawn = True
             at += 5
@@ -411,10 +418,12 @@ def _number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, int,
 
 
 @inlined
-def _text(data: NDArray[np.uint8], start: int, stop: int, role: int, row: np.void, length: int) -> bool:
+def _text(
+    data: NDArray[np.uint8], start: int, stop: int, role: int, row: np.void, length: int, contract: np.void
+) -> bool:
     """Put a text in its column; False where only `events` can tell what it means."""
     if role == _TYPE:
-        code = _word(data, start, stop, _TYPE_DATA, _TYPE_ENDS)
+        code = _word(data, start, stop, contract["types"], contract["type_ends"])
         row["unknown_type"] = code < 0
         row["kind"] = code if code >= 0 else CLICK
     elif role == _EVENT_ID:
@@ -431,10 +440,10 @@ def _text(data: NDArray[np.uint8], start: int, stop: int, role: int, row: np.voi
         if length != stop - start:
             return False  # in lower case, some letters beyond ASCII become ASCII ones
         if role == _DEVICE:
-            code = _lower_word(data, start, stop, _DEVICE_DATA, _DEVICE_ENDS)
+            code = _lower_word(data, start, stop, contract["devices"], contract["device_ends"])
             row["device"] = code if code >= 0 else _OTHER_DEVICE
         else:
-            code = _lower_word(data, start, stop, _SOURCE_DATA, _SOURCE_ENDS)
+            code = _lower_word(data, start, stop, contract["sources"], contract["source_ends"])
             row["source"] = code if code >= 0 else _OTHER_SOURCE
     return True
 
