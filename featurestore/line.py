@@ -6,13 +6,15 @@ wrote. redis-py's pipeline waits for its answers, so this is built on its connec
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 
 from featurestore.resp import Packed, Wire
+
+PIECE: Final = 65_536
 
 Command = tuple[Any, ...] | Packed
 """Arguments, or what is packed already."""
@@ -37,6 +39,22 @@ class Ticket:
         if self.answers is None:
             raise redis.ConnectionError("the connection broke before the answer")
         return self.answers
+
+
+def _gathered(wire: Sequence[Wire]) -> list[Wire]:
+    """The same bytes in few pieces: each is a call to the system, and wakes the server up."""
+    pieces: list[Wire] = []
+    small: list[Wire] = []
+    size = 0
+    for part in wire:
+        small.append(part)
+        size += len(part)
+        if size >= PIECE:
+            pieces.append(b"".join(small) if len(small) > 1 else part)
+            small, size = [], 0
+    if small:
+        pieces.append(b"".join(small))
+    return pieces
 
 
 class Line:
@@ -68,7 +86,7 @@ class Line:
             for command in commands:
                 # The packer itself: redis-py's wrapper looks at the type of each argument.
                 wire += command.wire if isinstance(command, Packed) else (hiredis.pack_command(command),)
-            self._connection.send_packed_command(wire)
+            self._connection.send_packed_command(_gathered(wire))
         except BaseException:
             self.reset()
             raise

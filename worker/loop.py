@@ -61,6 +61,8 @@ BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
 SMALLEST_BATCH: Final = 64
+BACKLOG: Final = 4
+"""So many of the largest batches that wait in Kafka are a backlog."""
 IN_HAND: Final = 2
 """How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
@@ -601,11 +603,12 @@ class Loop:
         self._observer.tick(ready=self.trouble is None)
 
     def _resize(self, seconds: float) -> None:
-        """Smaller batches while one takes longer than the target; large ones whenever there is a backlog.
+        """Smaller batches while one takes longer than the target; large ones behind a backlog.
 
-        Behind a backlog an event waits for all before it, and large batches clear it sooner.
+        Some batches are in hand at a time, so an event waits for several: what piles up meanwhile is no backlog. Behind
+        one, an event waits for all before it, and large batches clear it a little sooner.
         """
-        if self._backlog() > self._size:
+        if self._backlog() > BACKLOG * self._settings.batch_max:
             self._size = min(2 * self._size, self._settings.batch_max)
         elif seconds > self._settings.latency_target_ms / 1000:
             self._size = max(self._size - self._size // 4, SMALLEST_BATCH)

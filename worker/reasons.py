@@ -18,21 +18,35 @@ class Contributor(Protocol):
         ...
 
 
+class _Said(dict[int, str]):
+    """Words for a whole number, put together when it first comes: the same ones come again and again."""
+
+    def __init__(self, say: Callable[[int], str]) -> None:
+        super().__init__()
+        self._say = say
+
+    def __missing__(self, number: int) -> str:
+        words = self[number] = self._say(number)
+        return words
+
+
 def _count(one: str, many: str) -> Callable[[float], str]:
-    return lambda value: f"{value:.0f} {one if round(value) == 1 else many}"
+    said = _Said(lambda number: f"{number} {one if number == 1 else many}")
+    return lambda value: said[round(value)]
 
 
 def _seconds(text: str) -> Callable[[float], str]:
-    return lambda value: text.format(f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min")
+    seconds = _Said(lambda number: text.format(f"{number} s"))
+    minutes = _Said(lambda number: text.format(f"{number} min"))
+    return lambda value: seconds[round(value)] if value < 120 else minutes[round(value / 60)]
 
 
+_added: Final = _count("item added to the cart", "items added to the cart")
 _WORDS: Final[dict[str, Callable[[float], str]]] = {
     "session_duration": _seconds("{} in the shop so far"),
     "num_clicks": _count("click", "clicks"),
     "pages_viewed": _count("page viewed", "different pages viewed"),
-    "cart_additions": lambda v: (
-        "nothing added to the cart" if v < 1 else _count("item added", "items added")(v) + " to the cart"
-    ),
+    "cart_additions": lambda v: "nothing added to the cart" if v < 1 else _added(v),
     "time_between_clicks": _seconds("{} between clicks on average"),
     "bounce_rate": lambda v: (
         "no earlier visits known" if math.isnan(v) else f"{v:.0%} of earlier visits left after one page"
