@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.context import Context, Samples
+from bench.offer import making_s
 from bench.processes import usage
 from bench.saturate import EVENTS, PARTITIONS, drain
 from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
@@ -103,7 +104,7 @@ def offered(
         worker.wait_ready()
         poller = Poller(stack, worker)
         times, offsets = [], []
-        begin = time.time() + 0.5
+        begin = time.time() + making_s(rate * seconds)
         if seeding is not None:
             begin = seeding.begin(begin)
         assert producer.stdin is not None

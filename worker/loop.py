@@ -6,7 +6,7 @@
 4. fold      events into states and features
 5. score     features into probabilities of the four stages
 6. decide    stage and action by the policy
-7. write     states, decisions, deadlines, outputs and the applied offset: one fenced script
+7. write     states, decisions, deadlines, outputs and the applied offset: one fenced script or transaction
 8. flush     decisions and summaries: produced; what is not acknowledged stays in the outboxes, up to a bound
 9. commit    the offset to Kafka, for lag tools
 
@@ -60,7 +60,9 @@ BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
-SMALLEST_BATCH: Final = 64
+BUSY: Final = 1_000
+CALM: Final = 200
+"""Records of a batch from which on, and below which, a batch waits for the next one or does not."""
 BACKLOG: Final = 4
 """So many of the largest batches that wait in Kafka are a backlog."""
 IN_HAND: Final = 2
@@ -107,6 +109,7 @@ class Loop:
         self._ids = IdKey.of(settings.id_key.get_secret_value())
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
+        self._deep = False
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
         self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
@@ -159,6 +162,7 @@ class Loop:
         question = self._ask()
         busy = self._ahead is not None or self._sent is not None
         polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
+        begun = self._clock.monotonic()
         self._own.follow()
         for number in polled.out_of_range:
             self._own.out_of_range(number)
@@ -168,10 +172,13 @@ class Loop:
             self._push(batch)
         if question is not None:
             self._answer_timers(question)
-        if batch is None or batch.plan.events.size < self._size // 2:
-            self._drain()  # nothing waits behind it: be quick
-        self._verify()
+        self._deepen(0 if batch is None else batch.read)
+        if not self._deep:
+            self._drain()  # little waits behind it: be quick
         now = self._clock.monotonic()
+        if batch is not None:
+            self._resize(now - begun)
+        self._verify()
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
             self._commit()
@@ -261,7 +268,6 @@ class Loop:
         self._advance(batch.plan, batch.partitions)
         self.progress = self._clock.monotonic()
         self._observer.batch(batch.plan, batch.result, batch.read, batch.bad, self._clock.now_ms())
-        self._resize(batch.watch.total())
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -602,16 +608,27 @@ class Loop:
         self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})
         self._observer.tick(ready=self.trouble is None)
 
-    def _resize(self, seconds: float) -> None:
-        """Smaller batches while one takes longer than the target; large ones behind a backlog.
+    def _deepen(self, read: int) -> None:
+        """Whether a batch waits in hand for the next one, so that Redis and the worker work at the same time.
 
-        Some batches are in hand at a time, so an event waits for several: what piles up meanwhile is no backlog. Behind
-        one, an event waits for all before it, and large batches clear it a little sooner.
+        A batch takes what has come while the one before it was worked on, so its size says how busy the worker is. A
+        batch that does not wait is ready sooner, but worker and Redis wait for each other.
+        """
+        if read >= BUSY:
+            self._deep = True
+        elif read < CALM:
+            self._deep = False
+
+    def _resize(self, seconds: float) -> None:
+        """Smaller batches while a turn of the loop takes longer than the target, but never much smaller.
+
+        A batch is as small as what came during the turn before it. Its limit counts only where more waits, and there a
+        small one would keep everything waiting. Behind a backlog large batches clear it sooner.
         """
         if self._backlog() > BACKLOG * self._settings.batch_max:
             self._size = min(2 * self._size, self._settings.batch_max)
         elif seconds > self._settings.latency_target_ms / 1000:
-            self._size = max(self._size - self._size // 4, SMALLEST_BATCH)
+            self._size = max(self._size - self._size // 4, self._settings.batch_max // 2)
         else:
             self._size = min(self._size + self._size // 4, self._settings.batch_max)
 

@@ -1,0 +1,91 @@
+"""Columns: many strings in one buffer, the same as a list of them; told apart, looked up and sent without objects."""
+
+from typing import Any, cast
+
+import hiredis
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore import resp
+from featurestore.column import Blobs, Texts
+from featurestore.grouping import group, match
+from featurestore.hashing import hash64
+
+_names = st.lists(st.text(max_size=12), max_size=30)
+_few = st.lists(st.sampled_from(["a", "b", "ab", "é", "", "a\0b"]), max_size=30)
+
+
+@given(_names)
+def test_a_column_is_the_list_of_its_strings(names: list[str]) -> None:
+    column = Texts.of(names)
+    assert list(column) == names
+    assert len(column) == len(names)
+    assert [column[i] for i in range(len(names))] == names
+    assert list(column[1:3]) == names[1:3]
+    rows = np.array([i for i in range(len(names)) if i % 3 != 1][::-1], np.int64)
+    assert list(column.take(rows)) == [names[i] for i in rows.tolist()]
+    compact = column.take(rows).compact()
+    assert list(compact) == [names[i] for i in rows.tolist()]
+    assert compact.raw == b"".join(names[i].encode() for i in rows.tolist())
+    assert Texts.of(column) is column
+
+
+@given(st.lists(st.binary(max_size=12), max_size=20))
+def test_bytes_come_out_as_they_went_in(blobs: list[bytes]) -> None:
+    assert list(Blobs.of(blobs)) == blobs
+    assert list(Blobs.joined(blobs).compact()) == blobs
+
+
+@given(_few, st.integers(0, 30), st.integers(0, 30))
+def test_the_same_string_has_the_same_number_in_the_order_of_appearance(names: list[str], a: int, b: int) -> None:
+    first, end = min(a, b, len(names)), min(max(a, b), len(names))
+    slots, firsts = np.full(len(names), -1, np.int32), np.zeros(len(names) + 7, np.int64)
+    count = group(hash64(names), Texts.of(names), first, end, slots, firsts, 7)
+    index: dict[str, int] = {}
+    wanted = [7 + index.setdefault(name, len(index)) for name in names[first:end]]
+    assert slots[first:end].tolist() == wanted
+    assert count == 7 + len(index)
+    assert [names[i] for i in firsts[7:count].tolist()] == list(index)
+    assert (slots[:first] == -1).all()
+    assert (slots[end:] == -1).all()
+
+
+def test_strings_are_told_apart_by_their_bytes_not_by_their_hashes() -> None:
+    """Whoever chooses session ids may choose some whose hashes are equal."""
+    names, same = ["x", "y", "x"], np.full(3, 5, np.uint64)
+    slots, firsts = np.zeros(3, np.int32), np.zeros(3, np.int64)
+    assert group(same, Texts.of(names), 0, 3, slots, firsts, 0) == 2
+    assert slots.tolist() == [0, 1, 0]
+    known = Texts.of(["y", "z"])
+    assert match(same[:2], known, same, Texts.of(names)).tolist() == [-1, 0, -1]
+
+
+@given(_few, _few)
+def test_a_string_is_found_where_it_stands(known: list[str], names: list[str]) -> None:
+    different = list(dict.fromkeys(known))
+    found = match(hash64(different), Texts.of(different), hash64(names), Texts.of(names))
+    assert found.tolist() == [different.index(name) if name in different else -1 for name in names]
+
+
+def _packed(*arguments: Any) -> bytes:
+    """As the client packs a command."""
+    return cast("bytes", hiredis.pack_command(arguments))
+
+
+@given(st.lists(st.tuples(st.text(max_size=9), st.binary(max_size=120)), max_size=12))
+def test_packed_commands_are_those_of_the_client(pairs: list[tuple[str, bytes]]) -> None:
+    """To the byte."""
+    names, values = Texts.of([name for name, _ in pairs]), Blobs.of([value for _, value in pairs])
+    flat = [part for pair in pairs for part in pair]
+    made = resp.command(["HSET", "key", 7, b"\xff"], resp.pairs(names, values), resp.each(names, b"p:"))
+    prefixed = [f"p:{name}" for name, _ in pairs]
+    assert b"".join(made.wire) == _packed("HSET", "key", 7, b"\xff", *flat, *prefixed)
+    assert made.answers == 1
+    many = resp.commands(["SET"], names, values, ["PX", 5], b"d:")
+    wanted = [_packed("SET", f"d:{name}", value, "PX", 5) for name, value in pairs]
+    assert b"".join(many.wire) == b"".join(wanted)
+    assert many.answers == len(pairs)
+    together = resp.together([made, many])
+    assert b"".join(together.wire) == b"".join([*made.wire, *many.wire])
+    assert together.answers == 1 + len(pairs)
