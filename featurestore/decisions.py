@@ -45,7 +45,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     source: Annotated[str, Meta(description="Kafka topic id that seq counts in")]
     seq: Annotated[int, Meta(description="Grows with every decision of a session")]
     expires_at: Annotated[int, Meta(description="After this moment show the neutral action, epoch ms")]
-    reasons: Annotated[list[str], Meta(description="Present when the stage changed, or a guard spoke up")] = []
+    reasons: Annotated[
+        list[str],
+        Meta(description="Present when the stage changed (the strongest three; of a silence one), or a guard spoke up"),
+    ] = []
     guards: Annotated[list[str], Meta(description="Guardrails that fired")] = []
     arm: Annotated[dict[str, str], Meta(description="Experiment to arm, with the salt's version")] = {}
 

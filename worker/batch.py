@@ -213,8 +213,11 @@ class Engine:
         if told.size:
             features = result.observations.features[at[told]]
             words = self._explainer.words(features, decisions["stage"][told])
-            for i, texts, guards in zip(told.tolist(), words, decisions["guards"][told].tolist(), strict=True):
-                reasons[i] = [*texts, *guard_words(guards)]
+            silent = result.observations.rows["kind"][at[told]] == SILENCE
+            guards = decisions["guards"][told]
+            for i, texts, quiet, bits in zip(told.tolist(), words, silent.tolist(), guards.tolist(), strict=True):
+                # Most live sessions are silent, and keep this decision for half an hour: the strongest reason will do.
+                reasons[i] = [*texts[: 1 if quiet else None], *guard_words(bits)]
         return reasons
 
     def _ends(self, batch: Plan, result: Result, decided_at: int) -> None:
