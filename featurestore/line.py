@@ -6,6 +6,7 @@ wrote. redis-py's pipeline waits for its answers, so this is built on its connec
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import hiredis
@@ -121,8 +122,7 @@ class Line:
         while len(answers) < count:
             answers.append(self._answer())
             gets = self._connection._parser._reader.gets  # noqa: SLF001 - a batch has thousands of answers
-            while len(answers) < count and (answer := gets()) is not NOT_ENOUGH_DATA:
-                answers.append(answer)
+            answers += islice(iter(gets, NOT_ENOUGH_DATA), count - len(answers))
         return answers
 
     def _answer(self) -> Any:

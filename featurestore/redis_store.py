@@ -323,9 +323,9 @@ class RedisSessionStore:
         return read
 
     def _checked(self, replies: list[Any], doing: str) -> list[Any]:
-        for reply in replies:
-            if isinstance(reply, redis.RedisError):
-                raise self._mapped(reply, doing)
+        # By kind: of thousands of answers there are a handful of kinds.
+        if any(issubclass(kind, redis.RedisError) for kind in set(map(type, replies))):
+            raise self._mapped(next(reply for reply in replies if isinstance(reply, redis.RedisError)), doing)
         return replies
 
     def _mapped(self, error: redis.RedisError, doing: str) -> Exception:
