@@ -18,7 +18,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 CAUGHT_BY: Final[dict[str, str]] = {
     "no_epoch_compare": "test_workers.py::test_zombie[classic-1]",
     "no_offset_compare": "test_redis.py::test_rollback_under_a_living_worker[1]",
-    "no_watch": "test_workers.py::test_zombie[classic-1]",
+    "no_watch": "test_fences.py::test_an_owner_who_was_replaced_after_its_last_write_cannot_write[redis]",
     "no_reacquire": "test_redis.py::test_flushall[1]",
     "counter_epoch": "test_fences.py::test_no_epoch_is_given_twice[redis]",
     "no_flush": "test_kafka.py::test_decisions_refused_and_the_worker_killed",

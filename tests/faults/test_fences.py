@@ -42,6 +42,16 @@ def test_an_earlier_owner_cannot_write(server: RedisServer) -> None:
     assert owner.write([put(new.epoch, None, 5)], 1_000)[0].status == APPLIED
 
 
+def test_an_owner_who_was_replaced_after_its_last_write_cannot_write(server: RedisServer) -> None:
+    """Its next write would be a transaction, on what it read of the fence: only the WATCH knows of the new owner."""
+    zombie, owner = store_of(server), store_of(server)
+    old = zombie.acquire([SHARD], 1_000, 0)[0]
+    assert zombie.write([put(old.epoch, None, 5)], 1_000)[0].status == APPLIED
+    owner.acquire([SHARD], 2_000, 0)
+    assert zombie.write([put(old.epoch, 5, 9)], 1_000)[0].status == FENCED
+    assert owner.load([(SHARD, ["a"])]) == [[b"5"]]
+
+
 def test_an_owner_whose_store_went_back_cannot_write(server: RedisServer, tmp_path: Path) -> None:
     store = store_of(server)
     epoch = store.acquire([SHARD], 1_000, 0)[0].epoch
