@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from bench.steps import SHARD, SIZE, Shop, engine
 from bench.workload import batches, shoppers
 from featurestore.codec import pack
+from featurestore.column import Blobs
+from featurestore.ends import end_slot
 from featurestore.keys import Namespace, Shard, decision_key
 from featurestore.session import IS_BOT, SILENT, deadlines
+from featurestore.sessions import Due
 from worker.intake import plan_ticks
 
 TEMPLATE_EVENTS: Final = 240_000
@@ -61,7 +64,7 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
             decisions.update(zip(write.decided, write.decisions, strict=True))
     core = shop.core
     names = list(shop.sessions)
-    ticks = plan_ticks([(SHARD, names, now)])
+    ticks = plan_ticks([(SHARD, Due(names, []), now)])
     states, memory = core.open([shop.sessions[name] for name in names], ticks)
     result = core.run(ticks, states, memory, np.zeros(0, np.int64), [], now)
     for write in result.writes:
@@ -72,7 +75,7 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
     return Templates(states[kept], memory[kept], [decisions.get(name, b"") for name in chosen], chosen, due[kept], now)
 
 
-def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) -> list[bytes]:
+def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) -> Blobs:
     """The stored form of some templates, each moved in time."""
     states, memory = of.states[rows].copy(), of.memory[rows].copy()
     for name in CLOCKS:
@@ -86,13 +89,17 @@ def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) ->
 
 def quiet(of: Templates, at_least_ms: int) -> NDArray[np.int64]:
     """Templates whose next deadline is their end, at least so far away."""
-    silent = of.states["flags"] & (SILENT | IS_BOT) != 0
-    return np.flatnonzero(silent & (of.due >= of.now + at_least_ms))
+    return np.flatnonzero(_silent(of) & (of.due >= of.now + at_least_ms))
 
 
 def talking(of: Templates) -> NDArray[np.int64]:
     """Templates whose next deadline is their silence."""
-    return np.flatnonzero(of.states["flags"] & (SILENT | IS_BOT) == 0)
+    return np.flatnonzero(~_silent(of))
+
+
+def _silent(of: Templates) -> NDArray[np.bool_]:
+    silent: NDArray[np.bool_] = of.states["flags"] & (SILENT | IS_BOT) != 0
+    return silent
 
 
 def name_of(number: int) -> str:
@@ -112,6 +119,8 @@ def seed(
     """Write one session a row, named from ``first`` on; session i lies in partition i mod ``partitions``."""
     due = (of.due[rows] + by_ms).tolist()
     sources = rows.tolist()
+    silent = _silent(of).tolist()
+    ending: dict[tuple[int, int], list[str]] = {}
     for begin in range(0, len(sources), CHUNK):
         pipe: Any = client.pipeline(transaction=False)
         numbers = range(begin, min(begin + CHUNK, len(sources)))
@@ -126,15 +135,24 @@ def seed(
             for i in mine:
                 name = name_of(first + i)
                 states += (name, blobs[i - begin])
-                idle += (due[i], name)
+                if silent[sources[i]]:
+                    ending.setdefault((partition, end_slot(due[i])), []).append(name)
+                else:
+                    idle += (due[i], name)
             pipe.execute_command("HSET", namespace.states(Shard(partition)), *states)
-            pipe.execute_command("ZADD", namespace.idle(Shard(partition)), *idle)
+            if idle:
+                pipe.execute_command("ZADD", namespace.idle(Shard(partition)), *idle)
         for i in numbers:
             name, source = name_of(first + i), sources[i]
             document = of.decisions[source].replace(of.names[source].encode(), name.encode(), 1)
             if document:
                 pipe.set(decision_key(name), document, px=TTL_MS)
         pipe.execute()
+    pipe = client.pipeline(transaction=False)
+    for (partition, slot), names in ending.items():
+        pipe.rpush(namespace.ending(Shard(partition), slot), *names)
+        pipe.zadd(namespace.ends(Shard(partition)), {str(slot): slot})
+    pipe.execute()
 
 
 def crowd(of: Templates, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -19,11 +19,12 @@ from typing import Any
 import redis
 
 from featurestore import pending
+from featurestore.ends import by_slot, end_slot
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.nodes import Command, Nodes, NodeScript
 from featurestore.pending import Pending
-from featurestore.sessions import APPLIED, Lease, ShardWrite, WriteResult, lease_of, write_result
+from featurestore.sessions import APPLIED, Due, Lease, ShardWrite, WriteResult, due_of, in_place, lease_of, write_result
 from featurestore.tombstones import Erased
 
 LANDING = "writing decisions"
@@ -46,7 +47,8 @@ class ClusterSessionStore:
         self._write = NodeScript("cluster_write")
         self._decide = NodeScript("cluster_decide")
         self._remember = NodeScript("cluster_remember")
-        self._nodes = Nodes(client, [self._acquire, self._write, self._decide, self._remember])
+        self._due = NodeScript("due")
+        self._nodes = Nodes(client, [self._acquire, self._write, self._due, self._decide, self._remember])
         self._slots: dict[Shard, int] = {}
         self._flights: deque[_Flight] = deque()
 
@@ -75,8 +77,11 @@ class ClusterSessionStore:
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""
         states = self._namespace.states
-        commands = [(self._slot(shard), ("HMGET", states(shard), *sessions)) for shard, sessions in requests]
-        return self._nodes.begin(commands, "loading sessions")
+        commands = [
+            (self._slot(shard), ("HMGET", states(shard), *sessions)) for shard, sessions in requests if len(sessions)
+        ]
+        read = self._nodes.begin(commands, "loading sessions")
+        return lambda: in_place(requests, read())
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`; sessions that the batch before ended may be missing in them."""
@@ -115,19 +120,19 @@ class ClusterSessionStore:
 
         return answer
 
-    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
         """See `SessionStore`."""
         return self.begin_due(queries, limit)()
 
-    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
         """See `SessionStore`."""
-        idle = self._namespace.idle
-        commands = [
-            (self._slot(shard), ("ZRANGEBYSCORE", idle(shard), "-inf", now_ms, "LIMIT", 0, limit))
-            for shard, now_ms in queries
-        ]
+        space = self._namespace
+        commands: list[Command] = []
+        for shard, now_ms in queries:
+            asked = (space.idle(shard), space.ends(shard), now_ms, end_slot(now_ms), limit)
+            commands.append((self._slot(shard), ("EVALSHA", self._due.sha, 2, *asked)))
         read = self._nodes.begin(commands, "reading deadlines")
-        return lambda: [[session.decode() for session in reply] for reply in read()]
+        return lambda: [due_of(reply) for reply in read()]
 
     def erased(self) -> Erased:
         """See `SessionStore`."""
@@ -149,10 +154,11 @@ class ClusterSessionStore:
         puts[1 : 2 * n : 2] = write.blobs
         puts[2 * n :: 2] = write.deadlines
         puts[2 * n + 1 :: 2] = write.armed
+        slots = by_slot(write.ending, write.slots)
         return (
             "EVALSHA",
             self._write.sha,
-            7,
+            8,
             space.meta(shard),
             space.states(shard),
             space.idle(shard),
@@ -160,6 +166,7 @@ class ClusterSessionStore:
             space.pending(shard),
             space.pending_before(shard),
             space.never(shard),
+            space.ends(shard),
             write.epoch,
             "" if write.expected is None else write.expected,
             "" if write.applied is None else write.applied,
@@ -172,9 +179,16 @@ class ClusterSessionStore:
             write.outbox,
             int(landed),
             write.number,
+            len(write.disarmed),
+            len(write.passed),
+            len(slots),
+            *write.passed,
+            *(part for slot, names in slots for part in (slot, len(names))),
             *puts,
             *write.removed,
             *kept,
+            *write.disarmed,
+            *(name for _, names in slots for name in names),
         )
 
     def _landing(self, fields: Pending, life_ms: int) -> Iterator[Command]:

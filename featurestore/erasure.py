@@ -32,7 +32,7 @@ GONE_MS: Final = 7_200_000
 
 
 class Removed(NamedTuple):
-    """What was there and is gone."""
+    """What was there and is gone; ``deadlines`` counts the sessions that had one."""
 
     states: int
     deadlines: int
@@ -56,14 +56,26 @@ class Eraser:
         self._script = Script("erase")
 
     def holders(self, session_id: str) -> list[Shard]:
-        """The shards where a session has a state or a deadline."""
+        """The shards where a session has a state or a deadline; an ended one may still be in the list of a slot."""
+        space = self._namespace
         pipe = self._client.pipeline(transaction=False)
         for shard in self._shards:
-            pipe.hexists(self._namespace.states(shard), session_id)
-            pipe.zscore(self._namespace.idle(shard), session_id)
+            pipe.hexists(space.states(shard), session_id)
+            pipe.zscore(space.idle(shard), session_id)
+            pipe.zrange(space.ends(shard), 0, -1)
         answers = pipe.execute()
-        pairs = zip(self._shards, answers[::2], answers[1::2], strict=True)
-        return [shard for shard, state, deadline in pairs if state or deadline is not None]
+        holders = []
+        for shard, state, deadline, slots in zip(self._shards, answers[::3], answers[1::3], answers[2::3], strict=True):
+            if state or deadline is not None or self._listed(shard, slots, session_id):
+                holders.append(shard)
+        return holders
+
+    def _listed(self, shard: Shard, slots: Sequence[bytes], session_id: str) -> bool:
+        """Whether a session is in the list of one of the slots."""
+        pipe = self._client.pipeline(transaction=False)
+        for slot in slots:
+            pipe.lpos(self._namespace.ending(shard, int(slot)), session_id)
+        return any(place is not None for place in pipe.execute())
 
     def sessions_of(self, visitor: int) -> dict[Shard, list[str]]:
         """The live sessions of a visitor; reads every state once."""
@@ -107,8 +119,9 @@ class Eraser:
         states = deadlines = 0
         for shard, names in sessions.items():
             space = self._namespace
-            keys = (space.meta(shard), space.states(shard), space.idle(shard), space.outboxes(shard))
-            reply = self._client.evalsha(self._script.sha, 4, *keys, uuid.uuid4().hex, *names)
+            fence = (space.meta(shard), space.states(shard), space.idle(shard))
+            keys = (*fence, space.outboxes(shard), space.ends(shard))
+            reply = self._client.evalsha(self._script.sha, len(keys), *keys, uuid.uuid4().hex, *names)
             states, deadlines = states + reply[0], deadlines + reply[1]
         return states, deadlines
 
@@ -151,7 +164,7 @@ class ClusterEraser(Eraser):
         seen: list[int] = []
         for shard, names in sessions.items():
             fence = (space.meta(shard), space.states(shard), space.idle(shard))
-            keys = (*fence, space.pending(shard), space.pending_before(shard), space.never(shard))
+            keys = (*fence, space.pending(shard), space.pending_before(shard), space.never(shard), space.ends(shard))
             kept = [*map(decision_key, names), *profiles]
             reply = self._client.evalsha(
                 self._script.sha, len(keys), *keys, uuid.uuid4().hex, len(names), *names, *kept

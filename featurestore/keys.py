@@ -4,7 +4,9 @@
 |---|---|---|---|
 | ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset | 14 days |
 | ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
-| ``cs:{…}:idle`` | zset | session id → next deadline, epoch ms | with the state |
+| ``cs:{…}:idle`` | zset | session id → deadline of its silence, epoch ms | with the state |
+| ``cs:{…}:ends`` | zset | slots of time that have a list (`ends`), by their number | 14 days |
+| ``cs:{…}:ends:<slot>`` | list | ids of sessions that end then, or did not | until the slot has passed; 14 days |
 | ``cs:{…}:outboxes`` | list | what the last batches produce (`outbox`), oldest first | until Kafka has it; 14 days |
 | ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
 | ``cs:{…}:pending:before`` | hash | the same of the batch before it | the same |
@@ -70,8 +72,16 @@ class Namespace:
         return self._key(shard, "states")
 
     def idle(self, shard: Shard) -> str:
-        """Sorted set of the shard's deadlines."""
+        """Sorted set of the deadlines of the shard's sessions that await their silence."""
         return self._key(shard, "idle")
+
+    def ends(self, shard: Shard) -> str:
+        """Sorted set of the slots in which sessions of the shard end."""
+        return self._key(shard, "ends")
+
+    def ending(self, shard: Shard, slot: int) -> str:
+        """List of the sessions that end in a slot; scripts spell it as well."""
+        return f"{self.ends(shard)}:{slot}"
 
     def outboxes(self, shard: Shard) -> str:
         """What the shard's last batch produces."""
@@ -90,8 +100,8 @@ class Namespace:
         return self._key(shard, "never")
 
     def all_of(self, shard: Shard) -> list[str]:
-        """Every key of a shard; they share a slot."""
-        parts = (self.meta, self.states, self.idle, self.outboxes, self.pending, self.pending_before)
+        """Every key of a shard but the lists that `ends` names; they share a slot."""
+        parts = (self.meta, self.states, self.idle, self.ends, self.outboxes, self.pending, self.pending_before)
         return [part(shard) for part in parts]
 
     def gone(self, key: str) -> str:

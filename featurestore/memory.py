@@ -4,8 +4,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from featurestore.ends import end_slot
 from featurestore.keys import Namespace, Shard, decision_key
-from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult, epoch_number
+from featurestore.sessions import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.tombstones import Erased
 from featurestore.visitors import append_entry
 
@@ -18,6 +19,7 @@ class _ShardData:
     outboxes: tuple[bytes, ...] = ()
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
+    ends: dict[int, list[str]] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -68,15 +70,11 @@ class MemoryStore:
         """See `SessionStore`; decisions do not expire here."""
         return [self._write(write) for write in writes]
 
-    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
         """See `SessionStore`."""
-        found = []
-        for shard, now_ms in queries:
-            due = [(at, session) for session, at in self._shard(shard).idle.items() if at <= now_ms]
-            found.append([session for _, session in sorted(due)[:limit]])
-        return found
+        return [self._due(shard, now_ms, limit) for shard, now_ms in queries]
 
-    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
         """See `SessionStore`."""
         found = self.due(queries, limit)
         return lambda: found
@@ -87,6 +85,17 @@ class MemoryStore:
 
     def _shard(self, shard: Shard) -> _ShardData:
         return self.shards.setdefault(shard, _ShardData())
+
+    def _due(self, shard: Shard, now_ms: int, limit: int) -> Due:
+        data = self._shard(shard)
+        silent = sorted((at, session) for session, at in data.idle.items() if at <= now_ms)
+        due = Due([session for _, session in silent[:limit]], [])
+        for slot in sorted(slot for slot in data.ends if slot < end_slot(now_ms)):
+            if due.passed and len(due.sessions) >= limit:
+                break
+            due.passed.append(slot)
+            due.sessions.extend(data.ends[slot])
+        return due
 
     def _write(self, write: ShardWrite) -> WriteResult:
         data = self._shard(write.shard)
@@ -105,7 +114,12 @@ class MemoryStore:
         self.decisions.update(zip(map(decision_key, write.decided), write.decisions, strict=True))
         for session in write.removed:
             data.states.pop(session, None)
+        for session in (*write.removed, *write.disarmed):
             data.idle.pop(session, None)
+        for slot in write.passed:
+            data.ends.pop(slot, None)
+        for session, slot in zip(write.ending, write.slots, strict=True):
+            data.ends.setdefault(slot, []).append(session)
         for session in write.undecided:
             self.decisions.pop(decision_key(session), None)
         for key, entry in write.profiles:

@@ -20,14 +20,18 @@ import redis
 
 from featurestore import resp
 from featurestore.column import Blobs, Texts
+from featurestore.ends import by_slot, end_slot
 from featurestore.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Command, Line
 from featurestore.resp import Packed
 from featurestore.sessions import (
     APPLIED,
+    Due,
     Lease,
     ShardWrite,
     WriteResult,
+    due_of,
+    in_place,
     lease_of,
     unavailable,
     write_result,
@@ -121,6 +125,7 @@ class RedisSessionStore:
         self._fences = Fences(self._line, namespace)
         self._acquire = Script("acquire")
         self._write = Script("write")
+        self._due = Script("due")
         self._extend: Final = script_text("extend")
         self.transactions = 0
 
@@ -143,10 +148,11 @@ class RedisSessionStore:
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""
         states = self._namespace.states
-        return self._begin(
-            [resp.command(["HMGET", states(shard)], resp.each(Texts.of(names))) for shard, names in requests],
-            "loading sessions",
+        wanted = [(shard, Texts.of(names)) for shard, names in requests if len(names)]
+        read = self._begin(
+            [resp.command(["HMGET", states(shard)], resp.each(names)) for shard, names in wanted], "loading sessions"
         )
+        return lambda: in_place(requests, read())
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
@@ -167,16 +173,18 @@ class RedisSessionStore:
             return self._begin_transaction(writes, decision_ttl_ms)
         return self._begin_fenced(writes, decision_ttl_ms)
 
-    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
         """See `SessionStore`."""
         return self.begin_due(queries, limit)()
 
-    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
         """See `SessionStore`."""
-        idle = self._namespace.idle
-        commands = [("ZRANGEBYSCORE", idle(shard), "-inf", now_ms, "LIMIT", 0, limit) for shard, now_ms in queries]
-        read = self._begin(commands, "reading deadlines")
-        return lambda: [[session.decode() for session in reply] for reply in read()]
+        space = self._namespace
+        heads: list[list[str | int]] = [
+            [2, space.idle(shard), space.ends(shard), now_ms, end_slot(now_ms), limit] for shard, now_ms in queries
+        ]
+        read = self._begin_script(self._due, [(head, ()) for head in heads], "reading deadlines")
+        return lambda: [due_of(reply) for reply in read()]
 
     def erased(self) -> Erased:
         """See `SessionStore`."""
@@ -209,6 +217,9 @@ class RedisSessionStore:
         meta, states, idle, outboxes = space.meta(shard), space.states(shard), space.idle(shard), space.outboxes(shard)
         applied = "" if write.applied is None else write.applied
         yield resp.command(["HSET", meta, "applied", applied, "write", write.number])
+        if write.passed:
+            yield resp.command(["UNLINK", *(space.ending(shard, slot) for slot in write.passed)])
+            yield resp.command(["ZREM", space.ends(shard), *write.passed])
         if write.served:
             yield resp.command(["LTRIM", outboxes, write.served, -1])
         if write.outbox:
@@ -223,6 +234,9 @@ class RedisSessionStore:
             removed = resp.each(Texts.of(write.removed))
             yield resp.command(["HDEL", states], removed)
             yield resp.command(["ZREM", idle], removed)
+        if write.disarmed:
+            yield resp.command(["ZREM", idle], resp.each(Texts.of(write.disarmed)))
+        yield from self._ending(write)
         if write.undecided:
             yield resp.command(["DEL"], resp.each(Texts.of(write.undecided), PREFIX))
         if write.profiles:
@@ -231,6 +245,18 @@ class RedisSessionStore:
         for key in (states, idle) if write.sessions else ():
             yield resp.command(["EXPIRE", key, SHARD_TTL_S])
         yield resp.command(["EXPIRE", meta, SHARD_TTL_S])
+
+    def _ending(self, write: ShardWrite) -> Iterator[Packed]:
+        """The commands that put sessions into the lists of their slots."""
+        slots = by_slot(write.ending, write.slots)
+        for slot, names in slots:
+            key = self._namespace.ending(write.shard, slot)
+            yield resp.command(["RPUSH", key], resp.each(names))
+            yield resp.command(["EXPIRE", key, SHARD_TTL_S])
+        if slots:
+            ends = self._namespace.ends(write.shard)
+            yield resp.command(["ZADD", ends, *(slot for slot, _ in slots for _ in range(2))])
+            yield resp.command(["EXPIRE", ends, SHARD_TTL_S])
 
     def _begin_fenced(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
         calls = [self._call(write, ttl_ms) for write in writes]
@@ -246,12 +272,14 @@ class RedisSessionStore:
 
     def _call(self, write: ShardWrite, ttl_ms: int) -> "Call":
         space, shard = self._namespace, write.shard
+        slots = by_slot(write.ending, write.slots)
         head: list[str | bytes | int] = [
-            4,
+            5,
             space.meta(shard),
             space.states(shard),
             space.idle(shard),
             space.outboxes(shard),
+            space.ends(shard),
             write.epoch,
             "" if write.expected is None else write.expected,
             "" if write.applied is None else write.applied,
@@ -267,6 +295,11 @@ class RedisSessionStore:
             write.served,
             write.outbox,
             write.number,
+            len(write.disarmed),
+            len(write.passed),
+            len(slots),
+            *write.passed,
+            *(part for slot, names in slots for part in (slot, len(names))),
         ]
         return head, (
             resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
@@ -275,6 +308,8 @@ class RedisSessionStore:
             resp.each(Texts.of(write.removed)),
             resp.each(Texts.of(write.undecided), PREFIX),
             resp.pairs(Texts.of([key for key, _ in write.profiles]), Blobs.of([entry for _, entry in write.profiles])),
+            resp.each(Texts.of(write.disarmed)),
+            *(resp.each(names) for _, names in slots),
         )
 
     # -- asking ----------------------------------------------------------------------------------

@@ -53,7 +53,10 @@ STATE = np.dtype(
         ("t_min", "<i8"),
         ("t_max", "<i8"),
         ("last_int", "<i8"),  # time of the last interaction; before the first, t_min
-        ("armed", "<i8"),  # where the session stands in the idle index: at its deadline or before it; 0 for nowhere
+        (
+            "armed",
+            "<i8",
+        ),  # where it stands in the idle index, `idle` or `ends`: at its deadline or before; 0 for nowhere
         ("visitor", "<u8"),
         ("gap_sum", "<u4"),  # ms, each gap capped
         ("gaps", "<u4", (N_GAPS,)),  # the last gaps, ms, as a ring indexed by gap_n

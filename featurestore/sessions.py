@@ -52,6 +52,22 @@ class WriteResult(NamedTuple):
     applied: int | None
 
 
+class Due(NamedTuple):
+    """What has fallen due in a shard; false if nothing has.
+
+    Attributes:
+        sessions: whose deadline has passed: those that await their silence, earliest first, then those of the
+            ``passed`` slots. A session may be named twice, and may have moved on since it came into a slot.
+        passed: slots whose sessions were all read, oldest first; the write that makes use of them deletes their lists.
+    """
+
+    sessions: list[str]
+    passed: list[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.sessions or self.passed)
+
+
 @dataclass(slots=True)
 class ShardWrite:
     """One batch for one shard. An empty one verifies the fence and moves the applied offset alone.
@@ -60,7 +76,10 @@ class ShardWrite:
 
     Attributes:
         sessions: to be stored, as the ``blobs``.
-        armed: sessions whose entry in the idle index moves to the ``deadlines``, epoch ms.
+        armed: sessions whose entry in the sorted set of the idle index moves to the ``deadlines``, epoch ms.
+        disarmed: sessions whose entry leaves the sorted set.
+        ending: sessions that are put into the lists of the ``slots``, one each (`ends`).
+        passed: slots whose lists are deleted, before anything is put into a list.
         decided: sessions whose decision becomes the one of ``decisions``.
         removed: sessions to be removed, with their deadlines.
         undecided: sessions whose decision is deleted.
@@ -86,6 +105,10 @@ class ShardWrite:
     outbox: bytes = b""
     served: int = 0
     number: int = 0
+    disarmed: Sequence[str] = ()
+    ending: Sequence[str] = ()
+    slots: Sequence[int] = ()
+    passed: Sequence[int] = ()
 
 
 class SessionStore(Protocol):
@@ -96,7 +119,7 @@ class SessionStore(Protocol):
         ...
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
-        """The stored sessions, in the order asked, None where absent."""
+        """The stored sessions, in the order asked, None where absent. A request may name no session."""
         ...
 
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
@@ -119,11 +142,15 @@ class SessionStore(Protocol):
         """Apply each batch, fenced. Idempotent: after `StoreUnavailable`, call again with the same writes."""
         ...
 
-    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[list[str]]:
-        """For each (shard, epoch ms): sessions whose deadline has passed by then, earliest first, at most ``limit``."""
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
+        """For each (shard, epoch ms): what has fallen due by then; changes nothing.
+
+        Of those that await their silence at most ``limit``; then whole slots, the oldest one whatever it holds, and
+        more until there are ``limit`` sessions.
+        """
         ...
 
-    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[list[str]]]:
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
         """Send a `due` and return; the call returned reads the answer."""
         ...
 
@@ -141,6 +168,20 @@ def unavailable(error: Exception, doing: str) -> StoreUnavailable:
     """Map a client error; its text may quote keys and values, so only its class is kept."""
     name = type(error).__name__
     return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
+
+
+def in_place(
+    requests: Sequence[tuple[Shard, Sequence[str]]], answers: Sequence[list[bytes | None]]
+) -> list[list[bytes | None]]:
+    """The answers to those requests that name sessions, and an empty one to each that names none."""
+    left = iter(answers)
+    return [next(left) if len(names) else [] for _, names in requests]
+
+
+def due_of(reply: tuple[list[bytes], list[bytes]]) -> Due:
+    """The answer of `due.lua`."""
+    sessions, passed = reply
+    return Due([session.decode() for session in sessions], [int(slot) for slot in passed])
 
 
 def lease_of(reply: tuple[bytes, bytes, list[bytes]]) -> Lease:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from featurestore import decisions, events
 from featurestore.keys import Namespace
+from featurestore.sessions import Due
 from models.casestreams import CASE_NAMES, case_events
 from worker import intake, summaries
 from worker.batch import Engine
@@ -61,7 +62,7 @@ def _outputs(values: list[bytes | None], times: list[int]) -> tuple[list[dict[st
     states, memory = engine.open([None], batch)
     wanted = engine.visitors_wanted(batch, states)
     applied = engine.run(batch, states, memory, wanted, [None] * wanted.size, times[-1] + 12)
-    late = intake.plan_ticks([(batch.spans[0][0], batch.sessions, times[-1] + HALF_AN_HOUR_MS)])
+    late = intake.plan_ticks([(batch.spans[0][0], Due([*batch.sessions], []), times[-1] + HALF_AN_HOUR_MS)])
     states["session"] = late.hashes
     ended = engine.run(late, states, memory, wanted[:0], [], times[-1] + HALF_AN_HOUR_MS + 250)
     [summary] = ended.outputs[0][-1].values

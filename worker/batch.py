@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from featurestore.codec import pack, unpack
 from featurestore.column import Blobs
 from featurestore.decisions import DecisionEncoder, Vocabulary
+from featurestore.ends import END_SLOT_MS
 from featurestore.keys import Namespace, Shard
 from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import END, SILENCE, FoldConfig, Observations, fold
-from featurestore.sessions import ShardWrite
+from featurestore.sessions import Due, ShardWrite
 from featurestore.stages import EXPLORER
 from featurestore.visitors import ENTRY, PROFILE, session_key
 from featurestore.visitors import unpack as unpack_profiles
@@ -119,7 +120,7 @@ class Engine:
             for t in (0, 60_000, 4_000_000)
         ]
         decoded = decode([Records(0, values, [0, 1, 2], [-1, -1, -1])])
-        for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), ["w"], 9_000_000)])):
+        for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), Due(["w"], []), 9_000_000)])):
             states, memory = self.open([None] * len(batch.sessions), batch)
             wanted = self.visitors_wanted(batch, states)
             self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
@@ -250,12 +251,16 @@ def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome)
     """What the store is told, one write a span; without the documents."""
     names = batch.sessions
     deadlines = states["armed"][after.armed]
+    slots = states["armed"][after.ending] // END_SLOT_MS
     writes = []
-    for shard, *span in batch.spans:
+    for (shard, *span), passed in zip(batch.spans, batch.passed, strict=True):
         write = ShardWrite(shard, "", None, None)
         put, armed = _within(after.put, span), _within(after.armed, span)
         write.sessions, write.blobs = names.take(after.put[put]), blobs.take(put)
         write.armed, write.deadlines = names.take(after.armed[armed]), deadlines[armed].tolist()
+        ending = _within(after.ending, span)
+        write.ending = write.disarmed = names.take(after.ending[ending])
+        write.slots, write.passed = slots[ending].tolist(), passed
         write.decided = names.take(after.shown[_within(after.shown, span)])
         write.removed = names.take(after.gone[_within(after.gone, span)])
         write.undecided = names.take(after.dropped[_within(after.dropped, span)])

@@ -64,3 +64,8 @@ class Batch:
     result: Result | None = None
     writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None
+
+    @property
+    def timers(self) -> bool:
+        """Whether only time passes in it."""
+        return not self.done

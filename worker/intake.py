@@ -18,6 +18,7 @@ from featurestore.ids import IdKey
 from featurestore.keys import Shard
 from featurestore.scan import scan
 from featurestore.session import ticks
+from featurestore.sessions import Due
 
 AS_SENT = IdKey.of("")
 """Ids stay as they are."""
@@ -72,6 +73,7 @@ class Plan:
         spans: shard, first slot, end slot.
         events: rows of `EVENT`, slots filled in.
         record_ms: time of each event's record, for latency.
+        passed: for each span, the slots of ends that are looked at for the last time (`ends`).
     """
 
     sessions: Texts
@@ -79,6 +81,12 @@ class Plan:
     spans: list[tuple[Shard, int, int]]
     events: NDArray[np.void]
     record_ms: NDArray[np.int64]
+    passed: list[list[int]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not self.events.size and not any(self.passed)
 
     def requests(self) -> list[tuple[Shard, Texts]]:
         """What to load."""
@@ -165,21 +173,29 @@ def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
     fresh = rows["offset"] > applied[slots]
     if not fresh.all():
         rows, record_ms = rows[fresh], record_ms[fresh]
-    return Plan(decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms)
+    passed: list[list[int]] = [[] for _ in spans]
+    return Plan(decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms, passed)
 
 
-def plan_ticks(due: Sequence[tuple[Shard, Sequence[str], int]]) -> Plan:
-    """A plan in which only time passes: (shard, sessions whose deadline has passed, epoch ms)."""
+def plan_ticks(found: Sequence[tuple[Shard, Due, int]]) -> Plan:
+    """A plan in which only time passes: (shard, what has fallen due, epoch ms)."""
     sessions: list[str] = []
     spans = []
     rows = []
-    for shard, ids, t in due:
+    for shard, due, t in found:
         first = len(sessions)
-        sessions += ids
+        sessions += dict.fromkeys(due.sessions)
         spans.append((shard, first, len(sessions)))
         rows.append(ticks(list(range(first, len(sessions))), t))
     events = np.concatenate(rows)
-    return Plan(Texts.of(sessions), hash64(sessions), spans, events, np.full(events.size, -1, np.int64))
+    return Plan(
+        Texts.of(sessions),
+        hash64(sessions),
+        spans,
+        events,
+        np.full(events.size, -1, np.int64),
+        [due.passed for _, due, _ in found],
+    )
 
 
 def _by_bucket(

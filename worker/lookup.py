@@ -47,7 +47,7 @@ class Found:
         session_id: as stored, so hashed where ids are hashed at the edge.
         shard: where it rests; None where there is no state.
         state: one row of `STATE`, and its policy memory; empty where there is no state.
-        deadline: entry of the idle index, epoch ms; None for none.
+        deadline: where it stands in the idle index, epoch ms: its silence, or its end if it is quiet; None for nowhere.
         decision: the current one, None where there is none (or no longer).
     """
 
@@ -93,14 +93,15 @@ class Lookup:
         at = next((i for i, blob in enumerate(blobs) if blob), None)
         states, memory = unpack([] if at is None else [blobs[at]])
         states["session"] = hash_text(session_id)
-        score = next((s for s in scores if s is not None), None)
+        # A quiet session is in the list of a slot, whose number its state knows better.
+        stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
         return Found(
             session_id,
             None if at is None else self.shards[at],
             states,
             memory,
             0 if at is None else len(blobs[at]),
-            None if score is None else int(score),
+            int(stands[0]) if stands else None,
             decision,
         )
 

@@ -230,7 +230,7 @@ class Loop:
 
     def _complete(self, batch: Batch) -> None:
         """Fold, score, decide, and send the write; its answer is read by `_settle`."""
-        if batch.plan.events.size:
+        if not batch.plan.empty:
             opened = self._opened(batch)
             profiles = self._profiles(opened)
             batch.watch.lap("load")
@@ -243,7 +243,7 @@ class Loop:
         self._settle()  # 7, 8 of the batch before this one
         if batch.result is not None:
             self._changed.append(batch.result.changed)
-        if self._ahead is not None and self._ahead.plan.events.size:
+        if self._ahead is not None and not self._ahead.plan.empty:
             self._opened(self._ahead)  # now: what it asks for would wait behind the write
         batch.writes = self._fenced(batch.result, batch.partitions, batch.done)
         if batch.writes:
@@ -261,7 +261,7 @@ class Loop:
             self._finish(batch.writes, self._answers(batch), batch.partitions)
         self._applied_up_to(batch.partitions, batch.done)
         batch.watch.lap("write")
-        if not batch.done:
+        if batch.timers:
             if batch.writes and batch.result is not None:
                 self._observer.timers(batch.result)
             return
@@ -430,6 +430,7 @@ class Loop:
                 self._applied[number] = offset
 
     def _fence(self, write: ShardWrite, partition: Partition, applied: int | None) -> None:
+        write.slots = [max(slot, partition.asked_slot) for slot in write.slots]
         lease = partition.lease(write.shard)
         write.epoch = lease.epoch
         write.expected = lease.applied
@@ -483,25 +484,32 @@ class Loop:
     # -- time ------------------------------------------------------------------------------------
 
     def _ask(self) -> Question | None:
-        """Ask for deadlines that have passed, if it is time."""
+        """Ask for deadlines that have passed, if it is time.
+
+        Between the question and the write that deletes the lists which it brought, nothing may be put into those lists:
+        that write would delete it unread. What is fenced from now on keeps clear of them (`Partition.asked_slot`). What
+        is under way may have to be sent again, and would then come after the reading: it is waited for.
+        """
         now = self._clock.monotonic()
         if self._silence.listen():
             self._next_timer = now
-        if now < self._next_timer:
+        if now < self._next_timer or any(batch is not None and batch.timers for batch in (self._ahead, self._sent)):
             return None
+        if self._sent is not None and any(write.slots for write, _ in self._sent.writes):
+            self._settle()
         self._next_timer = now + (TIMER_BEHIND_S if self._backlog() else TIMER_EVERY_S)
         return self._silence.ask()
 
     def _answer_timers(self, question: Question) -> None:
         """Let silence speak: a batch in which only time passes, after the events that are in hand already."""
         again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
-        due = self._silence.due(question, self._answered("timers", question.answer, again))
-        if not due:
+        fallen = self._silence.due(question, self._answered("timers", question.answer, again))
+        if not fallen:
             return
-        if any(len(ids) == DUE_LIMIT for _, ids, _ in due):
+        if any(len(due.sessions) >= DUE_LIMIT for _, due, _ in fallen):
             self._next_timer = 0.0
-        plan = plan_ticks(due)
-        partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in due}
+        plan = plan_ticks(fallen)
+        partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in fallen}
         load = self._begun(lambda: self._store.begin_load(plan.requests()))
         self._push(Batch(plan, partitions, {}, 0, 0, self._observer.watch(self._clock), 0, load))
 

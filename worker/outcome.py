@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from featurestore.events import CLEAR as WITHDRAWN
 from featurestore.events import TICK
 from featurestore.jit import compiled
-from featurestore.session import CLEAR, END, LIVE, FoldConfig, deadlines
+from featurestore.session import CLEAR, END, IS_BOT, LIVE, SILENT, FoldConfig, deadlines
 
 
 class Outcome(NamedTuple):
@@ -20,7 +20,8 @@ class Outcome(NamedTuple):
         shown: those whose decision is put where the front end reads.
         row: of each of these, the observation that it rests on.
         dropped: those whose decision must not be read any more.
-        armed: those whose entry in the idle index moves.
+        armed: those whose entry in the idle index moves, and that await their silence.
+        ending: those whose entry in the idle index moves, and that await nothing but their end.
     """
 
     put: NDArray[np.int64]
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
     row: NDArray[np.int64]
     dropped: NDArray[np.int64]
     armed: NDArray[np.int64]
+    ending: NDArray[np.int64]
 
 
 def outcome(
@@ -43,6 +45,9 @@ def outcome(
     An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked at,
     found busy, and armed anew. So an entry is written once a silence, not once an event.
 
+    An end's entry stays in its list when the session moves on. A tick that such an entry brings finds the session
+    standing after the tick's own time, and does not arm it: entries that are left behind are used up, and never grow.
+
     Args:
         events: of the batch, ticks included.
         rows: what the fold saw.
@@ -50,7 +55,7 @@ def outcome(
         states: after the fold, one row a slot.
         config: of the fold.
     """
-    slots = np.empty((6, states.size), np.int64)
+    slots = np.empty((7, states.size), np.int64)
     sizes = _outcome(events, rows, scored, states, deadlines(states, config), slots)
     return Outcome(*(part[:size] for part, size in zip(slots, sizes, strict=True)))
 
@@ -63,10 +68,10 @@ def _outcome(
     states: NDArray[np.void],
     due: NDArray[np.int64],
     out: NDArray[np.int64],
-) -> tuple[int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int]:
     n = states.size
     touched = np.zeros(n, np.bool_)
-    fallen = np.zeros(n, np.bool_)
+    fallen = np.full(n, -1, np.int64)
     closed = np.full(n, -1, np.int64)
     latest = np.full(n, -1, np.int64)
     for m in range(rows.size):
@@ -79,8 +84,8 @@ def _outcome(
     for i in range(events.size):
         if events[i]["kind"] == TICK:
             touched[events[i]["slot"]] = True
-            fallen[events[i]["slot"]] = True
-    puts = gone = shown = dropped = armed = 0
+            fallen[events[i]["slot"]] = events[i]["t"]
+    puts = gone = shown = dropped = armed = ending = 0
     for slot in range(n):
         live = states[slot]["flags"] & LIVE != 0
         # A session's last decision counts only if the session was not closed after it.
@@ -100,11 +105,15 @@ def _outcome(
         out[0, puts] = slot
         puts += 1
         stands = states[slot]["armed"]
-        if stands == 0 or stands > due[slot] or fallen[slot]:
+        if stands == 0 or stands > due[slot] or stands <= fallen[slot]:
             states[slot]["armed"] = due[slot]
-            out[5, armed] = slot
-            armed += 1
-    return puts, gone, shown, shown, dropped, armed
+            if states[slot]["flags"] & (SILENT | IS_BOT) != 0:
+                out[6, ending] = slot
+                ending += 1
+            else:
+                out[5, armed] = slot
+                armed += 1
+    return puts, gone, shown, shown, dropped, armed, ending
 
 
 def visitors_wanted(events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int) -> NDArray[np.int64]:

@@ -34,6 +34,8 @@ class Partition:
         cause: why, for the metric.
         checked_at: of each shard, monotonic time of its last successful fenced call.
         heard_at: monotonic time at which Kafka last said that nothing is left to read.
+        asked_slot: the slots of ends before this one may have been read, and their lists may be deleted at any moment:
+            nothing is put into them any more.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
 
@@ -53,6 +55,7 @@ class Partition:
     checked_at: list[float] = field(default_factory=list)
     heard_at: float = float("-inf")
     own_epoch: int = 0
+    asked_slot: int = 0
     ignore_applied: bool = False
 
     @property

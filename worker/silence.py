@@ -11,9 +11,10 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
+from featurestore.ends import end_slot
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import Shard
-from featurestore.sessions import SessionStore
+from featurestore.sessions import Due, SessionStore
 from worker.clock import Clock
 from worker.ownership import Ownership
 from worker.partition import Partition
@@ -25,8 +26,8 @@ HEARD_FOR_S: Final = 1.0
 RETRY_S: Final = 2.0
 """Kafka did not answer: ask again after this."""
 
-Due = tuple[Shard, list[str], int]
-"""A shard, its sessions whose deadline has passed, and the time up to which deadlines were looked for."""
+Fallen = tuple[Shard, Due, int]
+"""A shard, what has fallen due in it, and the time up to which deadlines were looked for."""
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Question:
 
     queries: list[tuple[Shard, int]]
     partitions: dict[int, Partition]
-    answer: Callable[[], list[list[str]]] | None
+    answer: Callable[[], list[Due]] | None
 
 
 class Silence:
@@ -71,29 +72,32 @@ class Silence:
         queries = [(shard, now) for p, now in times.items() if now is not None for shard in p.shards]
         if not queries:
             return None
+        for partition, now in times.items():
+            if now is not None:
+                partition.asked_slot = max(partition.asked_slot, end_slot(now))
         try:
             answer = self._store.begin_due(queries, DUE_LIMIT)
         except StoreUnavailable:
             answer = None
         return Question(queries, {p.number: p for p in times}, answer)
 
-    def due(self, question: Question, found: list[list[str]]) -> list[Due]:
+    def due(self, question: Question, found: list[Due]) -> list[Fallen]:
         """Those of the found sessions that are silent for sure; Kafka is asked about the others."""
         self.listen()
-        due: list[Due] = []
+        fallen: list[Fallen] = []
         doubtful: dict[int, Partition] = {}
-        for (shard, now), ids in zip(question.queries, found, strict=True):
+        for (shard, now), due in zip(question.queries, found, strict=True):
             partition = question.partitions[shard.partition]
-            if not ids or not self._own.current(partition):
+            if not due or not self._own.current(partition):
                 continue
             if self._proven(partition, now):
-                due.append((shard, ids, now))
+                fallen.append((shard, due, now))
             else:
                 doubtful[partition.number] = partition
         now_s = self._clock.monotonic()
         if doubtful and self._ends is None and now_s >= self._not_before:
             self._ends = now_s, doubtful, self._source.ends(list(doubtful))
-        return due
+        return fallen
 
     def listen(self) -> bool:
         """Take in Kafka's answer if it has come; whether it proves a silence."""

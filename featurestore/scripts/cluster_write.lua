@@ -6,13 +6,17 @@
 -- KEYS[7] never: is never there. In a slot that is being moved a node carries out what names existing keys only, and inside a
 --         script refuses to touch a missing one, such as one just deleted: half a batch would stand. Naming a missing key, the
 --         script is refused as a whole (TRYAGAIN) until the slot has moved.
+-- KEYS[8] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of the keys, s
 -- ARGV[5..8] counts: sessions to put, deadlines to set, sessions to remove, fields of pending
 -- ARGV[9] how many of the oldest outboxes have served      ARGV[10] the outbox of this batch, '' for nothing to produce
 -- ARGV[11] 1: what both pendings hold has landed
 -- ARGV[12] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
--- then the puts (session, bytes)*, the deadlines (ms, session)*, the removals (session)*, the pending (field, value)*
+-- ARGV[13..15] counts: sessions that leave idle, slots that have passed, slots that sessions end in
+-- then the passed (slot)*, the slots (slot, how many sessions)*,
+--      the puts (session, bytes)*, the deadlines (ms, session)*, the removals (session)*, the pending (field, value)*,
+--      those that leave idle (session)*, those that end (session)*, slot by slot
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
@@ -33,7 +37,14 @@ elseif pending > 0 and redis.call('EXISTS', KEYS[5]) == 1 then
   redis.call('UNLINK', KEYS[6])
   redis.call('RENAME', KEYS[5], KEYS[6])
 end
-local at = 13
+local disarmed, passed, slots, at = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), 16
+for _ = 1, passed do
+  redis.call('UNLINK', KEYS[8] .. ':' .. ARGV[at])
+  redis.call('ZREM', KEYS[8], ARGV[at])
+  at = at + 1
+end
+local slot = at
+at = at + 2 * slots
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do
@@ -49,6 +60,15 @@ bulk('HDEL', KEYS[2], removals)
 at = first
 bulk('ZREM', KEYS[3], removals)
 bulk('HSET', KEYS[5], 2 * pending)
+bulk('ZREM', KEYS[3], disarmed)
+for _ = 1, slots do
+  local list = KEYS[8] .. ':' .. ARGV[slot]
+  bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
+  redis.call('EXPIRE', list, ARGV[4])
+  redis.call('ZADD', KEYS[8], ARGV[slot], ARGV[slot])
+  slot = slot + 2
+end
+if slots > 0 then redis.call('EXPIRE', KEYS[8], ARGV[4]) end
 if puts > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[4])
   redis.call('EXPIRE', KEYS[3], ARGV[4])

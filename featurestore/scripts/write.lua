@@ -1,13 +1,17 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
 -- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
+-- KEYS[5] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
 -- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
 -- ARGV[13] how many of the oldest outboxes have served      ARGV[14] the outbox of this batch, '' for nothing to produce
 -- ARGV[15] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
--- then the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
---      the deletions (key)*, the profiles (key, entry of 18 bytes)*
+-- ARGV[16..18] counts: sessions that leave idle, slots that have passed, slots that sessions end in
+-- then the passed (slot)*, the slots (slot, how many sessions)*,
+--      the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
+--      the deletions (key)*, the profiles (key, entry of 18 bytes)*, those that leave idle (session)*,
+--      those that end (session)*, slot by slot
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
@@ -23,7 +27,14 @@ if ARGV[14] ~= '' then
   redis.call('RPUSH', KEYS[4], ARGV[14])
   redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
-local at = 16
+local disarmed, passed, slots, at = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18]), 19
+for _ = 1, passed do
+  redis.call('UNLINK', KEYS[5] .. ':' .. ARGV[at])
+  redis.call('ZREM', KEYS[5], ARGV[at])
+  at = at + 1
+end
+local slot = at
+at = at + 2 * slots
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do
@@ -60,6 +71,15 @@ for _ = 1, profiles do
   end
   at = at + 2
 end
+bulk('ZREM', KEYS[3], disarmed)
+for _ = 1, slots do
+  local list = KEYS[5] .. ':' .. ARGV[slot]
+  bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
+  redis.call('EXPIRE', list, ARGV[5])
+  redis.call('ZADD', KEYS[5], ARGV[slot], ARGV[slot])
+  slot = slot + 2
+end
+if slots > 0 then redis.call('EXPIRE', KEYS[5], ARGV[5]) end
 if puts > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[5])
   redis.call('EXPIRE', KEYS[3], ARGV[5])

@@ -16,7 +16,7 @@ from featurestore.erasure import ClusterEraser, fields_of
 from featurestore.errors import SettingsError, StoreUnavailable, Unsafe
 from featurestore.hashing import hash_text
 from featurestore.keys import DECISION_PREFIX, Namespace, Shard, decision_key, slot_of
-from featurestore.sessions import APPLIED, Lease, ShardWrite, WriteResult
+from featurestore.sessions import APPLIED, Due, Lease, ShardWrite, WriteResult
 from tests.contract.test_session_store import CLUSTERS, LIFE_MS, SPACE, ZERO, _entry
 from tests.run_services import RunServices
 from tests.services import ClusterServers, RedisServer
@@ -300,16 +300,18 @@ def test_no_batch_is_half_applied_in_a_slot_that_moves(bench: Bench) -> None:
     """Even where every key of the bucket is there: a script that deletes one and makes it again would fail half-way."""
     store = bench.store()
     lease = lease_of(store)
-    state = {"sessions": ["a"], "blobs": [b"old"], "armed": ["a"], "deadlines": [5]}
+    state = {"sessions": ["a"], "blobs": [b"old"], "armed": ["a"], "deadlines": [5], "ending": ["b"], "slots": [3]}
     store.begin_write([batch(lease, None, 1, document(256), number=1, **state)], LIFE_MS)()
     store.begin_write([batch(lease, 1, 2, document(512), number=2, **state)], LIFE_MS)()
     assert sum(bench.client.exists(key) for key in SPACE.all_of(ZERO)) == len(SPACE.all_of(ZERO))
-    new = batch(lease, 2, 3, document(768), number=3, served=2, sessions=["a"], blobs=[b"new"])
+    parts = {"sessions": ["a"], "blobs": [b"new"], "passed": [3], "ending": ["c"], "slots": [3]}
+    new = batch(lease, 2, 3, document(768), number=3, served=2, **parts)
     with bench.servers.migrating(slot_of(SPACE.meta(ZERO))):
         with pytest.raises(StoreUnavailable, match="TryAgainError"):
             store.write([new], LIFE_MS)
         assert bench.client.hget(SPACE.meta(ZERO), "applied") == b"2"
         assert bench.client.hget(SPACE.states(ZERO), "a") == b"old"
+        assert bench.client.lrange(SPACE.ending(ZERO, 3), 0, -1) == [b"b", b"b"]
     for _ in range(3):
         try:
             results = store.write([new], LIFE_MS)
@@ -318,6 +320,7 @@ def test_no_batch_is_half_applied_in_a_slot_that_moves(bench: Bench) -> None:
             continue
     assert results == [WriteResult(APPLIED, "", 3)]
     assert store.load([(ZERO, ["a"])]) == [[b"new"]]
+    assert store.due([(ZERO, 10**15)], 10) == [Due(["a", "c"], [3])]
 
 
 def test_a_decision_whose_slot_moves_lands_in_the_end(bench: Bench) -> None:

@@ -11,6 +11,7 @@ import redis
 
 from featurestore.cluster import ClusterSessionStore
 from featurestore.connection import Client, connect, connect_cluster
+from featurestore.ends import END_SLOT_MS
 from featurestore.erasure import eraser_for, fields_of
 from featurestore.errors import StoreUnavailable
 from featurestore.hashing import hash_text
@@ -21,6 +22,7 @@ from featurestore.sessions import (
     APPLIED,
     FENCED,
     MOVED,
+    Due,
     Lease,
     SessionStore,
     ShardWrite,
@@ -53,6 +55,9 @@ class Bench:
 
     def write(self, write: ShardWrite) -> WriteResult:
         return self.store.write([write], LIFE_MS)[0]
+
+    def due(self, now_ms: int = 10**15, limit: int = 10_000) -> Due:
+        return self.store.due([(ZERO, now_ms)], limit)[0]
 
     def sessions(self, *names: str, shard: Shard = ZERO) -> list[bytes | None]:
         return self.store.load([(shard, names)])[0]
@@ -125,6 +130,10 @@ def _full(lease: Lease, applied: int, session: str = "a") -> ShardWrite:
         blobs=[b"state of " + session.encode(), b"\0binary\xff"],
         armed=[session, "other"],
         deadlines=[5_000, 6_000],
+        disarmed=["quiet"],
+        ending=["quiet", "quieter"],
+        slots=[3, 4],
+        passed=[1],
         decided=[session],
         decisions=[b'{"v":1}'],
         profiles=[(SPACE.visitor(7), _entry(1))],
@@ -161,7 +170,7 @@ def test_a_write_puts_everything_and_moves_the_offset(bench: Bench) -> None:
     assert bench.write(_full(lease, 41)) == WriteResult(APPLIED, "", 41)
     assert bench.sessions("other", "nobody", "a") == [b"\0binary\xff", None, b"state of a"]
     assert bench.decision("a") == b'{"v":1}'
-    assert bench.store.due([(ZERO, 5_999)], 10) == [["a"]]
+    assert bench.due(5_999, 10) == Due(["a"], [])
     assert bench.store.profiles([SPACE.visitor(7), SPACE.visitor(8)]) == [b"\1\0" + _entry(1), None]
     taken = bench.lease()
     assert (taken.applied, taken.outboxes) == (41, (b"\0outbox\xff",))
@@ -193,7 +202,7 @@ def test_a_store_that_lost_its_offset_says_so(bench: Bench) -> None:
 def _nothing_is_there(bench: Bench) -> None:
     assert bench.sessions("a", "other") == [None, None]
     assert bench.decision("a") is None
-    assert bench.store.due([(ZERO, 10**15)], 10) == [[]]
+    assert not bench.due()
     assert bench.store.profiles([SPACE.visitor(7)]) == [None]
     assert not bench.lease().outboxes
 
@@ -259,7 +268,7 @@ def test_removal_takes_state_and_deadline_and_the_decision_where_asked(bench: Be
     bench.write(_full(lease, 41))
     bench.write(ShardWrite(ZERO, lease.epoch, 41, 42, removed=["a", "never"], undecided=["a", "x"]))
     assert bench.sessions("a", "other") == [None, b"\0binary\xff"]
-    assert bench.store.due([(ZERO, 10**15)], 10) == [["other"]]
+    assert bench.due() == Due(["other", "quiet", "quieter"], [3, 4])
     assert bench.decision("a") is None
 
 
@@ -268,11 +277,70 @@ def test_deadlines_come_earliest_first_up_to_the_limit_and_move(bench: Bench) ->
     names = [f"s{i}" for i in range(6)]
     write = ShardWrite(ZERO, lease.epoch, None, 1, names, [b"x"] * 6, names, [60, 50, 40, 30, 20, 10])
     bench.write(write)
-    assert bench.store.due([(ZERO, 40), (ONE, 10**9), (ZERO, 9)], 3) == [["s5", "s4", "s3"], [], []]
+    assert bench.store.due([(ZERO, 40), (ONE, 10**9), (ZERO, 9)], 3) == [
+        Due(["s5", "s4", "s3"], []),
+        Due([], []),
+        Due([], []),
+    ]
     bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ["s5"], [b"y"], ["s5"], [99]))
-    assert bench.store.due([(ZERO, 40)], 3) == [["s4", "s3", "s2"]]
+    assert bench.due(40, 3) == Due(["s4", "s3", "s2"], [])
     bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, ["s4"], [b"z"]))
-    assert bench.store.due([(ZERO, 20)], 3) == [["s4"]], "a session that is not armed anew stays where it was"
+    assert bench.due(20, 3) == Due(["s4"], []), "a session that is not armed anew stays where it was"
+
+
+def test_an_end_is_due_once_all_of_its_slot_has_passed(bench: Bench) -> None:
+    """And stays due until a write says that the slot was looked at: who asks again is told the same."""
+    lease = bench.lease()
+    ending = {"a": 5, "b": 7, "c": 5, "d": 6}
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=list(ending), slots=list(ending.values())))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["e", "a"], slots=[5, 6]))
+    assert not bench.due(6 * END_SLOT_MS - 1)
+    assert bench.due(6 * END_SLOT_MS) == bench.due(6 * END_SLOT_MS) == Due(["a", "c", "e"], [5])
+    assert bench.due(8 * END_SLOT_MS) == Due(["a", "c", "e", "d", "a", "b"], [5, 6, 7])
+    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, passed=[5, 6]))
+    assert bench.due() == Due(["b"], [7])
+    bench.write(ShardWrite(ZERO, lease.epoch, 3, 4, passed=[7, 99]))
+    assert not bench.due()
+
+
+def test_a_slot_that_passes_takes_nothing_with_it_that_the_same_write_puts_there(bench: Bench) -> None:
+    lease = bench.lease()
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a"], slots=[5]))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["b"], slots=[5], passed=[5]))
+    assert bench.due() == Due(["b"], [5])
+
+
+def test_silences_come_before_ends_and_slots_come_whole(bench: Bench) -> None:
+    """The oldest slot whatever it holds, more of them until there are as many sessions as wanted."""
+    lease = bench.lease()
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, armed=["s", "t", "u"], deadlines=[3, 2, 1]))
+    ending = ["a", "b", "c", "d", "e"]
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=ending, slots=[1, 1, 1, 2, 3]))
+    assert bench.due(limit=2) == Due(["u", "t", "a", "b", "c"], [1])
+    assert bench.due(limit=6) == Due(["u", "t", "s", "a", "b", "c"], [1])
+    assert bench.due(limit=7) == Due(["u", "t", "s", "a", "b", "c", "d"], [1, 2])
+    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, disarmed=["t", "s", "never"]))
+    assert bench.due(limit=1) == Due(["u", "a", "b", "c"], [1])
+    assert bench.due(2, limit=1) == Due(["u"], [])
+    bench.write(ShardWrite(ZERO, lease.epoch, 3, 4, removed=["u", "a"]))
+    assert bench.due(limit=1) == Due(["a", "b", "c"], [1]), "an entry in a list stays, whatever becomes of its session"
+
+
+def test_nine_thousand_ends_are_one_write(bench: Bench) -> None:
+    lease = bench.lease()
+    names = [f"s{i}" for i in range(9_000)]
+    write = ShardWrite(
+        ZERO, lease.epoch, None, 1, disarmed=names, ending=names, slots=[i // 8_000 for i in range(9_000)]
+    )
+    assert bench.write(write).status == APPLIED
+    assert bench.due() == Due(names, [0, 1])
+
+
+def test_a_load_of_no_session_is_answered_in_its_place(bench: Bench) -> None:
+    bench.write(_full(bench.lease(), 41))
+    asked: list[tuple[Shard, list[str]]] = [(ZERO, []), (ZERO, ["other", "a"]), (ONE, []), (ONE, ["a"])]
+    assert bench.store.load(asked) == [[], [b"\0binary\xff", b"state of a"], [], [None]]
+    assert bench.store.load([(ZERO, [])]) == [[]]
 
 
 def test_shards_do_not_see_each_other(bench: Bench) -> None:
@@ -307,10 +375,10 @@ def test_a_batch_of_nine_thousand_sessions_is_one_write(bench: Bench) -> None:
     write = ShardWrite(ZERO, lease.epoch, None, 1, names, blobs, names, list(range(9_000)))
     assert bench.write(write).status == APPLIED
     assert bench.sessions(*names) == blobs
-    assert len(bench.store.due([(ZERO, 10**9)], 10_000)[0]) == 9_000
+    assert len(bench.due(10**9).sessions) == 9_000
     assert bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, removed=names)).status == APPLIED
     assert bench.sessions("s0", "s8999") == [None, None]
-    assert bench.store.due([(ZERO, 10**9)], 10_000) == [[]]
+    assert not bench.due(10**9)
 
 
 def test_names_may_hold_anything_that_the_contract_allows(bench: Bench) -> None:
@@ -318,7 +386,9 @@ def test_names_may_hold_anything_that_the_contract_allows(bench: Bench) -> None:
     lease = bench.lease()
     bench.write(ShardWrite(ZERO, lease.epoch, None, 1, names, [b"x"] * 5, names, [1] * 5, names, [b"d"] * 5))
     assert bench.sessions(*names) == [b"x"] * 5
-    assert sorted(bench.store.due([(ZERO, 1)], 10)[0]) == sorted(names)
+    assert sorted(bench.due(1).sessions) == sorted(names)
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, disarmed=names, ending=names, slots=[3] * 5))
+    assert bench.due() == Due(names, [3])
     assert [bench.decision(name) for name in names] == [b"d"] * 5
 
 
@@ -349,6 +419,9 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         write = ShardWrite(ZERO, lease.epoch if chance.random() < 0.95 else "1:x", expected, n, put)
         write.blobs = [chance.randbytes(4) for _ in put]
         write.armed, write.deadlines = moved, [chance.randrange(1_000) for _ in moved]
+        write.disarmed = write.ending = chance.sample(names, chance.randrange(4))
+        write.slots = [chance.randrange(8) for _ in write.ending]
+        write.passed = chance.sample(range(8), chance.randrange(2))
         write.decided, write.decisions = moved, [chance.randbytes(3) for _ in moved]
         write.removed, write.undecided = gone, gone
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]
@@ -357,7 +430,9 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         assert result == twin.write([write], LIFE_MS)[0]
         applied = result.applied if result.status == APPLIED else applied
     assert bench.sessions(*names) == twin.load([(ZERO, names)])[0]
-    assert bench.store.due([(ZERO, 999)], 100) == twin.due([(ZERO, 999)], 100)
+    looks = [(now, limit) for now in (999, 10_000, 10**15) for limit in (1, 5, 20, 100)]
+    assert [bench.due(*look) for look in looks] == [twin.due([(ZERO, look[0])], look[1])[0] for look in looks]
+    assert twin.due([(ZERO, 10**15)], 100)[0].passed, "there were some"
     assert [bench.decision(s) for s in names] == [twin.decisions.get(decision_key(s)) for s in names]
     keys = [SPACE.visitor(i) for i in range(3)]
     assert bench.store.profiles(keys) == twin.profiles(keys)
@@ -374,7 +449,8 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
     eraser = eraser_for(client, SPACE, [ZERO, ONE])
     lease = served.lease(now_ms=9_000)
     served.write(_full(lease, 41))
-    assert eraser.holders("a") == [ZERO]
+    assert eraser.holders("a") == eraser.holders("quiet") == [ZERO]
+    assert not eraser.holders("nobody")
     assert eraser.erase({ZERO: ["a"]}, fields_of([hash_text("a")], [7]), 5_000) == (1, 1, 1, 0)
     refused = served.write(ShardWrite(ZERO, lease.epoch, 41, 42, ["a"], [b"under way"]))
     assert refused.status == FENCED
@@ -390,6 +466,30 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
     assert served.store.erased() == Erased({hash_text("a"): 6_000, 1: late}, {}), "a tombstone goes when it has served"
 
 
+def test_an_erasure_leaves_no_entry_in_any_list(served: Bench) -> None:
+    """A session counts once, however many lists name it; a slot that is left empty passes like any other."""
+    client: Any = served.client
+    lease = served.lease()
+    write = ShardWrite(ZERO, lease.epoch, None, 1, armed=["a", "b"], deadlines=[1, 2])
+    write.ending, write.slots = ["a", "c", "a", "a", "b"], [1, 1, 1, 2, 3]
+    served.write(write)
+    eraser = eraser_for(client, SPACE, [ZERO, ONE])
+    names = ["a", "b", "nobody"]
+    assert eraser.erase({ZERO: names}, fields_of([1]), 5_000) == (0, 2, 0, 0)
+    assert served.due() == Due(["c"], [1, 2, 3])
+    assert eraser.erase({ZERO: names}, fields_of([1]), 5_000) == (0, 0, 0, 0)
+
+
+def test_a_slot_whose_list_is_gone_is_passed_all_the_same(served: Bench) -> None:
+    client: Any = served.client
+    lease = served.lease()
+    served.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a", "b"], slots=[1, 2]))
+    client.delete(SPACE.ending(ZERO, 1))
+    assert served.due(limit=1) == Due(["b"], [1, 2])
+    served.write(ShardWrite(ZERO, lease.epoch, 1, 2, passed=[1, 2]))
+    assert not client.exists(SPACE.ends(ZERO))
+
+
 def test_everything_has_a_life(served: Bench) -> None:
     """Nothing is left for ever by a shop that closes."""
     bench = served
@@ -397,7 +497,7 @@ def test_everything_has_a_life(served: Bench) -> None:
     lease = bench.lease()
     bench.write(_full(lease, 41))
     bench.write(_full(Lease(lease.epoch, 41), 42))
-    parts = [SPACE.meta, SPACE.states, SPACE.idle, SPACE.outboxes]
+    parts = [SPACE.meta, SPACE.states, SPACE.idle, SPACE.ends, SPACE.outboxes]
     nodes = {}
     if isinstance(client, redis.RedisCluster):
         parts.append(SPACE.pending)
@@ -407,6 +507,7 @@ def test_everything_has_a_life(served: Bench) -> None:
         decision_key("a"): LIFE_MS,
         SPACE.visitor(7): VISITOR_TTL_S * 1_000,
         **{key(ZERO): SHARD_TTL_S * 1_000 for key in parts},
+        **{SPACE.ending(ZERO, slot): SHARD_TTL_S * 1_000 for slot in (3, 4)},
     }
     assert lives.keys() == wanted.keys()
     for key, life in lives.items():

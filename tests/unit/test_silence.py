@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore.codec import unpack
+from featurestore.ends import END_SLOT_MS, end_slot
 from featurestore.events import Event
 from featurestore.keys import Shard
 from featurestore.memory import MemoryStore
-from featurestore.session import deadlines
+from featurestore.session import IS_BOT, SILENT, deadlines
 from tests.unit.fold_cases import START_MS, Step, logs
 from worker import intake
 from worker.batch import Engine
@@ -56,26 +58,49 @@ class Desk:
         due = self.store.due([(SHARD, now_ms)], 1_000)[0]
         if due:
             self._write(intake.plan_ticks([(SHARD, due, now_ms)]), self.offset)
-        return len(due)
+        return len(set(due.sessions))
 
     def _write(self, plan: Plan, upto: int) -> None:
         lease = self.store.acquire([SHARD], 0, 0)[0]
-        if plan.sessions:
+        if not plan.empty:
             _apply(self.engine, self.found, plan, lease.epoch, lease.applied, upto)
         self.offset = upto
         self.check_index()
 
     def check_index(self) -> None:
-        """Every stored session stands in the index, at its deadline or before; nothing else does."""
-        data = self.store.shards[SHARD]
-        assert data.idle.keys() == data.states.keys()
-        for session, at in self.deadlines():
-            assert data.idle[session] <= at
+        """Every stored session stands in the index once, at its deadline or before, and its state knows where.
 
-    def deadlines(self) -> Iterator[tuple[str, int]]:
+        Nobody else is in the sorted set; the lists may name others, and the same ones elsewhere.
+        """
+        data = self.store.shards[SHARD]
+        states, _ = unpack(list(data.states.values()))
+        due = deadlines(states, self.engine.config).tolist()
+        assert data.idle.keys() <= data.states.keys()
+        for session, stands, at in zip(data.states, states["armed"].tolist(), due, strict=True):
+            assert stands <= at
+            if session in data.idle:
+                assert data.idle[session] == stands
+            else:
+                assert session in data.ends[end_slot(stands)]
+
+    def left_behind(self, now_ms: int) -> list[str]:
+        """Sessions whose deadline should have been acted on: a silence at once, an end when its slot has passed."""
         blobs = self.store.shards[SHARD].states
         states, _ = unpack(list(blobs.values()))
-        yield from zip(blobs, deadlines(states, self.engine.config).tolist(), strict=True)
+        quiet = states["flags"] & (SILENT | IS_BOT) != 0
+        due = deadlines(states, self.engine.config)
+        late = np.where(quiet, due // END_SLOT_MS < end_slot(now_ms), due <= now_ms)
+        return [session for session, left in zip(blobs, late.tolist(), strict=True) if left]
+
+    def deadline(self) -> int:
+        """Of the only session."""
+        [blob] = self.store.shards[SHARD].states.values()
+        return int(deadlines(unpack([blob])[0], self.engine.config)[0])
+
+    def entries(self, session: str) -> int:
+        """How often the index names a session."""
+        data = self.store.shards[SHARD]
+        return (session in data.idle) + sum(part.count(session) for part in data.ends.values())
 
 
 def batches(log: list[Step], data: st.DataObject) -> Iterator[list[Step]]:
@@ -122,7 +147,7 @@ def test_no_deadline_passes_unseen(engine: Engine, log: list[Step], data: st.Dat
         while desk.time_passes(now):
             looks += 1
             assert looks <= 3, "an early entry, the silence, the end"
-        assert all(at > now for _, at in desk.deadlines())
+        assert not desk.left_behind(now)
 
 
 def test_an_entry_moves_once_a_silence_not_once_a_click(engine: Engine) -> None:
@@ -138,10 +163,99 @@ def test_an_entry_moves_once_a_silence_not_once_a_click(engine: Engine) -> None:
     before = len(desk.found.decisions)
     assert desk.time_passes(START_MS + idle) == 1
     assert len(desk.found.decisions) == before, "looked at, found busy"
-    (deadline,) = (at for _, at in desk.deadlines())
+    deadline = desk.deadline()
     assert desk.store.shards[SHARD].idle["a"] == deadline
     assert desk.time_passes(deadline - 1) == 0
     assert desk.time_passes(deadline) == 1
     spoken = list(desk.found.decisions.values())[before:]
     assert [(d["event_ts"], d["stage"]) for d in spoken] == [(deadline, "Drop-Off Risk")]
     assert deadline - START_MS - 50_000 == 5 * engine.config.idle_mean_ms - 40_000
+
+
+def click(t: int, n: int = 0) -> list[Step]:
+    return [Step("a", t, Event(session_id="a", type="view_item", ts=t, page=f"/{n}"))]
+
+
+def test_a_quiet_session_awaits_its_end_in_a_list(engine: Engine) -> None:
+    """Its silence takes it out of the sorted set; the end comes with its slot, once, and the list is gone."""
+    desk = Desk.empty(engine)
+    desk.apply(click(START_MS))
+    data = desk.store.shards[SHARD]
+    assert (list(data.idle), data.ends) == (["a"], {})
+    assert desk.time_passes(desk.deadline()) == 1
+    end = START_MS + engine.config.session_gap_ms
+    assert (data.idle, data.ends) == ({}, {end_slot(end): ["a"]})
+    last = (end_slot(end) + 1) * END_SLOT_MS
+    assert desk.time_passes(last - 1) == 0
+    assert not desk.found.summaries
+    assert desk.time_passes(last) == 1
+    assert (data.states, data.idle, data.ends) == ({}, {}, {})
+    assert [summary["ended"] for summary in desk.found.summaries.values()] == [START_MS]
+    assert desk.time_passes(END_MS) == 0
+
+
+def test_an_entry_that_was_left_behind_arms_nobody(engine: Engine) -> None:
+    """A shopper wakes up twelve times: each entry of an end is used up by its slot, and none makes another."""
+    desk = Desk.empty(engine)
+    data = desk.store.shards.setdefault(SHARD, desk.store._shard(SHARD))
+    pause = 400_000  # longer than any silence takes to be noticed
+    times = [START_MS + pause * n for n in range(12)]
+    for n, t in enumerate(times):
+        desk.time_passes(t - 1)
+        assert "a" not in data.idle
+        desk.apply(click(t, n))
+        assert data.idle["a"] < t + pause, "armed for its silence, which comes before the end"
+    desk.time_passes(times[-1] + pause)
+    left = desk.entries("a")
+    assert left <= 1 + engine.config.session_gap_ms // pause + 1
+    decisions = len(desk.found.decisions)
+    for slot in sorted(data.ends)[:-1]:
+        assert desk.time_passes((slot + 1) * END_SLOT_MS) == 1
+        left -= 1
+        assert desk.entries("a") == left
+    assert len(desk.found.decisions) == decisions, "looked at, found as quiet as before"
+    assert not desk.found.summaries
+    desk.time_passes(END_MS)
+    assert len(desk.found.summaries) == 1
+    assert (data.states, data.idle, data.ends) == ({}, {}, {})
+
+
+def test_an_entry_whose_session_is_gone_changes_nothing(engine: Engine) -> None:
+    """Consent was withdrawn: the list still names the session when its slot passes."""
+    desk = Desk.empty(engine)
+    desk.apply(click(START_MS))
+    desk.time_passes(desk.deadline())
+    desk.apply(
+        [Step("a", START_MS + 200_000, Event(session_id="a", type="click", ts=START_MS + 200_000, consent=False))]
+    )
+    assert (desk.store.shards[SHARD].states, desk.entries("a")) == ({}, 1)
+    before = len(desk.found.decisions), dict(desk.store.decisions)
+    assert desk.time_passes(END_MS) == 1
+    assert (len(desk.found.decisions), desk.store.decisions) == before
+    assert not desk.found.summaries
+    assert desk.entries("a") == 0
+
+
+def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> None:
+    """The slot passes while the session talks again: it is armed for its silence then, and its end comes later."""
+    desk = Desk.empty(engine)
+    desk.apply(click(START_MS))
+    desk.time_passes(desk.deadline())
+    end = START_MS + engine.config.session_gap_ms
+    desk.apply(click(end - 1_000, 1))
+    data = desk.store.shards[SHARD]
+    assert not data.idle, "the entry of the end stands before the silence: it will do"
+    last = (end_slot(end) + 1) * END_SLOT_MS
+    assert desk.time_passes(last) == 1
+    assert (data.idle, data.ends) == ({"a": desk.deadline()}, {})
+    assert last < desk.deadline()
+    desk.time_passes(END_MS)
+    assert len(desk.found.summaries) == 1
+
+
+def test_a_slot_without_sessions_is_passed_by_a_write_of_its_own(engine: Engine) -> None:
+    """An erasure may have emptied its list."""
+    desk = Desk.empty(engine)
+    desk.store._shard(SHARD).ends[1] = []
+    assert desk.time_passes(END_MS) == 0
+    assert desk.store.shards[SHARD].ends == {}

@@ -57,7 +57,8 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
         yield "\npolicy memory"
         yield from _rows(_memory(found.memory[0], settings))
     if found.deadline is not None:
-        yield f"\nnext look at its silence: {_time(found.deadline)}"
+        quiet = bool(found.state.size) and int(found.state[0]["flags"]) & (SILENT | IS_BOT)
+        yield f"\nnext look at its {'end' if quiet else 'silence'}: {_time(found.deadline)}"
     if found.decision is not None:
         yield "\ndecision"
         yield from _rows(_decision(found.decision))

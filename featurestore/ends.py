@@ -1,0 +1,39 @@
+"""When sessions end, in slots of time.
+
+Most live sessions are quiet: their silence has been noticed, and what is left is their end, up to half an hour ahead,
+which needs no precision. So they do not stand in the sorted set of deadlines, but in plain lists, one a slot of time;
+a list is read, and deleted, once all of its slot has passed (docs/decisions/0019).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from featurestore.column import Texts
+
+END_SLOT_MS: Final = 2_048
+"""How late an end may be noticed, beside what timers are late anyway."""
+
+
+def end_slot(t_ms: int) -> int:
+    """The slot that an end belongs to; the slots before that of now have wholly passed.
+
+    >>> end_slot(4_095), end_slot(4_096)
+    (1, 2)
+    """
+    return t_ms // END_SLOT_MS
+
+
+def by_slot(sessions: Sequence[str], slots: Sequence[int]) -> list[tuple[int, Texts]]:
+    """The sessions of each slot, in the order given.
+
+    >>> [(slot, list(names)) for slot, names in by_slot(["a", "b", "c"], [7, 5, 7])]
+    [(5, ['b']), (7, ['a', 'c'])]
+    """
+    names, numbers = Texts.of(sessions), np.array(slots, np.int64)
+    order = np.argsort(numbers, kind="stable")
+    found, firsts = np.unique(numbers[order], return_index=True)
+    spans = pairwise([*firsts.tolist(), numbers.size])
+    return [(slot, names.take(order[a:b])) for slot, (a, b) in zip(found.tolist(), spans, strict=True)]
