@@ -5,6 +5,8 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ from featurestore.keys import Namespace, Shard
 from featurestore.memory import MemoryStore
 from featurestore.outbox import DECISIONS, SESSIONS, Output
 from featurestore.session import FoldConfig
-from featurestore.sessions import ShardWrite, WriteResult
+from featurestore.sessions import APPLIED, Due, Lease, ShardWrite, WriteResult
 from worker.batch import Engine
 from worker.intake import Records
 from worker.loop import Loop
@@ -41,11 +43,12 @@ class Crash(BaseException):
 
 
 class FakeClock:
-    def __init__(self) -> None:
+    def __init__(self, begin_ms: int = T0) -> None:
         self.seconds = 0.0
+        self._begin_ms = begin_ms
 
     def now_ms(self) -> int:
-        return T0 + round(self.seconds * 1000)
+        return self._begin_ms + round(self.seconds * 1000)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -69,10 +72,10 @@ class NoReasons:
         return [[] for _ in stages]
 
 
-def engine() -> Engine:
+def engine(config: FoldConfig = FOLD) -> Engine:
     namespace = Namespace("test", "loop", "topic")
     explainer: Any = NoReasons()
-    return Engine(Scorer(), Policy.from_file(DEFAULT_POLICY), FOLD, namespace, "model", explainer)
+    return Engine(Scorer(), Policy.from_file(DEFAULT_POLICY), config, namespace, "model", explainer)
 
 
 def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
@@ -100,11 +103,54 @@ def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True
 
 
 class FlakyStore(MemoryStore):
-    """Fails before or after it has written, or writes only when the answer is read, as the world's dice say."""
+    """Fails before or after it has written, or writes only when the answer is read, as the world's dice say.
+
+    Holds the loop to the rules by which nobody in a list is overlooked: no session comes into a slot between the
+    reading of its list and the write that deletes it, and lists are not read while a write is under way that may have
+    to be sent again and would then come after the reading.
+    """
 
     def __init__(self, namespace: Namespace, world: "World") -> None:
         super().__init__(namespace)
         self._world = world
+        self._read: dict[Shard, set[int]] = {}
+        self.under_way: list[Sequence[ShardWrite]] = []
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        for shard in shards:
+            self._read.pop(shard, None)  # whoever read is fenced
+        return super().acquire(shards, now_ms, own)
+
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
+        self._world.dice("send timers again")
+        found = super().due(queries, limit)
+        for (shard, _), due in zip(queries, found, strict=True):
+            self._read.setdefault(shard, set()).update(due.passed)
+        return found
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
+        touching = [write for writes in self.under_way for write in writes if write.slots or write.passed]
+        assert not touching, "this write may come after the reading"
+        self._world.dice("send timers")
+        if self._world.rng.random() < self._world.trouble:  # the script was not in the cache
+            return lambda: self.due(queries, limit)
+        found = self.due(queries, limit)
+
+        def read() -> list[Due]:
+            self._world.dice("read timers")
+            return found
+
+        return read
+
+    def _write(self, write: ShardWrite) -> WriteResult:
+        before = self._shard(write.shard).written
+        result = super()._write(write)
+        if result.status == APPLIED and self._shard(write.shard).written > before:
+            read = self._read.setdefault(write.shard, set())
+            assert not read & set(write.slots), "into a list that was read, and will be deleted"
+            read -= set(write.passed)
+            self._world.ends += len(write.ending)
+        return result
 
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         self._world.dice("send load")
@@ -117,6 +163,7 @@ class FlakyStore(MemoryStore):
         return read
 
     def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        self.under_way.append(writes)
         self._world.dice("send write")
         world = self._world
         if world.rng.random() < world.trouble:  # the script was not in the cache: it runs when the answer is read
@@ -125,6 +172,7 @@ class FlakyStore(MemoryStore):
 
         def read() -> list[WriteResult]:
             world.dice("read write")
+            self.under_way.clear()  # there is never more than one
             return results
 
         return read
@@ -133,6 +181,7 @@ class FlakyStore(MemoryStore):
         self._world.dice("send write again")
         results = super().write(writes, decision_ttl_ms)
         self._world.dice("read write again")
+        self.under_way.clear()
         return results
 
 
@@ -173,7 +222,7 @@ class FakeSource:
                 self._at[number] = part.offsets[end - 1] + 1
             if end == len(part.offsets) and number not in self._ended:
                 self._ended.add(number)
-                at_end[number] = world.ends()[number]
+                at_end[number] = world.log_ends()[number]
         return Polled(records, messages, at_end, set())
 
     def start_at(self, partition: int, offset: int) -> None:
@@ -185,10 +234,15 @@ class FakeSource:
         self._paused |= set(partitions)
 
     def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds:
-        return Bounds(0, self._world.ends()[partition])
+        return Bounds(0, self._world.log_ends()[partition])
 
     def committed(self, partition: int) -> int | None:
         return self._world.committed.get(partition)
+
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
+        answer: Future[dict[int, Bounds]] = Future()
+        answer.set_result({number: self.bounds(number) for number in partitions})
+        return answer
 
     def offset_at(self, partition: int, epoch_ms: int) -> int | None:
         return 0
@@ -248,13 +302,26 @@ class World:
         seed: of everything.
         trouble: how often a call fails.
         buckets: of each partition; several go back in time one by one, as on nodes of a Cluster.
+        bots: most sessions are soon taken for bots, so that batches of events put ends into lists.
+        late: the worker comes when all of it has long happened, and goes by the wall clock once it has read it.
     """
 
-    def __init__(self, seed: int, *, events: int = 400, trouble: float = 0.05, buckets: int = 1) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        events: int = 400,
+        trouble: float = 0.05,
+        buckets: int = 1,
+        bots: bool = False,
+        late: bool = False,
+    ) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
-        self.clock = FakeClock()
-        self.engine = engine()
+        self.late = late
+        self.ends = 0
+        self.clock = FakeClock(T0 + 3_600_000 * late)
+        self.engine = engine(replace(FOLD, bot_clicks=1) if bots else FOLD)
         self.buckets = buckets
         self.log = some_log(self.rng, events, sessions=12, ids=buckets == 1)
         self.store = FlakyStore(self.engine.namespace, self)
@@ -264,7 +331,7 @@ class World:
         self._snapshot = copy.deepcopy(self.store.shards)
         self.happened: deque[str] = deque(maxlen=60)
 
-    def ends(self) -> dict[int, int]:
+    def log_ends(self) -> dict[int, int]:
         """One past the last offset of each partition."""
         return {number: part.offsets[-1] + 1 for number, part in self.log.items()}
 
@@ -301,7 +368,7 @@ class World:
         """A new worker."""
         settings = Settings(
             batch_max=16,
-            timers="event",
+            timers="live" if self.late else "event",
             session_timeout_s=3,
             commit_every_s=0.05,
             verify_every_s=0.2,
@@ -315,6 +382,7 @@ class World:
         observer: Any = SimpleNamespace(
             metrics=self.metrics, watch=lambda clock: watch, batch=quiet, timers=quiet, lag=quiet, tick=quiet
         )
+        self.store.under_way.clear()
         return Loop(settings, self.engine, source, outputs, self.store, ownership, observer, self.clock)
 
     def work(self) -> None:
@@ -340,7 +408,7 @@ class World:
         """Whether the store is at the end of the log."""
         return all(
             (data := self.store.shards.get(Shard(number, bucket))) is not None and (data.applied or 0) + 1 >= end
-            for number, end in self.ends().items()
+            for number, end in self.log_ends().items()
             for bucket in range(self.buckets)
         )
 

@@ -22,8 +22,23 @@ def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(se
     assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
 
 
-def test_nothing_fails() -> None:
-    world = World(1, trouble=0.0)
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("bots", [False, True])
+def test_whatever_fails_while_half_an_hour_passes_at_once_the_results_are_those_of_one_pass(
+    seed: int, *, bots: bool
+) -> None:
+    """The worker is late: once it has read the log, silences and ends are all due while batches are in hand."""
+    world = World(seed, bots=bots, late=True, buckets=1 + 2 * (seed % 2))
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+    assert world.ends or not bots, "sessions were put into lists"
+    assert not any(data.states or data.idle or data.ends for data in world.store.shards.values()), "all have ended"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_nothing_fails(*, late: bool) -> None:
+    world = World(1, trouble=0.0, late=late)
     world.work()
     assert not world.difference()
     assert not world.happened
