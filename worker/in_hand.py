@@ -13,6 +13,9 @@ from worker.intake import Plan
 from worker.observe import Watch
 from worker.partition import Partition
 
+Written = tuple[ShardWrite, list[Output]]
+"""A write, and what is produced once it is applied."""
+
 
 @dataclass(slots=True)
 class Opened:
@@ -48,8 +51,9 @@ class Batch:
         load: reads the stored sessions asked for.
         opened: what was stored.
         result: what it changed, once decided.
-        writes: what was sent, with the outputs of each.
+        writes: what was sent; once it is answered, what of it is applied.
         answer: reads what became of them.
+        written_ms: when they were known to be applied, epoch ms.
     """
 
     plan: Plan
@@ -62,8 +66,9 @@ class Batch:
     load: Callable[[], list[list[bytes | None]]] | None
     opened: Opened | None = None
     result: Result | None = None
-    writes: list[tuple[ShardWrite, list[Output]]] = field(default_factory=list)
+    writes: list[Written] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None
+    written_ms: int = 0
 
     @property
     def timers(self) -> bool:

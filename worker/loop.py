@@ -30,14 +30,13 @@ from confluent_kafka import KafkaException, Message
 from featurestore import outbox
 from featurestore.errors import Backpressure, InvalidEvent, StoreUnavailable
 from featurestore.ids import IdKey
-from featurestore.outbox import Output
 from featurestore.sessions import APPLIED, SessionStore, ShardWrite, WriteResult
 from worker.batch import Engine, Result
 from worker.changed import Changed
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
 from worker.edge import admitted
-from worker.in_hand import Batch, Opened
+from worker.in_hand import Batch, Opened, Written
 from worker.intake import Plan, Records, decode, plan_ticks
 from worker.intake import plan as make_plan
 from worker.observe import Observer
@@ -240,7 +239,7 @@ class Loop:
             batch.watch.lap("score")
         self._flush(batch)
         batch.watch.lap("flush")
-        self._settle()  # 7, 8 of the batch before this one
+        before = self._confirm()  # 7 of the batch before this one
         if batch.result is not None:
             self._changed.append(batch.result.changed)
         if self._ahead is not None and not self._ahead.plan.empty:
@@ -251,23 +250,38 @@ class Loop:
             ttl = self._engine.decision_ttl_ms
             batch.answer = self._begun(lambda: self._store.begin_write(writes, ttl))  # 7
         self._sent = batch
+        if before is not None:
+            self._publish(before)  # only now: Redis need not wait for it
 
-    def _settle(self) -> None:
-        """Read what became of the write under way, if one is."""
+    def _confirm(self) -> Batch | None:
+        """Read what became of the write under way, if one is: the batch is to be published."""
         batch, self._sent = self._sent, None
         if batch is None:
-            return
+            return None
         if batch.writes:
-            self._finish(batch.writes, self._answers(batch), batch.partitions)
-        self._applied_up_to(batch.partitions, batch.done)
+            results = self._answers(batch)
+            batch.writes = self._applied_of(batch.writes, results, batch.partitions)
+        batch.written_ms = self._clock.now_ms()
         batch.watch.lap("write")
+        return batch
+
+    def _publish(self, batch: Batch) -> None:
+        """Produce the outputs of what is applied, and count it."""
+        self._produce(batch.writes, batch.partitions)  # 8
+        self._applied_up_to(batch.partitions, batch.done)
         if batch.timers:
             if batch.writes and batch.result is not None:
                 self._observer.timers(batch.result)
             return
         self._advance(batch.plan, batch.partitions)
         self.progress = self._clock.monotonic()
-        self._observer.batch(batch.plan, batch.result, batch.read, batch.bad, self._clock.now_ms())
+        self._observer.batch(batch.plan, batch.result, batch.read, batch.bad, batch.written_ms)
+
+    def _settle(self) -> None:
+        """Nothing is to be under way."""
+        batch = self._confirm()
+        if batch is not None:
+            self._publish(batch)
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -398,9 +412,7 @@ class Loop:
             code,
         )
 
-    def _fenced(
-        self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]
-    ) -> list[tuple[ShardWrite, list[Output]]]:
+    def _fenced(self, result: Result | None, partitions: dict[int, Partition], done: dict[int, int]) -> list[Written]:
         """The writes of a batch with their fences, and a bare one for partitions whose records brought no event.
 
         Args:
@@ -408,7 +420,7 @@ class Loop:
             partitions: those of the batch.
             done: partition → offset of its last record.
         """
-        writes: list[tuple[ShardWrite, list[Output]]] = []
+        writes: list[Written] = []
         if result is not None:
             writes += zip(result.writes, result.outputs, strict=True)
         touched = {write.shard.partition for write, _ in writes}
@@ -447,26 +459,34 @@ class Loop:
         begun, batch.answer = batch.answer, None
         return self._answered("write", begun, lambda: self._store.write(writes, self._engine.decision_ttl_ms))
 
-    def _apply(self, writes: Sequence[tuple[ShardWrite, list[Output]]], partitions: dict[int, Partition]) -> None:
+    def _apply(self, writes: Sequence[Written], partitions: dict[int, Partition]) -> None:
         """Send writes and wait for what became of them."""
         sent = [write for write, _ in writes]
         results = self._call("write", lambda: self._store.write(sent, self._engine.decision_ttl_ms))
-        self._finish(writes, results, partitions)
+        self._produce(self._applied_of(writes, results, partitions), partitions)
 
-    def _finish(
-        self,
-        writes: Sequence[tuple[ShardWrite, list[Output]]],
-        results: Sequence[WriteResult],
-        partitions: dict[int, Partition],
-    ) -> None:
+    def _applied_of(
+        self, writes: Sequence[Written], results: Sequence[WriteResult], partitions: dict[int, Partition]
+    ) -> list[Written]:
+        """Take in what became of writes: those that are applied."""
         now = self._clock.monotonic()
-        for (write, produced), result in zip(writes, results, strict=True):
+        applied: list[Written] = []
+        for written, result in zip(writes, results, strict=True):
+            write = written[0]
             partition = partitions[write.shard.partition]
             if result.status == APPLIED:
                 partition.checked_at[write.shard.bucket] = now
-                partition.written(write, self._outputs.send(produced) if produced else 0)  # 8
+                partition.written(write)
+                applied.append(written)
             elif partition.running:
                 self._own.refused(partition, write.shard, result)
+        return applied
+
+    def _produce(self, writes: Sequence[Written], partitions: dict[int, Partition]) -> None:
+        for write, outputs in writes:
+            if outputs:
+                given = self._outputs.send(outputs)
+                partitions[write.shard.partition].outboxes[write.shard.bucket].append(given)
 
     def _advance(self, plan: Plan, partitions: dict[int, Partition]) -> None:
         if not plan.events.size:
@@ -522,7 +542,7 @@ class Loop:
         # Those that are due soon come along: each time, nothing must be in hand.
         idle = {p.number: p for p in self._own.running() if p.unchecked(now - every / 2)}
         self._note_acknowledged()  # once all is, the outboxes have served: the next owner need not produce them again
-        writes: list[tuple[ShardWrite, list[Output]]] = []
+        writes: list[Written] = []
         for partition in idle.values():
             for shard in partition.unchecked(now - every / 2):
                 write = ShardWrite(shard, "", None, None)

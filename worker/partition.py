@@ -80,15 +80,12 @@ class Partition:
         """How many of the shard's oldest outboxes have served."""
         return sum(1 for needed in self.outboxes[shard.bucket] if needed <= acknowledged)
 
-    def written(self, write: ShardWrite, given: int) -> None:
-        """A write of this lease is applied; its outputs are acknowledged with ``given``, 0 if it has none."""
+    def written(self, write: ShardWrite) -> None:
+        """A write of this lease is applied."""
         bucket = write.shard.bucket
         self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
-        outboxes = self.outboxes[bucket]
         for _ in range(write.served):
-            outboxes.popleft()
-        if given:
-            outboxes.append(given)
+            self.outboxes[bucket].popleft()
 
     def floor(self, shard: Shard) -> int:
         """Events of the shard at or below this offset are applied already."""
