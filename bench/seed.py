@@ -144,9 +144,8 @@ def seed(
                 pipe.execute_command("ZADD", namespace.idle(Shard(partition)), *idle)
         for i in numbers:
             name, source = name_of(first + i), sources[i]
-            document = of.decisions[source].replace(of.names[source].encode(), name.encode(), 1)
-            if document:
-                pipe.set(decision_key(name), document, px=TTL_MS)
+            if of.decisions[source]:
+                pipe.set(decision_key(name), of.decisions[source], px=TTL_MS)
         pipe.execute()
     pipe = client.pipeline(transaction=False)
     for (partition, slot), names in ending.items():

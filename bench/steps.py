@@ -38,7 +38,12 @@ def engine(group: str = "steps") -> Engine:
     """The shipped bundle and policy."""
     bundle = load_bundle(None)
     made = Engine(
-        bundle, load_policy(None), fold_config(bundle), Namespace(ENV, group, "bench"), bundle.id, Explainer(bundle)
+        bundle,
+        load_policy(None),
+        fold_config(bundle),
+        Namespace(ENV, group, "bench-topic"),
+        bundle.id,
+        Explainer(bundle),
     )
     made.warm_up()
     return made

@@ -24,7 +24,7 @@ from featurestore.stages import STAGES
 DECISION_VERSION: Final = 1
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One decision.
 
     Readers compare ``source`` first (another one is a re-created topic, always newer), then ``seq`` (refuse a smaller
@@ -32,7 +32,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     v: Annotated[int, Meta(description="Version of this document")]
-    session_id: str
+    session_id: Annotated[str, Meta(description="In the log only: in Redis the key says it")] = ""
     stage: Annotated[str, Meta(description=f"One of {', '.join(STAGES)}")]
     confidence: Annotated[float, Meta(ge=0, le=1, description="Probability of the stage")]
     probabilities: Annotated[list[float], Meta(min_length=4, max_length=4, description=f"Of {', '.join(STAGES)}")]
@@ -56,13 +56,18 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 _decoder = msgspec.json.Decoder(Decision)
 
 
-def decode_decision(document: bytes) -> Decision:
+def decode_decision(document: bytes, session_id: str = "") -> Decision:
     """Read a document.
+
+    Args:
+        document: JSON.
+        session_id: of the key that a stored one was found at.
 
     Raises:
         msgspec.DecodeError: it is none.
     """
-    return _decoder.decode(document)
+    decision = _decoder.decode(document)
+    return msgspec.structs.replace(decision, session_id=session_id) if session_id else decision
 
 
 def json_schema() -> dict[str, Any]:
@@ -95,7 +100,7 @@ class RedisDecisionReader:
             document: Any = self._client.get(decision_key(session_id))
         except redis.RedisError as error:
             raise unavailable(error, "reading a decision") from None
-        return decode_decision(document) if document else None
+        return decode_decision(document, session_id) if document else None
 
 
 class Vocabulary(msgspec.Struct, frozen=True):

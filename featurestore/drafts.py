@@ -3,13 +3,15 @@
 The documents of a batch are mostly names and repeated words. A draft keeps the words once, and of each decision only
 its numbers; the documents can be written from it at any time, to the byte, by whoever has it. Outboxes hold drafts.
 
+A document is stored without the session id, which its key says, and logged with it (docs/decisions/0022).
+
 Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: lengths of the session ids as 16-bit numbers, the
 ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and the
 ends of the documents; all numbers little-endian.
 """
 
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -32,8 +34,10 @@ ROW = np.dtype(
 )
 """A decision, as far as it is numbers."""
 
-PIECES: Final = ("head", "stage", "confidence", "probabilities", "action", "route", "event_ts", "seq", "expires_at")
-"""What stands in every document before the part so named; before the first one, the session id."""
+PIECES: Final = ("stage", "confidence", "probabilities", "action", "route", "event_ts", "seq", "expires_at")
+"""What stands in every document before the part so named."""
+
+_KEY: Final = b',"session_id":"'
 
 _DECIMALS: Final = 3 * len("9223372036854775807")
 _SHARE: Final = len("0.999,")
@@ -71,19 +75,16 @@ class Draft:
         return type(self)(self.names.take(places), self.rows[places], self._fixed, self._words, self._tails)
 
     def documents(self) -> Blobs:
-        """The documents, one a row."""
+        """The documents as they are stored, one a row."""
         n = len(self.names)
         if n == 0:
             return Blobs.joined([])
-        names, rows, tails = _as_json(self.names), self.rows, self._tails
-        size = int((names.ends - names.starts).sum() + (tails.ends - tails.starts)[rows["tail"]].sum())
+        rows, tails = self.rows, self._tails
+        size = int((tails.ends - tails.starts)[rows["tail"]].sum())
         size += n * (_size(self._fixed) + 3 * _longest(self._words) + 5 * _SHARE + _DECIMALS)
         out = np.empty(size, np.uint8)
         ends = np.empty(n, np.int64)
         _write_documents(
-            names.data,
-            names.starts,
-            names.ends,
             rows,
             self._fixed.data,
             self._fixed.ends,
@@ -94,6 +95,18 @@ class Draft:
             out,
             ends,
         )
+        return Blobs.split(out, ends)
+
+    def logged(self, documents: Blobs) -> Blobs:
+        """The same ``documents`` as they are logged."""
+        n = len(self.names)
+        if n == 0:
+            return documents
+        names = _as_json(self.names)
+        key = np.frombuffer(_KEY, np.uint8)
+        out = np.empty(_size(documents) + _size(names) + n * (key.size + 1), np.uint8)
+        ends = np.empty(n, np.int64)
+        _insert(documents.data, documents.starts, documents.ends, names.data, names.starts, names.ends, key, out, ends)
         return Blobs.split(out, ends)
 
     def packed(self) -> bytes:
@@ -116,7 +129,7 @@ class Draft:
         return cls(column, np.frombuffer(rows, ROW), *map(Blobs.joined, parts))
 
 
-def _size(column: Column[bytes]) -> int:
+def _size(column: Column[Any]) -> int:
     return int((column.ends - column.starts).sum())
 
 
@@ -142,10 +155,32 @@ def _plain(data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.
 
 
 @compiled
-def _write_documents(
+def _insert(
+    documents: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    document_ends: NDArray[np.int64],
     names: NDArray[np.uint8],
     name_starts: NDArray[np.int64],
     name_ends: NDArray[np.int64],
+    key: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+) -> None:
+    at = 0
+    for i in range(starts.size):
+        behind = starts[i]
+        while documents[behind] != 44:  # the comma behind the version
+            behind += 1
+        at = copy_bytes(documents, starts[i], behind - starts[i], out, at)
+        at = copy_bytes(key, 0, key.size, out, at)
+        at = copy_bytes(names, name_starts[i], name_ends[i] - name_starts[i], out, at)
+        out[at] = 34  # quote
+        at = copy_bytes(documents, behind, document_ends[i] - behind, out, at + 1)
+        ends[i] = at
+
+
+@compiled
+def _write_documents(
     rows: NDArray[np.void],
     fixed: NDArray[np.uint8],
     fixed_ends: NDArray[np.int64],
@@ -160,26 +195,24 @@ def _write_documents(
     for i in range(rows.size):
         row = rows[i]
         at = _piece(fixed, fixed_ends, 0, out, at)
-        at = copy_bytes(names, name_starts[i], name_ends[i] - name_starts[i], out, at)
-        at = _piece(fixed, fixed_ends, 1, out, at)
         at = _piece(words, word_ends, row["stage"], out, at)
-        at = _piece(fixed, fixed_ends, 2, out, at)
+        at = _piece(fixed, fixed_ends, 1, out, at)
         at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][0], out, at)
-        at = _piece(fixed, fixed_ends, 3, out, at)
+        at = _piece(fixed, fixed_ends, 2, out, at)
         for j in range(1, 5):
             if j > 1:
                 out[at] = 44  # comma
                 at += 1
             at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][j], out, at)
-        at = _piece(fixed, fixed_ends, 4, out, at)
+        at = _piece(fixed, fixed_ends, 3, out, at)
         at = _piece(words, word_ends, row["action"], out, at)
-        at = _piece(fixed, fixed_ends, 5, out, at)
+        at = _piece(fixed, fixed_ends, 4, out, at)
         at = _piece(words, word_ends, row["route"], out, at)
-        at = _piece(fixed, fixed_ends, 6, out, at)
+        at = _piece(fixed, fixed_ends, 5, out, at)
         at = _decimal(row["event_ms"], out, at)
-        at = _piece(fixed, fixed_ends, 7, out, at)
+        at = _piece(fixed, fixed_ends, 6, out, at)
         at = _decimal(row["seq"], out, at)
-        at = _piece(fixed, fixed_ends, 8, out, at)
+        at = _piece(fixed, fixed_ends, 7, out, at)
         at = _decimal(row["expires"], out, at)
         at = _piece(tails, tail_ends, row["tail"], out, at)
         ends[i] = at
@@ -207,8 +240,7 @@ def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
 def pieces(model: str, policy: str, source: str, version: int, decided_at: int) -> Sequence[bytes]:
     """What stands in every document of a batch; model, policy and source as JSON texts."""
     return [
-        b'{"v":%d,"session_id":"' % version,
-        b'","stage":',
+        b'{"v":%d,"stage":' % version,
         b',"confidence":',
         b',"probabilities":[',
         b'],"action":',

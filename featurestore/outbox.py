@@ -55,5 +55,5 @@ def decode(stored: bytes) -> tuple[int, list[Output]]:
     """Offset and outputs."""
     offset, packed, plain = _decoder.decode(stored)
     drafts = map(Draft.unpacked, packed)
-    outputs = [Output(DECISIONS, draft.names, draft.documents(), draft) for draft in drafts]
+    outputs = [Output(DECISIONS, draft.names, draft.logged(draft.documents()), draft) for draft in drafts]
     return offset, [*outputs, *(Output(*output) for output in plain)]

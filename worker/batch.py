@@ -202,8 +202,9 @@ class Engine:
         for write, (_, *span) in zip(result.writes, batch.spans, strict=True):
             write.decisions = shown.take(_within(after.shown, span))
         if self._log_decisions:
+            logged = draft.logged(documents)
             for where, part in _by_span(batch, rows["slot"]):
-                output = Output(DECISIONS, names.take(part), documents.take(part), draft.take(part))
+                output = Output(DECISIONS, names.take(part), logged.take(part), draft.take(part))
                 result.outputs[where].append(output)
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:

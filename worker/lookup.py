@@ -88,7 +88,7 @@ class Lookup:
             answers: list[Any] = pipe.execute()
         except AWAY as error:
             raise unavailable(error, "looking for a session") from None
-        decision = decode_decision(answers[0]) if answers[0] else None
+        decision = decode_decision(answers[0], session_id) if answers[0] else None
         blobs, scores = answers[1::2], answers[2::2]
         at = next((i for i, blob in enumerate(blobs) if blob), None)
         states, memory = unpack([] if at is None else [blobs[at]])

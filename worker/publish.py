@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from featurestore import events, keys
+from featurestore import codec, events, keys
 from featurestore.session import MEMORY, STATE
 from worker import catalogue, settings
 from worker.errors import ExitCode
@@ -47,6 +47,19 @@ def head_table() -> str:
     return _table(("byte", "field", "type"), [(at, f"`{name}`", kind) for at, name, kind in rows])
 
 
+def usual_bytes() -> str:
+    """The bytes of the head that are hardly ever zero."""
+    return (
+        ", ".join(f"`{name}` {first}" + f" to {end - 1}" * (end - first > 1) for name, first, end in codec.USUAL) + "."
+    )
+
+
+def alike_table() -> str:
+    """The fields of the head that are kept XOR another one."""
+    rows: list[tuple[str, ...]] = [(f"`{name}`", f"`{other}`", str(size)) for name, other, size in codec.ALIKE]
+    return _table(("field", "mostly holds the same as", "bytes"), rows)
+
+
 def type_table() -> str:
     """The event types' codes."""
     return ", ".join(f"{code} `{name}`" for code, name in enumerate(events.EVENT_TYPES)) + "."
@@ -61,7 +74,13 @@ def key_table() -> str:
 PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "README.md": {"settings": settings.table, "exit codes": exit_codes},
     "docs/monitoring.md": {"metrics": catalogue.table},
-    "featurestore/FORMAT.md": {"head": head_table, "types": type_table, "keys": key_table},
+    "featurestore/FORMAT.md": {
+        "alike": alike_table,
+        "usual": usual_bytes,
+        "head": head_table,
+        "types": type_table,
+        "keys": key_table,
+    },
 }
 
 

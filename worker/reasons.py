@@ -53,7 +53,7 @@ _WORDS: Final[dict[str, Callable[[float], str]]] = {
     ),
     "engagement_score": lambda v: f"{v * 60:.1f} clicks a minute",
     "cart_ratio": lambda v: f"{v:.2f} cart additions a page",
-    "idle_time": _seconds("{} between the latest clicks, pause included"),
+    "idle_time": _seconds("{} idle"),
 }
 
 

@@ -142,7 +142,7 @@ def test_every_live_session_has_a_deadline_and_its_latest_decision(
         quiet = {session for part in shard.ends.values() for session in part} - shard.idle.keys()
         assert shard.states.keys() == shard.idle.keys() | quiet
         for session in shard.states:
-            stored = decode_decision(run.store.decisions[decision_key(session)])
+            stored = decode_decision(run.store.decisions[decision_key(session)], session)
             assert stored == [d for d in run.decisions if d.session_id == session][-1]
         assert run.store.decisions.keys() == {decision_key(session) for session in shard.states}
 

@@ -55,14 +55,14 @@ _rows = st.tuples(
 )
 
 
-def _plain(row: tuple[Any, ...]) -> bytes:
+def _plain(row: tuple[Any, ...], *, stored: bool) -> bytes:
     """The document by msgspec, field by field."""
     session, stage, action, route, guards, arms, offer, proba, t, seq, reasons = row
     rounded = [float(p) for p in np.rint(np.array(proba) * 1000) / 1000]
     return msgspec.json.encode(
         Decision(
             v=DECISION_VERSION,
-            session_id=session,
+            session_id="" if stored else session,
             stage=STAGES[stage],
             confidence=rounded[stage],
             probabilities=rounded,
@@ -82,12 +82,12 @@ def _plain(row: tuple[Any, ...]) -> bytes:
     )
 
 
-def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
+def _draft(rows: list[tuple[Any, ...]]) -> Draft:
     decisions = np.zeros(len(rows), ROW)
     for made, row in zip(decisions, rows, strict=True):
         for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
             made[name] = value
-    draft = DecisionEncoder(WORDS).draft(
+    return DecisionEncoder(WORDS).draft(
         Texts.of([row[0] for row in rows]),
         decisions,
         np.array([row[7] for row in rows]).reshape(-1, 4),
@@ -97,16 +97,22 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
         NOW,
         LIFE,
     )
-    written = list(draft.documents())
-    assert list(Draft.unpacked(draft.packed()).documents()) == written
-    return written
+
+
+def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
+    """As stored."""
+    return list(_draft(rows).documents())
 
 
 @given(st.lists(_rows, max_size=5))
 @settings(max_examples=200, deadline=None)
 def test_the_batch_encoder_writes_what_msgspec_writes(rows: list[tuple[Any, ...]]) -> None:
     """Order of fields, omitted defaults, escapes, rounding: to the byte."""
-    assert _fast(rows) == [_plain(row) for row in rows]
+    made = _draft(rows)
+    for draft in (made, Draft.unpacked(made.packed())):
+        stored = draft.documents()
+        assert list(stored) == [_plain(row, stored=True) for row in rows]
+        assert list(draft.logged(stored)) == [_plain(row, stored=False) for row in rows]
 
 
 def test_every_document_is_of_the_published_schema() -> None:
@@ -134,7 +140,10 @@ def test_the_reader_finds_what_was_written(redis_client: "redis.Redis") -> None:
     [document] = _fast([("sé", 1, 1, 0, 0, 0, 0, [0, 1.0, 0, 0], 5, 9, None)])
     redis_client.set("decision:sé", document)
     reader = RedisDecisionReader(redis_client)
-    assert reader.get("sé") == decode_decision(document)
+    found = reader.get("sé")
+    assert found == decode_decision(document, "sé")
+    assert found is not None
+    assert found.session_id == "sé", "the key says it"
     assert reader.get("nobody") is None
 
 

@@ -33,9 +33,7 @@ def test_the_three_strongest_speak_the_strongest_first() -> None:
 
 
 def test_what_spoke_against_the_stage_is_no_reason() -> None:
-    assert _words({"num_clicks": -0.9, "idle_time": 0.1}, idle_time=200) == [
-        "3 min between the latest clicks, pause included"
-    ]
+    assert _words({"num_clicks": -0.9, "idle_time": 0.1}, idle_time=200) == ["3 min idle"]
     assert _words({"num_clicks": -0.9}) == []
 
 

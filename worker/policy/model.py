@@ -165,9 +165,9 @@ class PolicyFile(_Part):
 
     @property
     def hash(self) -> str:
-        """12 hex digits over the content; comments and layout do not count."""
+        """8 hex digits over the content; comments and layout do not count."""
         text = json.dumps(self.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def load(text: str, name: str) -> tuple[PolicyFile, Source]:

@@ -25,7 +25,7 @@ class Policy:
 
     Attributes:
         file: what marketing wrote, checked.
-        hash: 12 hex digits over the content, in each decision.
+        hash: 8 hex digits over the content, in each decision.
         action_names: by action number; 0 is "none".
         action_ids: persisted id by action number, as kept in a session's memory.
     """
