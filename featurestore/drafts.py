@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.column import Blobs, Column, Texts
-from featurestore.jit import compiled, copy_bytes, inlined
+from featurestore.jit import compiled, copy_bytes, inlined, write_decimal
 
 ROW = np.dtype(
     [
@@ -45,8 +45,6 @@ _SHARE: Final = len("0.999,")
 # How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.
 _SHARES: Final = Blobs.joined([repr(i / 1000).encode() for i in range(1001)])
 _SHARE_DATA, _SHARE_ENDS = _SHARES.data, _SHARES.ends
-
-_TENS: Final = 10 ** np.arange(19, dtype=np.int64)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, list[bytes], list[bytes], list[bytes]])
@@ -209,11 +207,11 @@ def _write_documents(
         at = _piece(fixed, fixed_ends, 4, out, at)
         at = _piece(words, word_ends, row["route"], out, at)
         at = _piece(fixed, fixed_ends, 5, out, at)
-        at = _decimal(row["event_ms"], out, at)
+        at = write_decimal(row["event_ms"], out, at)
         at = _piece(fixed, fixed_ends, 6, out, at)
-        at = _decimal(row["seq"], out, at)
+        at = write_decimal(row["seq"], out, at)
         at = _piece(fixed, fixed_ends, 7, out, at)
-        at = _decimal(row["expires"], out, at)
+        at = write_decimal(row["expires"], out, at)
         at = _piece(tails, tail_ends, row["tail"], out, at)
         ends[i] = at
 
@@ -222,19 +220,6 @@ def _write_documents(
 def _piece(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
     start = ends[k - 1] if k > 0 else 0
     return copy_bytes(data, start, ends[k] - start, out, at)
-
-
-@inlined
-def _decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
-    size = 1
-    while size < _TENS.size and value >= _TENS[size]:
-        size += 1
-    rest = np.uint64(value)
-    for j in range(at + size - 1, at - 1, -1):
-        following = rest // np.uint64(10)
-        out[j] = np.uint64(48) + rest - np.uint64(10) * following
-        rest = following
-    return int(at + size)
 
 
 def pieces(model: str, policy: str, source: str, version: int, decided_at: int) -> Sequence[bytes]:

@@ -3,16 +3,32 @@
 The plain function stays reachable as ``.py_func``; tests run both.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., object])
+
+
+def _begin_without_blas() -> None:
+    """Have numba set itself up without scipy.linalg: 15 MB of a worker for the BLAS that no compiled function calls."""
+    modules: dict[str, Any] = sys.modules
+    if "scipy.linalg" not in modules:
+        modules["scipy.linalg"] = None  # as if it were not installed
+        try:
+            cpu_target.target_context.refresh()
+        finally:
+            del modules["scipy.linalg"]
+
+
+_begin_without_blas()
 
 
 def compiled(function: F) -> F:
@@ -23,6 +39,23 @@ def compiled(function: F) -> F:
 def inlined(function: F) -> F:
     """Like `compiled`, for small functions called from compiled ones."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", inline="never")(function))
+
+
+_TENS: Final = 10 ** np.arange(19, dtype=np.int64)
+
+
+@inlined
+def write_decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
+    """Write a number that is not negative to ``out`` from ``at`` on, in decimal; where it ends. For compiled code."""
+    size = 1
+    while size < _TENS.size and value >= _TENS[size]:
+        size += 1
+    rest = np.uint64(value)
+    for j in range(at + size - 1, at - 1, -1):
+        following = rest // np.uint64(10)
+        out[j] = np.uint64(48) + rest - np.uint64(10) * following
+        rest = following
+    return int(at + size)
 
 
 def copy_bytes(source: NDArray[np.uint8], start: int, size: int, out: NDArray[np.uint8], at: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.column import Column
-from featurestore.jit import compiled, copy_bytes, inlined
+from featurestore.jit import compiled, copy_bytes, inlined, write_decimal
 
 Wire = bytes | memoryview
 """A piece of a command."""
@@ -150,16 +150,7 @@ def _write(
     """One bulk string."""
     size = prefix.size + end - start
     out[at] = 36  # $
-    digits = 1
-    rest = size // 10
-    while rest > 0:
-        digits += 1
-        rest //= 10
-    rest = size
-    for j in range(at + digits, at, -1):
-        out[j] = 48 + rest % 10
-        rest //= 10
-    at = _line_end(out, at + 1 + digits)
+    at = _line_end(out, write_decimal(size, out, at + 1))
     at = copy_bytes(prefix, 0, prefix.size, out, at)
     return _line_end(out, copy_bytes(data, start, end - start, out, at))
 

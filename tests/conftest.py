@@ -11,10 +11,15 @@ from uuid import uuid4
 
 import pytest
 import redis
+from hypothesis import settings
 
 from tests.run_services import RunServices
 from tests.services import FLAVOURS, PrometheusServer, RedisServer
 from tests.services.kafka_broker import Kafka, OwnKafka
+
+# The first call of a compiled function may compile it, and the machine may be busy: time is no failure.
+settings.register_profile("patient")
+settings.load_profile("patient")
 
 RUN = pytest.StashKey[RunServices]()
 

@@ -86,9 +86,13 @@ def test_a_group_reads_the_log_again_from_a_given_time(
         wait_applied(running, 30)
         assert main(["reprocess", "--since", "beginning", *_access(stack)]) == 2
         assert "stop them first" in capsys.readouterr().err
+    old = stack.namespace()
+    redis_client.zadd(old.ends(Shard(1)), {"7": 7})
+    redis_client.rpush(old.ending(Shard(1), 7), "quiet")
     assert main(["reprocess", "--since", "2023-11-14T22:43:20", *_access(stack)]) == 0, "half an hour after T"
     assert f"generation 1 of group {stack.name}" in capsys.readouterr().out
-    assert not redis_client.exists(*(stack.namespace().states(Shard(p)) for p in range(PARTITIONS)))
+    assert not redis_client.exists(*(old.states(Shard(p)) for p in range(PARTITIONS)))
+    assert not redis_client.exists(old.ends(Shard(1)), old.ending(Shard(1), 7)), "nor who was quiet"
     with workers(stack, 1, tmp_path / "again.log") as running:
         assert wait_applied(running, 10) == {"applied": 10.0}
         space = stack.namespace(1)

@@ -99,7 +99,7 @@ def _log(steps: list[tuple[str, int, str, int | None, bool | None]]) -> list[byt
 
 
 @given(_steps, st.data())
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_decisions_and_states_do_not_depend_on_the_batches(
     engine: Engine, steps: list[tuple[str, int, str, int | None, bool | None]], data: st.DataObject
 ) -> None:
@@ -130,7 +130,7 @@ def test_decisions_and_states_do_not_depend_on_the_batches(
 
 
 @given(_steps)
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_every_live_session_has_a_deadline_and_its_latest_decision(
     engine: Engine, steps: list[tuple[str, int, str, int | None, bool | None]]
 ) -> None:

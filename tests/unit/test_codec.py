@@ -76,7 +76,7 @@ def test_the_golden_bytes() -> None:
 
 
 @given(logs(), st.integers(0, 4))
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_unpack_undoes_pack(log: list[Step], n_actions: int) -> None:
     states = Folded(CONFIG).run(log).states
     states = states[states["flags"] & LIVE != 0]
@@ -92,7 +92,7 @@ def test_unpack_undoes_pack(log: list[Step], n_actions: int) -> None:
 
 
 @given(st.lists(st.binary(min_size=STATE.itemsize, max_size=STATE.itemsize), min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_record_survives(records: list[bytes]) -> None:
     """Whatever stands in the fields, as long as the counts are true and times lie after t_min."""
     states = np.frombuffer(b"".join(records), STATE).copy()
@@ -135,7 +135,7 @@ def test_bytes_of_another_version_stop_the_worker() -> None:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_bytes_are_refused_and_read_no_memory_that_is_not_theirs(data: st.DataObject) -> None:
     """Cut short, grown, or with one byte changed: an error or a row, never a crash."""
     [stored] = pack(*_golden_session())

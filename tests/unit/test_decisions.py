@@ -105,7 +105,7 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
 
 
 @given(st.lists(_rows, max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_batch_encoder_writes_what_msgspec_writes(rows: list[tuple[Any, ...]]) -> None:
     """Order of fields, omitted defaults, escapes, rounding: to the byte."""
     made = _draft(rows)

@@ -18,7 +18,7 @@ from worker.policy import Policy
 from worker.policy.engine import decide_rows
 
 DEFAULT = Path(__file__).parents[2] / "deploy" / "policies" / "default.yaml"
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def at(seconds: float, stage: str, confidence: float = 0.95, **context: float) -> Row:

@@ -25,7 +25,7 @@ from tests.unit.fold_cases import SESSIONS, START_MS, Folded, Step, by_oracle, l
 from tests.unit.fold_oracle import Oracle, Row, Visit, features
 
 CONFIG = FoldConfig()
-QUICK = settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(max_examples=100, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 """Shrinking a log takes minutes; the first failing one says enough."""
 SMALL = FoldConfig(idle_after_ms=30_000, idle_mean_ms=35_000, session_gap_ms=700_000, gap_cap_ms=600_000, bot_clicks=6)
 

@@ -23,7 +23,7 @@ from worker.verify import Expected, _apply, engine_for, let_time_pass
 
 SHARD = Shard(0)
 END_MS = START_MS + 2**36
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

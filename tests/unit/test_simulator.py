@@ -151,7 +151,7 @@ def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> No
     assert message in str(caught.value)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1e6), st.integers(1, 40))
 def test_any_rate_gives_valid_events_in_order(seed: int, rate: float, sessions: int) -> None:
     events = flat(SimConfig(sessions=sessions, seed=seed, sessions_per_s=rate))
