@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 START_LIMIT_S: Final = 120.0
 """A worker that has not started by then writes its stacks and ends with code 1."""
+
+FILES: Final = 64
+"""Fewest open files of a worker: connections to each broker and each node of Redis, and what reads the bundle."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -103,6 +107,10 @@ def _means() -> Iterator[None]:
     Raises:
         Unsafe: instead of the error of whoever asked for them.
     """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= files < FILES:
+        # With fewer it might even start, and then wait for connections for ever.
+        raise Unsafe(f"the worker may open {files} files and needs {FILES}: raise the limit (ulimit -n)")
     try:
         yield
     except (OSError, RuntimeError, MemoryError, KafkaException) as error:
