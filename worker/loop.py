@@ -62,8 +62,6 @@ PAUSE_AFTER_S: Final = 2.0
 BUSY: Final = 1_000
 CALM: Final = 200
 """Records of a batch from which on, and below which, a batch waits for the next one or does not."""
-BACKLOG: Final = 4
-"""So many of the largest batches that wait in Kafka are a backlog."""
 IN_HAND: Final = 2
 """How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
@@ -158,10 +156,14 @@ class Loop:
         if self._own.waiting():
             self._drain()
             self._take_waiting()  # before the poll: what it brings must come from where the lease says
+        begun = self._clock.monotonic()
+        if self._ahead is not None:
+            self._decide(self._ahead)  # before the poll, so that what has come until then is not left to the next
         question = self._ask()
         busy = self._ahead is not None or self._sent is not None
         polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
-        begun = self._clock.monotonic()
+        if not busy:
+            begun = self._clock.monotonic()
         self._own.follow()
         for number in polled.out_of_range:
             self._own.out_of_range(number)
@@ -176,7 +178,7 @@ class Loop:
             self._drain()  # little waits behind it: be quick
         now = self._clock.monotonic()
         if batch is not None:
-            self._resize(now - begun)
+            self._resize(batch.read, now - begun)
         self._verify()
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
@@ -228,8 +230,13 @@ class Loop:
             self._complete(before)
 
     def _complete(self, batch: Batch) -> None:
-        """Fold, score, decide, and send the write; its answer is read by `_settle`."""
-        if not batch.plan.empty:
+        """Decide, and send the write; its answer is read by `_confirm`."""
+        self._decide(batch)
+        self._send(batch)
+
+    def _decide(self, batch: Batch) -> None:
+        """Fold, score, decide, once."""
+        if batch.result is None and not batch.plan.empty:
             opened = self._opened(batch)
             profiles = self._profiles(opened)
             batch.watch.lap("load")
@@ -237,6 +244,9 @@ class Loop:
             now_ms = self._clock.now_ms()
             batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
             batch.watch.lap("score")
+
+    def _send(self, batch: Batch) -> None:
+        """Send the write of what is decided, once the one before it is done."""
         self._flush(batch)
         batch.watch.lap("flush")
         before = self._confirm()  # 7 of the batch before this one
@@ -647,18 +657,17 @@ class Loop:
         elif read < CALM:
             self._deep = False
 
-    def _resize(self, seconds: float) -> None:
-        """Smaller batches while a turn of the loop takes longer than the target, but never much smaller.
+    def _resize(self, read: int, seconds: float) -> None:
+        """Bound what a burst brings into one turn of the loop, so that the turn takes no longer than the target.
 
-        A batch is as small as what came during the turn before it. Its limit counts only where more waits, and there a
-        small one would keep everything waiting. Behind a backlog large batches clear it sooner.
+        A batch is as small as what came during the turn before it. The bound counts only where more waits; if more still
+        waits after it, keeping up comes first: small batches cost more an event, and would keep everything waiting.
         """
-        if self._backlog() > BACKLOG * self._settings.batch_max:
-            self._size = min(2 * self._size, self._settings.batch_max)
+        most = self._settings.batch_max
+        if read >= self._size:
+            self._size = min(2 * self._size, most)
         elif seconds > self._settings.latency_target_ms / 1000:
-            self._size = max(self._size - self._size // 4, self._settings.batch_max // 2)
-        else:
-            self._size = min(self._size + self._size // 4, self._settings.batch_max)
+            self._size = max(self._size - self._size // 4, most // 4, 1)
 
     def _backlog(self) -> int:
         """Records that Kafka is known to hold and that are not in hand yet."""
