@@ -271,7 +271,7 @@ def cost(bundle: Bundle) -> dict[str, Any]:
             begin = time.perf_counter()
             plan, result = shop.process(records)
             worked = time.perf_counter()
-            observer.batch(plan, result, [], records.record_ms[-1])
+            observer.batch(plan, result, plan.events.size, 0, records.record_ms[-1])
             watched = time.perf_counter()
             features = result.observations.features[result.scored]
             top, ruled = result.decisions["top"][result.scored], bundle.rules.label(features)

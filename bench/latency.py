@@ -177,7 +177,8 @@ def latency(context: Context) -> Samples:
     drained = context.median("e2e", "events_per_s")
     if drained is None:
         drained = warm(context)
-    seconds = WARM_S + WINDOW_S
+    # As long as the load below: with the sessions that are live, an event becomes dearer for Redis.
+    seconds = WARM_S + context.runs * WINDOW_S
     saturation = offered(context.stack, OVERLOAD * drained, seconds, patience_s=0).applied_per_s
     samples["saturation_with_producer.events_per_s"] = [saturation]
     _at(context, "sat80", SHARE * saturation, samples)

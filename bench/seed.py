@@ -158,16 +158,20 @@ def crowd(of: Templates, count: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     """``count`` live sessions of a shop that has been open for long: rows, and by how much each is moved, ms.
 
     A visit lasts two minutes and its session half an hour more: `TALKING` of the live ones are being talked to, the
-    ends of the others lie evenly in the half hour ahead.
+    ends of the others lie evenly in the half hour ahead. They come in the order of their last events, in which a worker
+    writes them: the quiet ones as they will end, then those that are being talked to.
     """
     rng = np.random.default_rng(count)
-    active = int(count * TALKING)
-    calm = evenly(quiet(of, QUIET_MS), count - active)
-    ahead = rng.integers(1_000, TTL_MS, calm.size)
-    rows = np.concatenate([evenly(talking(of), active), calm])
-    by_ms = np.concatenate([np.zeros(active, np.int64), np.minimum(of.now + ahead - of.due[calm], 0)])
-    order = rng.permutation(count)
-    return rows[order], by_ms[order]
+    active = talkers(count)
+    calm = rng.permutation(evenly(quiet(of, QUIET_MS), count - active))
+    ahead = np.sort(rng.integers(1_000, TTL_MS, calm.size))
+    rows = np.concatenate([calm, rng.permutation(evenly(talking(of), active))])
+    return rows, np.concatenate([np.minimum(of.now + ahead - of.due[calm], 0), np.zeros(active, np.int64)])
+
+
+def talkers(count: int) -> int:
+    """How many of ``count`` live sessions are being talked to."""
+    return int(count * TALKING)
 
 
 def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.context import Context, Samples
 from bench.processes import rss_mb
 from bench.saturate import PARTITIONS, drain, throughput
-from bench.seed import Templates, crowd, name_of, seed, templates
+from bench.seed import Templates, crowd, name_of, seed, talkers, templates
 from bench.stack import ENV, Stack, Topics, WorkerProcess
 from bench.workload import SEED, shoppers
 from featurestore.keys import Namespace
@@ -28,11 +28,13 @@ TYPES: Final = (b"page_view", b"view_item", b"select_item", b"view_item_list", b
 def fill(stack: Stack, topics: Topics, sessions: int, active: int, events: int, start_ms: int) -> None:
     """Events of ``active`` out of ``sessions``, drawn evenly, each in the partition where its session was seeded.
 
-    The same draws meet the same partitions whatever ``sessions`` is: a stream to one partition would be another stream.
+    They go to sessions that are being talked to, the latest ones, as far as there are so many. The same draws meet the
+    same partitions whatever ``sessions`` is: a stream to one partition would be another stream.
     """
     rng = np.random.default_rng([SEED, active])
     drawn = rng.integers(0, active, events)
-    who = among(drawn, sessions // active, topics.partitions).tolist()
+    latest = max(active, talkers(sessions))
+    who = (sessions - latest + among(drawn, latest // active, topics.partitions)).tolist()
     what = rng.integers(0, len(TYPES), events).tolist()
     page = rng.integers(0, 5_000, events).tolist()
     producer = Producer(

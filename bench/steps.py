@@ -23,6 +23,7 @@ from featurestore.session import fold
 from featurestore.visitors import unpack as unpack_profiles
 from worker.batch import Engine, Result
 from worker.intake import Plan, Records, decode, plan
+from worker.outcome import Outcome, outcome
 from worker.outputs import Outputs
 from worker.reasons import Explainer
 from worker.settings import Settings
@@ -130,7 +131,7 @@ def steps(context: Context) -> Samples:
     measure("unpack", cpu, lambda one: core.open(one.blobs, one.batch))
     opened = {id(one): core.open(one.blobs, one.batch) for one in ready}
     none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in ready}
-    for name, step in _thinking(core, opened, none):
+    for name, step in _thinking(core, ready, opened, none):
         measure(name, cpu, step)
     folded = {id(one): _folded(core, one) for one in ready}
     measure("pack", cpu, lambda one: pack(*folded[id(one)]))
@@ -159,12 +160,19 @@ Opened = dict[int, tuple[NDArray[np.void], NDArray[np.void]]]
 
 
 def _thinking(
-    core: Engine, opened: Opened, none: dict[int, NDArray[np.void]]
+    core: Engine, ready: list[Prepared], opened: Opened, none: dict[int, NDArray[np.void]]
 ) -> list[tuple[str, Callable[[Prepared], object]]]:
     """Fold, score, decide, encode. Copies are taken where a step changes its input, and are part of the figure."""
 
-    def encode(one: Prepared) -> object:
-        return core._documents(one.batch, one.result, one.after, 1)  # noqa: SLF001 - the step itself
+    def after(one: Prepared) -> Outcome:
+        states = opened[id(one)][0].copy()
+        seen = fold(states, none[id(one)].copy(), one.batch.events, core.config)
+        return outcome(one.batch.events, seen.rows, one.result.scored, states, core.config)
+
+    outcomes = {id(one): after(one) for one in ready}
+
+    def encode(one: Prepared) -> None:
+        core._documents(one.batch, one.result, outcomes[id(one)], 1)  # noqa: SLF001 - the step itself
 
     return [
         ("fold", lambda one: fold(opened[id(one)][0].copy(), none[id(one)].copy(), one.batch.events, core.config)),
