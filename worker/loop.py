@@ -156,14 +156,10 @@ class Loop:
         if self._own.waiting():
             self._drain()
             self._take_waiting()  # before the poll: what it brings must come from where the lease says
-        begun = self._clock.monotonic()
-        if self._ahead is not None:
-            self._decide(self._ahead)  # before the poll, so that what has come until then is not left to the next
         question = self._ask()
         busy = self._ahead is not None or self._sent is not None
         polled = self._source.poll(self._size, 0.0 if busy else IDLE_WAIT_S)  # 1
-        if not busy:
-            begun = self._clock.monotonic()
+        begun = self._clock.monotonic()
         self._own.follow()
         for number in polled.out_of_range:
             self._own.out_of_range(number)
@@ -230,13 +226,8 @@ class Loop:
             self._complete(before)
 
     def _complete(self, batch: Batch) -> None:
-        """Decide, and send the write; its answer is read by `_confirm`."""
-        self._decide(batch)
-        self._send(batch)
-
-    def _decide(self, batch: Batch) -> None:
-        """Fold, score, decide, once."""
-        if batch.result is None and not batch.plan.empty:
+        """Fold, score, decide, and send the write; its answer is read by `_confirm`."""
+        if not batch.plan.empty:
             opened = self._opened(batch)
             profiles = self._profiles(opened)
             batch.watch.lap("load")
@@ -244,9 +235,6 @@ class Loop:
             now_ms = self._clock.now_ms()
             batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
             batch.watch.lap("score")
-
-    def _send(self, batch: Batch) -> None:
-        """Send the write of what is decided, once the one before it is done."""
         self._flush(batch)
         batch.watch.lap("flush")
         before = self._confirm()  # 7 of the batch before this one
