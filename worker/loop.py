@@ -174,7 +174,7 @@ class Loop:
             self._drain()  # little waits behind it: be quick
         now = self._clock.monotonic()
         if batch is not None:
-            self._resize(batch.read, now - begun)
+            self._resize(batch.read + batch.bad, now - begun)
         self._verify()
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
