@@ -648,8 +648,8 @@ class Loop:
     def _resize(self, read: int, seconds: float) -> None:
         """Bound what a burst brings into one turn of the loop, so that the turn takes no longer than the target.
 
-        A batch is as small as what came during the turn before it. The bound counts only where more waits; if more still
-        waits after it, keeping up comes first: small batches cost more an event, and would keep everything waiting.
+        A batch is as small as what came during the turn before it. The bound counts only where more waits; if more
+        still waits after it, keeping up comes first: small batches cost more an event, and would keep all waiting.
         """
         most = self._settings.batch_max
         if read >= self._size:
