@@ -7,6 +7,7 @@ knows of every event when its decision became readable, late by at most the gap 
 ``poll_gap_ms``, and part of the figure).
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -99,6 +100,7 @@ def offered(
     group = stack.group()
     if seeding is not None:
         seeding.seed(topics, group)
+    os.sync()  # gigabytes that an earlier load left to be written would hold up Redis and the broker in this one
     with WorkerProcess(stack, topics, group) as worker:
         producer, schedule = _producer(stack, topics, rate, seconds)
         worker.wait_ready()

@@ -19,7 +19,7 @@ from typing import Any
 import redis
 
 from featurestore import pending
-from featurestore.ends import by_slot, end_slot
+from featurestore.ends import by_slot, end_slot, life_s
 from featurestore.errors import StoreUnavailable
 from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.nodes import Command, Nodes, NodeScript
@@ -183,7 +183,7 @@ class ClusterSessionStore:
             len(write.passed),
             len(slots),
             *write.passed,
-            *(part for slot, names in slots for part in (slot, len(names))),
+            *(part for slot, names in slots for part in (slot, len(names), life_s(slot))),
             *puts,
             *write.removed,
             *kept,

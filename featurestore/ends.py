@@ -5,6 +5,7 @@ which needs no precision. So they do not stand in the sorted set of deadlines, b
 a list is read, and deleted, once all of its slot has passed (docs/decisions/0019).
 """
 
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from featurestore.column import Texts
+from featurestore.keys import SHARD_TTL_S
 
 END_SLOT_MS: Final = 2_048
 """How late an end may be noticed, beside what timers are late anyway."""
@@ -24,6 +26,11 @@ def end_slot(t_ms: int) -> int:
     (1, 2)
     """
     return t_ms // END_SLOT_MS
+
+
+def life_s(slot: int) -> int:
+    """How long the list of a slot is kept, s: from the slot's end on as long as other keys of a shard."""
+    return SHARD_TTL_S + max((slot + 1) * END_SLOT_MS - time.time_ns() // 1_000_000, 0) // 1_000
 
 
 def by_slot(sessions: Sequence[str], slots: Sequence[int]) -> list[tuple[int, Texts]]:

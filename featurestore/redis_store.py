@@ -20,7 +20,7 @@ import redis
 
 from featurestore import resp
 from featurestore.column import Blobs, Texts
-from featurestore.ends import by_slot, end_slot
+from featurestore.ends import by_slot, end_slot, life_s
 from featurestore.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Command, Line
 from featurestore.resp import Packed
@@ -242,7 +242,7 @@ class RedisSessionStore:
         if write.profiles:
             keys, entries = zip(*write.profiles, strict=True)
             yield resp.command(["EVAL", self._extend, len(keys), *keys, VISITOR_TTL_S, *entries])
-        for key in (states, idle) if write.sessions else ():
+        for key in (states, idle, space.ends(shard)) if write.sessions or write.ending else ():
             yield resp.command(["EXPIRE", key, SHARD_TTL_S])
         yield resp.command(["EXPIRE", meta, SHARD_TTL_S])
 
@@ -252,11 +252,10 @@ class RedisSessionStore:
         for slot, names in slots:
             key = self._namespace.ending(write.shard, slot)
             yield resp.command(["RPUSH", key], resp.each(names))
-            yield resp.command(["EXPIRE", key, SHARD_TTL_S])
+            yield resp.command(["EXPIRE", key, life_s(slot)])
         if slots:
             ends = self._namespace.ends(write.shard)
             yield resp.command(["ZADD", ends, *(slot for slot, _ in slots for _ in range(2))])
-            yield resp.command(["EXPIRE", ends, SHARD_TTL_S])
 
     def _begin_fenced(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
         calls = [self._call(write, ttl_ms) for write in writes]
@@ -299,7 +298,7 @@ class RedisSessionStore:
             len(write.passed),
             len(slots),
             *write.passed,
-            *(part for slot, names in slots for part in (slot, len(names))),
+            *(part for slot, names in slots for part in (slot, len(names), life_s(slot))),
         ]
         return head, (
             resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),

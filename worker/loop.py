@@ -174,7 +174,7 @@ class Loop:
             self._drain()  # little waits behind it: be quick
         now = self._clock.monotonic()
         if batch is not None:
-            self._resize(batch.read + batch.bad, now - begun)
+            self._resize(now - begun, full=polled.full)
         self._verify()
         if now >= self._next_commit:
             self._next_commit = now + self._settings.commit_every_s
@@ -645,14 +645,14 @@ class Loop:
         elif read < CALM:
             self._deep = False
 
-    def _resize(self, read: int, seconds: float) -> None:
+    def _resize(self, seconds: float, *, full: bool) -> None:
         """Bound what a burst brings into one turn of the loop, so that the turn takes no longer than the target.
 
         A batch is as small as what came during the turn before it. The bound counts only where more waits; if more
         still waits after it, keeping up comes first: small batches cost more an event, and would keep all waiting.
         """
         most = self._settings.batch_max
-        if read >= self._size:
+        if full:
             self._size = min(2 * self._size, most)
         elif seconds > self._settings.latency_target_ms / 1000:
             self._size = max(self._size - self._size // 4, most // 4, 1)

@@ -68,12 +68,14 @@ class Polled(NamedTuple):
         messages: the same as the client gave them, for dead letters.
         at_end: partitions whose end was reached, with the offset there (control records may lie before it).
         out_of_range: partitions whose wanted offset Kafka does not have.
+        full: as much came as was asked for, so that more may wait.
     """
 
     records: list[Records]
     messages: dict[int, list[Any]]
     at_end: dict[int, int]
     out_of_range: set[int]
+    full: bool = False
 
 
 class KafkaSource:
@@ -121,7 +123,7 @@ class KafkaSource:
         messages = [first]
         if most > 1:
             messages += consumer.consume(most - 1, 0.0)
-        return self._sorted(messages)
+        return self._sorted(messages)._replace(full=len(messages) >= most)
 
     def changes(self) -> Changes:
         """What happened to the assignment since the last call."""

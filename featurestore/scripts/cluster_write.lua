@@ -14,7 +14,7 @@
 -- ARGV[11] 1: what both pendings hold has landed
 -- ARGV[12] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
 -- ARGV[13..15] counts: sessions that leave idle, slots that have passed, slots that sessions end in
--- then the passed (slot)*, the slots (slot, how many sessions)*,
+-- then the passed (slot)*, the slots (slot, how many sessions, life of its list, s)*,
 --      the puts (session, bytes)*, the deadlines (ms, session)*, the removals (session)*, the pending (field, value)*,
 --      those that leave idle (session)*, those that end (session)*, slot by slot
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
@@ -44,7 +44,7 @@ for _ = 1, passed do
   at = at + 1
 end
 local slot = at
-at = at + 2 * slots
+at = at + 3 * slots
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do
@@ -64,14 +64,14 @@ bulk('ZREM', KEYS[3], disarmed)
 for _ = 1, slots do
   local list = KEYS[8] .. ':' .. ARGV[slot]
   bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
-  redis.call('EXPIRE', list, ARGV[4])
+  redis.call('EXPIRE', list, ARGV[slot + 2])
   redis.call('ZADD', KEYS[8], ARGV[slot], ARGV[slot])
-  slot = slot + 2
+  slot = slot + 3
 end
-if slots > 0 then redis.call('EXPIRE', KEYS[8], ARGV[4]) end
-if puts > 0 then
+if puts + slots > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[4])
   redis.call('EXPIRE', KEYS[3], ARGV[4])
+  redis.call('EXPIRE', KEYS[8], ARGV[4])
 end
 if pending > 0 then redis.call('EXPIRE', KEYS[5], ARGV[4]) end
 redis.call('EXPIRE', KEYS[1], ARGV[4])

@@ -8,7 +8,7 @@
 -- ARGV[13] how many of the oldest outboxes have served      ARGV[14] the outbox of this batch, '' for nothing to produce
 -- ARGV[15] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
 -- ARGV[16..18] counts: sessions that leave idle, slots that have passed, slots that sessions end in
--- then the passed (slot)*, the slots (slot, how many sessions)*,
+-- then the passed (slot)*, the slots (slot, how many sessions, life of its list, s)*,
 --      the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
 --      the deletions (key)*, the profiles (key, entry of 18 bytes)*, those that leave idle (session)*,
 --      those that end (session)*, slot by slot
@@ -34,7 +34,7 @@ for _ = 1, passed do
   at = at + 1
 end
 local slot = at
-at = at + 2 * slots
+at = at + 3 * slots
 local function bulk(command, key, count)
   local last = at + count - 1
   while at <= last do
@@ -75,14 +75,14 @@ bulk('ZREM', KEYS[3], disarmed)
 for _ = 1, slots do
   local list = KEYS[5] .. ':' .. ARGV[slot]
   bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
-  redis.call('EXPIRE', list, ARGV[5])
+  redis.call('EXPIRE', list, ARGV[slot + 2])
   redis.call('ZADD', KEYS[5], ARGV[slot], ARGV[slot])
-  slot = slot + 2
+  slot = slot + 3
 end
-if slots > 0 then redis.call('EXPIRE', KEYS[5], ARGV[5]) end
-if puts > 0 then
+if puts + slots > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[5])
   redis.call('EXPIRE', KEYS[3], ARGV[5])
+  redis.call('EXPIRE', KEYS[5], ARGV[5])
 end
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {1, ARGV[3]}

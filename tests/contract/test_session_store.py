@@ -1,6 +1,7 @@
 """One suite for every session store: in memory, on Redis 7 and Valkey 9, and on a Cluster of each."""
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import redis
 
 from featurestore.cluster import ClusterSessionStore
 from featurestore.connection import Client, connect, connect_cluster
-from featurestore.ends import END_SLOT_MS
+from featurestore.ends import END_SLOT_MS, end_slot
 from featurestore.erasure import eraser_for, fields_of
 from featurestore.errors import StoreUnavailable
 from featurestore.hashing import hash_text
@@ -512,6 +513,17 @@ def test_everything_has_a_life(served: Bench) -> None:
     assert lives.keys() == wanted.keys()
     for key, life in lives.items():
         assert wanted[key] - 60_000 < life <= wanted[key], key
+
+
+def test_a_list_outlives_its_slot(served: Bench) -> None:
+    """An end may lie far ahead, by a wrong clock: whoever is in the list is still found there then."""
+    client: Any = served.client
+    month_s = 30 * 86_400
+    far = end_slot((int(time.time()) + month_s) * 1_000)
+    lease = served.lease()
+    for expected, applied in ((None, 1), (1, 2)):  # the first by a script, the second, on one node, by a transaction
+        served.write(ShardWrite(ZERO, lease.epoch, expected, applied, ["a"], [b"A"], ending=["a"], slots=[far]))
+        assert client.ttl(SPACE.ending(ZERO, far)) > month_s + SHARD_TTL_S - 60
 
 
 def test_a_server_that_forgot_the_script_gets_it_again(served: Bench) -> None:
