@@ -44,7 +44,7 @@ class ClusterSessionStore:
     def __init__(self, client: "redis.RedisCluster", namespace: Namespace) -> None:
         self._namespace = namespace
         self._acquire = NodeScript("acquire")
-        self._write = NodeScript("cluster_write")
+        self._write = NodeScript("batch", "cluster_write")
         self._decide = NodeScript("cluster_decide")
         self._remember = NodeScript("cluster_remember")
         self._due = NodeScript("due")

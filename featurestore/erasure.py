@@ -53,7 +53,7 @@ class Eraser:
         self._client: Any = client
         self._namespace = namespace
         self._shards = shards
-        self._script = Script("erase")
+        self._script = Script("forget", "erase")
 
     def holders(self, session_id: str) -> list[Shard]:
         """The shards where a session has a state or a deadline; an ended one may still be in the list of a slot."""
@@ -146,7 +146,7 @@ class ClusterEraser(Eraser):
 
     def __init__(self, client: "redis.RedisCluster", namespace: Namespace, shards: Sequence[Shard]) -> None:
         super().__init__(client, namespace, shards)
-        self._script = Script("cluster_erase")
+        self._script = Script("forget", "cluster_erase")
         self._decide = Script("cluster_decide")
         self._applied: int | None = None
 

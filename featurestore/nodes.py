@@ -6,7 +6,6 @@ goes wrong, the table is asked for again where that may help, and the caller rep
 
 import hashlib
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 import redis
@@ -21,6 +20,7 @@ from redis.exceptions import (
 
 from featurestore.errors import StoreUnavailable
 from featurestore.line import Line, Ticket
+from featurestore.lua import script_text
 from featurestore.sessions import unavailable
 
 Command = tuple[int, tuple[Any, ...]]
@@ -36,8 +36,8 @@ ELSEWHERE: Final = (AskError, ClusterDownError, ReadOnlyError, SlotNotCoveredErr
 class NodeScript:
     """A Lua script, known by its hash; every node must be given it."""
 
-    def __init__(self, name: str) -> None:
-        self.text: Final = files("featurestore").joinpath("scripts", f"{name}.lua").read_text()
+    def __init__(self, *names: str) -> None:
+        self.text: Final = script_text(*names)
         self.sha: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

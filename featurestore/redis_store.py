@@ -13,7 +13,6 @@ again, and one that EXEC refused go by the script.
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 import redis
@@ -23,6 +22,7 @@ from featurestore.column import Blobs, Texts
 from featurestore.ends import by_slot, end_slot, life_s
 from featurestore.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Command, Line
+from featurestore.lua import script_text
 from featurestore.resp import Packed
 from featurestore.sessions import (
     APPLIED,
@@ -45,19 +45,14 @@ WRITING: Final = "writing a batch"
 class Script:
     """A Lua script, loaded once and again whenever the server does not know it (restart, failover, SCRIPT FLUSH)."""
 
-    def __init__(self, name: str) -> None:
-        self.text: Final = script_text(name)
+    def __init__(self, *names: str) -> None:
+        self.text: Final = script_text(*names)
         self.sha = ""
 
     def load(self, client: "redis.Redis") -> None:
         """Put the script on the server."""
         sha: Any = client.script_load(self.text)
         self.sha = sha.decode() if isinstance(sha, bytes) else sha
-
-
-def script_text(name: str) -> str:
-    """The text of one of the scripts."""
-    return files("featurestore").joinpath("scripts", f"{name}.lua").read_text()
 
 
 class Fences:
@@ -124,9 +119,9 @@ class RedisSessionStore:
         self._namespace = namespace
         self._fences = Fences(self._line, namespace)
         self._acquire = Script("acquire")
-        self._write = Script("write")
+        self._write = Script("batch", "profile", "write")
         self._due = Script("due")
-        self._extend: Final = script_text("extend")
+        self._extend: Final = script_text("profile", "extend")
         self.transactions = 0
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:

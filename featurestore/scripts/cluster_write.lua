@@ -1,4 +1,5 @@
 -- Apply one batch to a bucket on Redis Cluster: everything or nothing, and only by the owner that knows what was written last.
+-- Behind `batch.lua`.
 -- All keys share one slot. What goes to other slots is kept in `pending` until it has surely landed there.
 -- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
@@ -38,36 +39,15 @@ elseif pending > 0 and redis.call('EXISTS', KEYS[5]) == 1 then
   redis.call('RENAME', KEYS[5], KEYS[6])
 end
 local disarmed, passed, slots, at = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), 16
-for _ = 1, passed do
-  redis.call('UNLINK', KEYS[8] .. ':' .. ARGV[at])
-  redis.call('ZREM', KEYS[8], ARGV[at])
-  at = at + 1
-end
-local slot = at
-at = at + 3 * slots
-local function bulk(command, key, count)
-  local last = at + count - 1
-  while at <= last do
-    local stop = math.min(at + 3999, last)
-    redis.call(command, key, unpack(ARGV, at, stop))
-    at = stop + 1
-  end
-end
-bulk('HSET', KEYS[2], 2 * puts)
-bulk('ZADD', KEYS[3], 2 * dues)
-local first = at
-bulk('HDEL', KEYS[2], removals)
-at = first
-bulk('ZREM', KEYS[3], removals)
-bulk('HSET', KEYS[5], 2 * pending)
-bulk('ZREM', KEYS[3], disarmed)
-for _ = 1, slots do
-  local list = KEYS[8] .. ':' .. ARGV[slot]
-  bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
-  redis.call('EXPIRE', list, ARGV[slot + 2])
-  redis.call('ZADD', KEYS[8], ARGV[slot], ARGV[slot])
-  slot = slot + 3
-end
+local slot = pass(KEYS[8], at, passed)
+at = slot + 3 * slots
+at = bulk('HSET', KEYS[2], at, 2 * puts)
+at = bulk('ZADD', KEYS[3], at, 2 * dues)
+bulk('HDEL', KEYS[2], at, removals)
+at = bulk('ZREM', KEYS[3], at, removals)
+at = bulk('HSET', KEYS[5], at, 2 * pending)
+at = bulk('ZREM', KEYS[3], at, disarmed)
+enlist(KEYS[8], slot, slots, at)
 if puts + slots > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[4])
   redis.call('EXPIRE', KEYS[3], ARGV[4])

@@ -1,4 +1,5 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
+-- Behind `batch.lua` and `profile.lua`.
 -- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
 -- KEYS[5] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
@@ -28,57 +29,26 @@ if ARGV[14] ~= '' then
   redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
 local disarmed, passed, slots, at = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18]), 19
-for _ = 1, passed do
-  redis.call('UNLINK', KEYS[5] .. ':' .. ARGV[at])
-  redis.call('ZREM', KEYS[5], ARGV[at])
-  at = at + 1
-end
-local slot = at
-at = at + 3 * slots
-local function bulk(command, key, count)
-  local last = at + count - 1
-  while at <= last do
-    local stop = math.min(at + 3999, last)
-    redis.call(command, key, unpack(ARGV, at, stop))
-    at = stop + 1
-  end
-end
-bulk('HSET', KEYS[2], 2 * puts)
-bulk('ZADD', KEYS[3], 2 * dues)
+local slot = pass(KEYS[5], at, passed)
+at = slot + 3 * slots
+at = bulk('HSET', KEYS[2], at, 2 * puts)
+at = bulk('ZADD', KEYS[3], at, 2 * dues)
 for _ = 1, sets do
   redis.call('SET', ARGV[at], ARGV[at + 1], 'PX', ARGV[4])
   at = at + 2
 end
-local first = at
-bulk('HDEL', KEYS[2], removals)
-at = first
-bulk('ZREM', KEYS[3], removals)
+bulk('HDEL', KEYS[2], at, removals)
+at = bulk('ZREM', KEYS[3], at, removals)
 for _ = 1, deletions do
   redis.call('DEL', ARGV[at])
   at = at + 1
 end
 for _ = 1, profiles do
-  local stored = redis.call('GET', ARGV[at]) or '\0\0'
-  local entry = ARGV[at + 1]
-  local entries, known = string.sub(stored, 3), false
-  for i = 1, #entries, 18 do
-    if string.sub(entries, i, i + 7) == string.sub(entry, 1, 8) then known = true end
-  end
-  if not known then
-    local sessions = math.min(string.byte(stored, 1) + 256 * string.byte(stored, 2) + 1, 65535)
-    local head = string.char(sessions % 256, math.floor(sessions / 256))
-    redis.call('SET', ARGV[at], head .. string.sub(entries .. entry, -180), 'EX', ARGV[6])
-  end
+  extend(ARGV[at], ARGV[at + 1], ARGV[6])
   at = at + 2
 end
-bulk('ZREM', KEYS[3], disarmed)
-for _ = 1, slots do
-  local list = KEYS[5] .. ':' .. ARGV[slot]
-  bulk('RPUSH', list, tonumber(ARGV[slot + 1]))
-  redis.call('EXPIRE', list, ARGV[slot + 2])
-  redis.call('ZADD', KEYS[5], ARGV[slot], ARGV[slot])
-  slot = slot + 3
-end
+at = bulk('ZREM', KEYS[3], at, disarmed)
+enlist(KEYS[5], slot, slots, at)
 if puts + slots > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[5])
   redis.call('EXPIRE', KEYS[3], ARGV[5])
