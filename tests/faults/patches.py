@@ -288,9 +288,9 @@ def _no_transactions() -> None:
 def _edit_script(name: str, old: str, new: str) -> None:
     whole = Script.__init__
 
-    def init(self: Script, script: str) -> None:
-        whole(self, script)
-        if script == name:
+    def init(self: Script, *names: str) -> None:
+        whole(self, *names)
+        if names[-1] == name:
             if old not in self.text:
                 raise LookupError(f"{name}.lua has changed: the mutation does not know it any more")
             object.__setattr__(self, "text", self.text.replace(old, new))
