@@ -18,7 +18,7 @@ from tests.services import FLAVOURS, PrometheusServer, RedisServer
 from tests.services.kafka_broker import Kafka, OwnKafka
 
 # The first call of a compiled function may compile it, and the machine may be busy: time is no failure.
-settings.register_profile("patient")
+settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 RUN = pytest.StashKey[RunServices]()
