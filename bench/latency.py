@@ -96,7 +96,7 @@ def offered(
         seeding: puts sessions in the store before the worker starts, and is called at every poll.
     """
     topics = stack.topics(PARTITIONS)
-    stack.flush()
+    stack.renewed()
     group = stack.group()
     if seeding is not None:
         seeding.seed(topics, group)
@@ -106,7 +106,7 @@ def offered(
         worker.wait_ready()
         poller = Poller(stack, worker)
         times, offsets = [], []
-        begin = time.time() + making_s(rate * seconds)
+        begin = time.time() + making_s(rate, seconds, PARTITIONS)
         if seeding is not None:
             begin = seeding.begin(begin)
         assert producer.stdin is not None

@@ -2,85 +2,96 @@
 
     python -m bench.offer KAFKA TOPIC PARTITIONS RATE SECONDS OUT.npy
 
-Prints ``ready``, waits for the start time (seconds since the epoch) on standard input, makes all events, sends them on
-time, and writes to OUT the partition of each event; its k-th row there was due at t0 + k / rate. An event's ``ts`` is
-its due time. Prints how late the sending itself was, milliseconds at p99 and at most.
+Prints ``ready``, waits for the start time (seconds since the epoch) on standard input, makes all requests, sends each
+on time, and writes to OUT the partition of each event; its k-th row there was due at t0 + k / rate. An event's ``ts``
+is its due time. Prints how late the sending itself was, milliseconds at p99 and at most.
+
+A request holds what fell due within `LINGER_S`, a batch a partition, as the Java client's does with this ``linger.ms``.
+All are made before the first event is due: browsers and web tier have machines of their own, and what making the
+events would cost on this one is missing on the other side.
 """
 
 import gc
 import sys
 import time
-from collections import deque
-from itertools import repeat
-from operator import length_hint
+from math import ceil
 from typing import Final
 
 import numpy as np
-from confluent_kafka import Producer
+from numpy.typing import NDArray
 
+from bench.processes import give_way
+from bench.wire import Keyed, Wire, produce_request
 from bench.workload import partition_of, shoppers
 
 MARK: Final = b'"ts":'
-DIGITS: Final = 13
 SKIP: Final = 60_000
+LINGER_S: Final = 0.002
 MAKING_S: Final = 2e-6
-"""Most time that making an event takes."""
+MAKING_BATCH_S: Final = 80e-6
+"""Most time that making an event, and a batch, takes."""
 
 
-def making_s(events: float) -> float:
+def making_s(rate: float, seconds: float, partitions: int) -> float:
     """How long before the first event the producer must be told when that is due, seconds."""
-    return 1.0 + MAKING_S * events
+    events = rate * seconds
+    return 1.0 + MAKING_S * events + MAKING_BATCH_S * min(events, partitions * seconds / LINGER_S)
+
+
+def requests(events: Keyed, chosen: NDArray[np.int32], rate: float, begin: float, topic: str) -> list[bytes]:
+    """What to send at the end of each `LINGER_S` since ``begin``, epoch seconds; empty where nothing fell due.
+
+    Args:
+        events: n events.
+        chosen: their partitions, shape (n,).
+        rate: events a second.
+        begin: when the first is due.
+        topic: where to.
+    """
+    times = ((begin + np.arange(chosen.size) / rate) * 1000).astype(np.int64)
+    events.stamp(times)
+    rows = [np.flatnonzero(chosen == partition) for partition in range(int(chosen.max()) + 1)]
+    ticks = np.arange(ceil(chosen.size / rate / LINGER_S) + 1)
+    edges = np.ceil(ticks * LINGER_S * rate).astype(np.int64)
+    cuts = [mine.searchsorted(edges).tolist() for mine in rows]
+    made = []
+    for tick in range(edges.size - 1):
+        batches = {
+            partition: events.batch(mine[cut[tick] : cut[tick + 1]], times)
+            for partition, (mine, cut) in enumerate(zip(rows, cuts, strict=True))
+            if cut[tick] < cut[tick + 1]
+        }
+        made.append(produce_request(topic, batches, tick) if batches else b"")
+    return made
 
 
 def main() -> None:
     """Send on time."""
-    kafka, topic, partitions, rate_, seconds, out = sys.argv[1:]
-    rate, count = float(rate_), int(float(rate_) * float(seconds))
-    producer = Producer(
-        {
-            "bootstrap.servers": kafka,
-            "enable.idempotence": True,
-            "compression.type": "lz4",
-            "linger.ms": 2,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    known: dict[bytes, int] = {}
-    for key, _, _ in (events := shoppers(count, SKIP)):
-        if key not in known:
-            known[key] = partition_of(key, int(partitions))
-    keys = [key for key, _, _ in events]
-    chosen = [known[key] for key in keys]
-    np.save(out, np.array(chosen, np.int32))
-    producer.list_topics(topic, timeout=10)
+    give_way()
+    kafka, topic, partitions_, rate_, seconds, out = sys.argv[1:]
+    partitions, rate = int(partitions_), float(rate_)
+    events = shoppers(int(rate * float(seconds)), SKIP)
+    known = {key: partition_of(key, partitions) for key in {key for key, _, _ in events}}
+    chosen = np.array([known[key] for key, _, _ in events], np.int32)
+    np.save(out, chosen)
+    keyed = Keyed([key for key, _, _ in events], [value for _, value, _ in events], MARK)
+    wire = Wire(kafka)
     print("ready", flush=True)
     begin = float(sys.stdin.readline())
-    values = []
-    for k, (_, value, _) in enumerate(events):
-        at = value.index(MARK) + len(MARK)
-        values.append(b"%b%d%b" % (value[:at], int((begin + k / rate) * 1000), value[at + DIGITS :]))
+    made = requests(keyed, chosen, rate, begin, topic)
     if time.time() > begin:
         raise RuntimeError("the events were not made in time: raise MAKING_S")
     gc.freeze()
     late = []
-    k = 0
-    while k < count:
-        now = time.time()
-        due = min(int((now - begin) * rate) + 1, count)
-        if due <= k:
-            time.sleep(0.0005)
-            continue
-        late.append(now - (begin + k / rate))
-        left = iter(values[k:due])
-        try:
-            # No step of the interpreter for each event: what the load costs is missing on the other side.
-            deque(map(producer.produce, repeat(topic), left, keys[k:due], chosen[k:due]), maxlen=0)
-            k = due
-        except BufferError:
-            k = due - length_hint(left) - 1
-            producer.poll(0.01)
-        producer.poll(0)
-    producer.flush(60)
+    for tick, request in enumerate(made, start=1):
+        wire.read()
+        while (early := begin + tick * LINGER_S - time.time()) > 0:
+            time.sleep(early)
+        if request:
+            late.append(-early)
+            wire.send(request)
+    wire.wait(len(late))
+    wire.close()
     print(np.percentile(late, 99) * 1000, max(late) * 1000, flush=True)
 
 

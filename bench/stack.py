@@ -1,5 +1,6 @@
 """Real Kafka, Redis and a worker for a benchmark, each a process of its own."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from urllib.request import urlopen
 
 from confluent_kafka import Producer
 
+from bench.processes import give_way
 from featurestore.keys import Namespace, Shard
 from models.simulator import SimEvent
 from tests.services import KafkaBroker, RedisServer, create_topics, free_port, topic_id
@@ -52,6 +54,7 @@ class Stack:
             self._kafka = KafkaBroker(
                 self.directory / "kafka", {"log.retention.check.interval.ms": "300000"}, jit=True, heap="1g"
             ).start()
+            give_way(self._kafka.pid)
         return self._kafka
 
     @property
@@ -86,6 +89,14 @@ class Stack:
             produce(self.kafka.bootstrap, topics.clicks, events)
             self._filled[key] = topics
         return self._filled[key]
+
+    def renewed(self, flavour: str | None = None) -> Any:
+        """A client of a new store: what a million sessions leave behind in the allocator of a store makes it slower."""
+        name = flavour or self._flavour
+        if name in self._stores:
+            self._stores.pop(name).kill9()
+            shutil.rmtree(self.directory / name)
+        return self.store(name).client()
 
     def flush(self, flavour: str | None = None) -> Any:
         """A client of the emptied store."""
