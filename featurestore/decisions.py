@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from featurestore.column import Blobs, Texts
 from featurestore.drafts import ROW, Draft, pieces
+from featurestore.jit import compiled
 from featurestore.keys import decision_key
 from featurestore.sessions import unavailable
 from featurestore.stages import STAGES
@@ -174,11 +175,10 @@ class DecisionEncoder:
     ) -> tuple[list[bytes], NDArray[np.int64]]:
         """The ends of the documents (reasons, guards, arms), each kind once, and which one each row has."""
         packed = decisions["guards"].astype(np.uint64) << np.uint64(32) | decisions["arms"]
-        kinds, kind_of = np.unique(packed, return_inverse=True)
-        pairs = [(kind >> 32, kind & 0xFFFF_FFFF) for kind in kinds.tolist()]
-        plain = [self._tail(guards, arms) for guards, arms in pairs]
+        which = np.empty(packed.size, np.int64)
+        kinds = _kinds(packed, which)
+        plain = [self._tail(kind >> 32, kind & 0xFFFF_FFFF) for kind in kinds.tolist()]
         tails = list(plain)
-        which = kind_of.astype(np.int64)
         told = [row for row, words in reasons.items() if words]
         for row, kind in zip(told, which[told].tolist(), strict=True):
             which[row] = len(tails)
@@ -193,6 +193,22 @@ class DecisionEncoder:
         if arms:
             parts.append(b',"arm":' + _json.encode(self._arms[arms]))
         return b"".join(parts) + b"}"
+
+
+@compiled
+def _kinds(codes: NDArray[np.uint64], which: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The different codes, of which there are a handful; ``which`` of them each is."""
+    kinds = np.empty(codes.size, np.uint64)
+    count = 0
+    for i in range(codes.size):
+        kind = 0
+        while kind < count and kinds[kind] != codes[i]:
+            kind += 1
+        if kind == count:
+            kinds[count] = codes[i]
+            count += 1
+        which[i] = kind
+    return kinds[:count]
 
 
 _json: Final = msgspec.json.Encoder()

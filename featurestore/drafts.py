@@ -110,12 +110,10 @@ class Draft:
     def packed(self) -> bytes:
         """As bytes."""
         names = self.names.compact()
-        used, place = np.unique(self.rows["tail"], return_inverse=True)
         rows = self.rows.copy()
-        rows["tail"] = place
+        used = _renumber(rows, len(self._tails))
         lengths = (names.ends - names.starts).astype("<u2")
-        tails = self._tails.take(used.astype(np.int64))
-        parts = [part.strings() for part in (self._fixed, self._words, tails)]
+        parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
         return _encoder.encode((lengths.tobytes(), names.raw, rows.tobytes(), *parts))
 
     @classmethod
@@ -140,6 +138,24 @@ def _as_json(session_ids: Texts) -> Texts:
     if _plain(session_ids.data, session_ids.starts, session_ids.ends):
         return session_ids
     return Texts.of([msgspec.json.encode(session_id)[1:-1].decode() for session_id in session_ids])
+
+
+@compiled
+def _renumber(rows: NDArray[np.void], tails: int) -> NDArray[np.int64]:
+    """Number the tails that the rows use from 0 on, in the order of the tails; which ones they are."""
+    place = np.full(tails, -1, np.int64)
+    for i in range(rows.size):
+        place[rows[i]["tail"]] = 0
+    used = np.empty(tails, np.int64)
+    count = 0
+    for tail in range(tails):
+        if place[tail] == 0:
+            place[tail] = count
+            used[count] = tail
+            count += 1
+    for i in range(rows.size):
+        rows[i]["tail"] = place[rows[i]["tail"]]
+    return used[:count]
 
 
 @compiled

@@ -7,7 +7,6 @@ a list is read, and deleted, once all of its slot has passed (docs/decisions/001
 
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -39,8 +38,8 @@ def by_slot(sessions: Sequence[str], slots: Sequence[int]) -> list[tuple[int, Te
     >>> [(slot, list(names)) for slot, names in by_slot(["a", "b", "c"], [7, 5, 7])]
     [(5, ['b']), (7, ['a', 'c'])]
     """
-    names, numbers = Texts.of(sessions), np.array(slots, np.int64)
-    order = np.argsort(numbers, kind="stable")
-    found, firsts = np.unique(numbers[order], return_index=True)
-    spans = pairwise([*firsts.tolist(), numbers.size])
-    return [(slot, names.take(order[a:b])) for slot, (a, b) in zip(found.tolist(), spans, strict=True)]
+    names = Texts.of(sessions)
+    places: dict[int, list[int]] = {}
+    for place, slot in enumerate(slots):
+        places.setdefault(slot, []).append(place)
+    return [(slot, names.take(np.array(places[slot]))) for slot in sorted(places)]

@@ -41,24 +41,37 @@ def group(
 
 
 def match(
-    known_hashes: NDArray[np.uint64], known: Strings, hashes: NDArray[np.uint64], names: Strings
+    known_hashes: NDArray[np.uint64],
+    known: Strings,
+    among: tuple[int, int],
+    hashes: NDArray[np.uint64],
+    names: Strings,
+    span: tuple[int, int],
 ) -> NDArray[np.int64]:
-    """Where each of ``names`` stands among the different strings ``known``; -1 where it does not. Shape (n,)."""
-    found = np.full(len(names), -1, np.int64)
-    if len(known) and len(names):
-        table = np.full(_room(len(known)), -1, np.int32)
-        _match(
-            known_hashes,
-            known.data,
-            known.starts,
-            known.ends,
-            hashes,
-            names.data,
-            names.starts,
-            names.ends,
-            table,
-            found,
-        )
+    """Which strings of a span are among those of another span: rows of where they stand here and there, shape (k, 2).
+
+    Args:
+        known_hashes: of the strings, shape (m,).
+        known: m strings.
+        among: first and end of those that count, all different.
+        hashes: of the strings looked for, shape (n,).
+        names: n strings.
+        span: first and end of those that are looked for.
+    """
+    table = np.full(_room(among[1] - among[0]), -1, np.int32)
+    found: NDArray[np.int64] = _match(
+        known_hashes,
+        known.data,
+        known.starts,
+        known.ends,
+        *among,
+        hashes,
+        names.data,
+        names.starts,
+        names.ends,
+        *span,
+        table,
+    )
     return found
 
 
@@ -105,27 +118,34 @@ def _match(
     known: NDArray[np.uint8],
     known_starts: NDArray[np.int64],
     known_ends: NDArray[np.int64],
+    known_first: int,
+    known_end: int,
     hashes: NDArray[np.uint64],
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
+    first: int,
+    end: int,
     table: NDArray[np.int32],
-    found: NDArray[np.int64],
-) -> None:
+) -> NDArray[np.int64]:
     mask = np.uint64(table.size - 1)
-    for k in range(known_hashes.size):
+    found = np.empty((end - first, 2), np.int64)
+    count = 0
+    for k in range(known_first, known_end):
         at = known_hashes[k] & mask
         while table[at] >= 0:
             at = (at + np.uint64(1)) & mask
         table[at] = k
-    for i in range(hashes.size):
+    for i in range(first, end):
         at = hashes[i] & mask
         while table[at] >= 0:
             k = table[at]
             if known_hashes[k] == hashes[i] and _equal(known, known_starts[k], known_ends[k], data, starts[i], ends[i]):
-                found[i] = k
+                found[count, 0], found[count, 1] = i, k
+                count += 1
                 break
             at = (at + np.uint64(1)) & mask
+    return found[:count]
 
 
 @inlined

@@ -40,6 +40,7 @@ from featurestore.tombstones import Erased
 
 PREFIX: Final = DECISION_PREFIX.encode()
 WRITING: Final = "writing a batch"
+MULTI, EXEC = resp.command(["MULTI"]), resp.command(["EXEC"])
 
 
 class Script:
@@ -62,6 +63,7 @@ class Fences:
         self._line = line
         self._namespace = namespace
         self._leased: dict[Shard, str] = {}
+        self._watch: list[Command] = []
         self._stood: dict[Shard, tuple[str, int | None, int]] = {}
         self._connection = 0
 
@@ -69,6 +71,7 @@ class Fences:
         """This shard is written under this epoch from now on."""
         self._leased[shard] = epoch
         self._stood.pop(shard, None)
+        self._watch = self._commands()
 
     def stand(self, writes: Sequence[ShardWrite]) -> bool:
         """Whether EXEC would carry these writes out only if each finds its shard as its owner left it.
@@ -86,10 +89,14 @@ class Fences:
 
     def watch(self) -> list[Command]:
         """Commands that watch the leased shards and read their fences; their answers are for `noted`."""
+        return self._watch
+
+    def _commands(self) -> list[Command]:
         metas = [self._namespace.meta(shard) for shard in self._leased]
         if not metas:
             return []
-        return [("UNWATCH",), ("WATCH", *metas), *(("HMGET", meta, "epoch", "applied", "write") for meta in metas)]
+        asked = [resp.command(["HMGET", meta, "epoch", "applied", "write"]) for meta in metas]
+        return [resp.together([resp.command(["UNWATCH"]), resp.command(["WATCH", *metas]), *asked])]
 
     def watched(self) -> tuple[int, list[Shard]]:
         """What the commands of `watch` are about, for `noted`."""
@@ -102,8 +109,24 @@ class Fences:
         for shard, (epoch, applied, number) in zip(shards, answers[2:], strict=True):
             if epoch is None or epoch.decode() != self._leased.get(shard):
                 self._leased.pop(shard, None)  # somebody else's by now: its writes would end our watch
+                self._watch = self._commands()
             else:
                 self._stood[shard] = epoch.decode(), int(applied) if applied else None, int(number or 0)
+
+
+class Keys:
+    """A shard's keys, and the commands that are the same in each of its writes, put together once."""
+
+    def __init__(self, space: Namespace, shard: Shard) -> None:
+        self.meta = space.meta(shard)
+        self.states = space.states(shard)
+        self.idle = space.idle(shard)
+        self.ends = space.ends(shard)
+        self.outboxes = space.outboxes(shard)
+        kept = [resp.command(["EXPIRE", key, SHARD_TTL_S]) for key in (self.states, self.idle, self.ends, self.meta)]
+        self.keep_all: Final = resp.together(kept)
+        self.keep_meta: Final = kept[-1]
+        self.keep_outboxes: Final = resp.command(["EXPIRE", self.outboxes, SHARD_TTL_S])
 
 
 class RedisSessionStore:
@@ -118,6 +141,7 @@ class RedisSessionStore:
         self._line = Line(client)
         self._namespace = namespace
         self._fences = Fences(self._line, namespace)
+        self._keys: dict[Shard, Keys] = {}
         self._acquire = Script("acquire")
         self._write = Script("batch", "profile", "write")
         self._due = Script("due")
@@ -191,7 +215,7 @@ class RedisSessionStore:
 
     def _begin_transaction(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
         body = resp.together(part for write in writes for part in self._parts(write, ttl_ms))
-        read = self._begin([("MULTI",), body, ("EXEC",), *self._fences.watch()], WRITING)
+        read = self._begin([MULTI, body, EXEC, *self._fences.watch()], WRITING)
         about = self._fences.watched()
 
         def results() -> list[WriteResult]:
@@ -209,37 +233,37 @@ class RedisSessionStore:
     def _parts(self, write: ShardWrite, ttl_ms: int) -> Iterator[Packed]:
         """The commands of a write, as `write.lua` gives them."""
         space, shard = self._namespace, write.shard
-        meta, states, idle, outboxes = space.meta(shard), space.states(shard), space.idle(shard), space.outboxes(shard)
+        keys = self._keys.get(shard)
+        if keys is None:
+            keys = self._keys[shard] = Keys(space, shard)
         applied = "" if write.applied is None else write.applied
-        yield resp.command(["HSET", meta, "applied", applied, "write", write.number])
+        yield resp.command(["HSET", keys.meta, "applied", applied, "write", write.number])
         if write.passed:
             yield resp.command(["UNLINK", *(space.ending(shard, slot) for slot in write.passed)])
-            yield resp.command(["ZREM", space.ends(shard), *write.passed])
+            yield resp.command(["ZREM", keys.ends, *write.passed])
         if write.served:
-            yield resp.command(["LTRIM", outboxes, write.served, -1])
+            yield resp.command(["LTRIM", keys.outboxes, write.served, -1])
         if write.outbox:
-            yield resp.command(["RPUSH", outboxes, write.outbox])
-            yield resp.command(["EXPIRE", outboxes, SHARD_TTL_S])
+            yield resp.command(["RPUSH", keys.outboxes, write.outbox])
+            yield keys.keep_outboxes
         if write.sessions:
-            yield resp.command(["HSET", states], resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)))
+            yield resp.command(["HSET", keys.states], resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)))
         if write.deadlines:
-            yield resp.command(["ZADD", idle], resp.pairs(_decimal(write.deadlines), Texts.of(write.armed)))
+            yield resp.command(["ZADD", keys.idle], resp.pairs(_decimal(write.deadlines), Texts.of(write.armed)))
         yield resp.commands(["SET"], Texts.of(write.decided), Blobs.of(write.decisions), ["PX", ttl_ms], PREFIX)
         if write.removed:
             removed = resp.each(Texts.of(write.removed))
-            yield resp.command(["HDEL", states], removed)
-            yield resp.command(["ZREM", idle], removed)
+            yield resp.command(["HDEL", keys.states], removed)
+            yield resp.command(["ZREM", keys.idle], removed)
         if write.disarmed:
-            yield resp.command(["ZREM", idle], resp.each(Texts.of(write.disarmed)))
+            yield resp.command(["ZREM", keys.idle], resp.each(Texts.of(write.disarmed)))
         yield from self._ending(write)
         if write.undecided:
             yield resp.command(["DEL"], resp.each(Texts.of(write.undecided), PREFIX))
         if write.profiles:
-            keys, entries = zip(*write.profiles, strict=True)
-            yield resp.command(["EVAL", self._extend, len(keys), *keys, VISITOR_TTL_S, *entries])
-        for key in (states, idle, space.ends(shard)) if write.sessions or write.ending else ():
-            yield resp.command(["EXPIRE", key, SHARD_TTL_S])
-        yield resp.command(["EXPIRE", meta, SHARD_TTL_S])
+            profiles, entries = zip(*write.profiles, strict=True)
+            yield resp.command(["EVAL", self._extend, len(profiles), *profiles, VISITOR_TTL_S, *entries])
+        yield keys.keep_all if write.sessions or write.ending else keys.keep_meta
 
     def _ending(self, write: ShardWrite) -> Iterator[Packed]:
         """The commands that put sessions into the lists of their slots."""

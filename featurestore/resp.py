@@ -5,6 +5,7 @@ bulk string ``$<bytes>``, every line ended by CR LF.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -67,17 +68,12 @@ def together(commands: Iterable[Packed]) -> Packed:
 
 def each(column: Column[Any], prefix: bytes = b"") -> Arguments:
     """One argument a string, ``prefix`` before each."""
-    n = len(column)
-    size = int((column.ends - column.starts).sum()) + n * (_FRAME + len(prefix))
-    return Arguments(n, _written((b"", prefix, b""), column, None, size))
+    return Arguments(len(column), _written((b"", prefix, b""), column, None))
 
 
 def pairs(names: Column[Any], values: Column[Any], prefix: bytes = b"") -> Arguments:
     """A string of the one behind ``prefix``, a string of the other, and so on."""
-    n = len(names)
-    size = int((names.ends - names.starts).sum() + (values.ends - values.starts).sum())
-    size += n * (2 * _FRAME + len(prefix))
-    return Arguments(2 * n, _written((b"", prefix, b""), names, values, size))
+    return Arguments(2 * len(names), _written((b"", prefix, b""), names, values))
 
 
 def commands(
@@ -87,18 +83,15 @@ def commands(
     n = len(names)
     head = b"*%d\r\n" % (len(before) + 2 + len(after)) + b"".join(map(_bulk, before))
     tail = b"".join(map(_bulk, after))
-    size = int((names.ends - names.starts).sum() + (values.ends - values.starts).sum())
-    size += n * (2 * _FRAME + len(head) + len(prefix) + len(tail))
-    return Packed([_written((head, prefix, tail), names, values, size)] if n else [], n)
+    return Packed([_written((head, prefix, tail), names, values)] if n else [], n)
 
 
-def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Column[Any] | None, size: int) -> Wire:
+def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Column[Any] | None) -> Wire:
     if not len(names):
         return b""
-    out = np.empty(size, np.uint8)
     second = names if values is None else values
     head, prefix, tail = (np.frombuffer(part, np.uint8) for part in frame)
-    end = _write_all(
+    out: NDArray[np.uint8] = _write_all(
         names.data,
         names.starts,
         names.ends,
@@ -109,13 +102,21 @@ def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Colu
         head,
         prefix,
         tail,
-        out,
     )
-    return out[:end].data
+    return out.data
 
 
 def _bulk(value: str | bytes | int) -> bytes:
-    data = value.encode() if isinstance(value, str) else b"%d" % value if isinstance(value, int) else value
+    if isinstance(value, str):
+        return _text(value)
+    data = b"%d" % value if isinstance(value, int) else value
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+@lru_cache(maxsize=4_096)
+def _text(value: str) -> bytes:
+    """Names of commands and keys come again in every batch."""
+    data = value.encode()
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
@@ -131,8 +132,13 @@ def _write_all(
     head: NDArray[np.uint8],
     prefix: NDArray[np.uint8],
     tail: NDArray[np.uint8],
-    out: NDArray[np.uint8],
-) -> int:
+) -> NDArray[np.uint8]:
+    size = starts.size * (2 * _FRAME + head.size + prefix.size + tail.size)
+    for i in range(starts.size):
+        size += ends[i] - starts[i]
+        if paired:
+            size += value_ends[i] - value_starts[i]
+    out = np.empty(size, np.uint8)
     at = 0
     for i in range(starts.size):
         at = copy_bytes(head, 0, head.size, out, at)
@@ -140,7 +146,7 @@ def _write_all(
         if paired:
             at = _write(values, value_starts[i], value_ends[i], prefix[:0], out, at)
         at = copy_bytes(tail, 0, tail.size, out, at)
-    return at
+    return out[:at]
 
 
 @inlined

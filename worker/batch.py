@@ -198,9 +198,9 @@ class Engine:
             self.decision_ttl_ms,
         )
         documents = draft.documents()
-        shown = documents.take(np.searchsorted(told, after.row))
-        for write, (_, *span) in zip(result.writes, batch.spans, strict=True):
-            write.decisions = shown.take(_within(after.shown, span))
+        shown = documents.take(told.searchsorted(after.row))
+        for write, last in zip(result.writes, _parts(after.shown, batch.spans), strict=True):
+            write.decisions = shown.take(last)
         if self._log_decisions:
             logged = draft.logged(documents)
             for where, part in _by_span(batch, rows["slot"]):
@@ -253,18 +253,20 @@ def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome)
     names = batch.sessions
     deadlines = states["armed"][after.armed]
     slots = states["armed"][after.ending] // END_SLOT_MS
+    sorts = (after.put, after.armed, after.ending, after.shown, after.gone, after.dropped)
     writes = []
-    for (shard, *span), passed in zip(batch.spans, batch.passed, strict=True):
+    for (shard, *_), passed, *parts in zip(
+        batch.spans, batch.passed, *(_parts(sort, batch.spans) for sort in sorts), strict=True
+    ):
         write = ShardWrite(shard, "", None, None)
-        put, armed = _within(after.put, span), _within(after.armed, span)
+        put, armed, ending, shown, gone, dropped = parts
         write.sessions, write.blobs = names.take(after.put[put]), blobs.take(put)
         write.armed, write.deadlines = names.take(after.armed[armed]), deadlines[armed].tolist()
-        ending = _within(after.ending, span)
         write.ending = write.disarmed = names.take(after.ending[ending])
         write.slots, write.passed = slots[ending].tolist(), passed
-        write.decided = names.take(after.shown[_within(after.shown, span)])
-        write.removed = names.take(after.gone[_within(after.gone, span)])
-        write.undecided = names.take(after.dropped[_within(after.dropped, span)])
+        write.decided = names.take(after.shown[shown])
+        write.removed = names.take(after.gone[gone])
+        write.undecided = names.take(after.dropped[dropped])
         writes.append(write)
     return writes
 
@@ -280,6 +282,7 @@ def _by_span(batch: Plan, slots: NDArray[np.int64]) -> list[tuple[int, NDArray[n
     return [(where, order[a:b]) for where, (a, b) in enumerate(pairwise(edges)) if a < b]
 
 
-def _within(slots: NDArray[np.int64], span: Sequence[int]) -> slice:
-    """Where the slots of one span stand in a sorted array."""
-    return slice(*np.searchsorted(slots, span).tolist())
+def _parts(slots: NDArray[np.int64], spans: Sequence[tuple[Shard, int, int]]) -> list[slice]:
+    """Where the slots of each span stand in a sorted array; the spans follow one another."""
+    edges = slots.searchsorted([first for _, first, _ in spans]).tolist()
+    return list(map(slice, edges, [*edges[1:], slots.size]))

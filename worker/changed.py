@@ -42,18 +42,13 @@ class Changed:
 
     def sessions(self, plan: Plan, span: tuple[Shard, int, int], loaded: list[bytes | None]) -> None:
         """Put in place what the change left of the sessions of a later plan's span."""
-        shard, *there = span
+        shard, first, end = span
         if shard not in self._spans:
             return
-        here, wanted = slice(*self._spans[shard]), slice(*there)
-        before, after = self._plan, plan
-        found = match(
-            before.hashes[here], before.sessions.take(here), after.hashes[wanted], after.sessions.take(wanted)
-        )
-        known = np.flatnonzero(found >= 0)
-        places = self._place[here][found[known]]
+        before = self._plan
+        found = match(before.hashes, before.sessions, self._spans[shard], plan.hashes, plan.sessions, (first, end))
         blobs = self._blobs
-        for i, place in zip(known.tolist(), places.tolist(), strict=True):
+        for i, place in zip((found[:, 0] - first).tolist(), self._place[found[:, 1]].tolist(), strict=True):
             if place != UNTOUCHED:
                 loaded[i] = None if place == GONE else blobs.raw[blobs.starts[place] : blobs.ends[place]]
 

@@ -67,10 +67,10 @@ class Observer:
         if result is None:
             return
         metrics.batch_events.observe(float(plan.events.size))
-        kinds = np.bincount(result.observations.rows["kind"], minlength=5)
+        kinds = _kinds(result)
         for kind, outcome in ((EVENT_ROW, "applied"), (BOT, "bot"), (CLEAR, "consent_withdrawn")):
             if kinds[kind]:
-                metrics.events.inc(outcome, by=float(kinds[kind]))
+                metrics.events.inc(outcome, by=kinds[kind])
         if result.observations.duplicates:
             metrics.events.inc("duplicate", by=result.observations.duplicates)
             metrics.duplicates_skipped.inc(by=result.observations.duplicates)
@@ -80,11 +80,11 @@ class Observer:
             metrics.unknown_types.inc(by=unknown)
         known = plan.record_ms >= 0
         metrics.event_to_decision_seconds.observe_many((now_ms - plan.record_ms[known]) / 1000.0)
-        self._rows(result)
+        self._rows(result, kinds)
 
     def timers(self, result: Result) -> None:
         """Count what silence brought."""
-        self._rows(result)
+        self._rows(result, _kinds(result))
 
     def lag(self, behind: dict[int, int]) -> None:
         """Events not yet applied, per owned partition."""
@@ -95,12 +95,11 @@ class Observer:
         self.metrics.ready.set(1.0 if ready else 0.0)
         self._drift.publish()
 
-    def _rows(self, result: Result) -> None:
+    def _rows(self, result: Result, kinds: list[int]) -> None:
         metrics = self.metrics
-        rows = result.observations.rows
         for kind, name in ((SILENCE, "silence"), (END, "end")):
-            if n := int((rows["kind"] == kind).sum()):
-                metrics.timers_fired.inc(name, by=n)
+            if kinds[kind]:
+                metrics.timers_fired.inc(name, by=kinds[kind])
         if result.scored.any():
             decisions = result.decisions[result.scored]
             metrics.count_decisions(decisions["stage"], decisions["route"])
@@ -108,5 +107,11 @@ class Observer:
             self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
         states, memory = result.ended
         if states.size:
-            arms = result.decisions["arms"][rows["kind"] == END]
+            arms = result.decisions["arms"][result.observations.rows["kind"] == END]
             self._kpis.observe(states, memory, arms)
+
+
+def _kinds(result: Result) -> list[int]:
+    """How many rows there are of each kind."""
+    counts: list[int] = np.bincount(result.observations.rows["kind"], minlength=BOT + 1).tolist()
+    return counts

@@ -153,7 +153,7 @@ def producer_config(settings: Settings) -> dict[str, Any]:
     """The producer's settings."""
     return {
         **RELIABLE,
-        "linger.ms": 5,  # no decision waits for the log; a request per batch and partition would keep the broker busy
+        "linger.ms": 25,  # no decision waits for the log; a request per batch and partition would keep the broker busy
         "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 400_000,
         "queue.buffering.max.kbytes": 262_144,

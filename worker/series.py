@@ -6,6 +6,7 @@ catalogue's series: the loop writes, the HTTP thread reads.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
@@ -138,8 +139,15 @@ class Histogram:
         self.sums: Floats = np.zeros(shape)
 
     def observe(self, value: float, *labels: str | int) -> None:
-        """Count one value."""
-        self.observe_many(np.array([value]), *labels)
+        """Count one value; at the price of no array, for what is measured many times a batch."""
+        if math.isnan(value):
+            return
+        held = max(value, 0.0)
+        place = _place(self.spec, self._index, labels)
+        bucket = (*place, bisect_left(self.spec.bounds, held))
+        with self._lock:
+            self.counts[bucket] += 1
+            self.sums[place] += held
 
     def observe_many(self, values: npt.ArrayLike, *labels: str | int) -> None:
         """Count values of shape (n,) in one series."""

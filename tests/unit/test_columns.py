@@ -58,14 +58,21 @@ def test_strings_are_told_apart_by_their_bytes_not_by_their_hashes() -> None:
     assert group(same, Texts.of(names), 0, 3, slots, firsts, 0) == 2
     assert slots.tolist() == [0, 1, 0]
     known = Texts.of(["y", "z"])
-    assert match(same[:2], known, same, Texts.of(names)).tolist() == [-1, 0, -1]
+    assert match(same[:2], known, (0, 2), same, Texts.of(names), (0, 3)).tolist() == [[1, 0]]
 
 
-@given(_few, _few)
-def test_a_string_is_found_where_it_stands(known: list[str], names: list[str]) -> None:
+def _span(n: int) -> st.SearchStrategy[tuple[int, int]]:
+    """First and end of some of n."""
+    return st.tuples(st.integers(0, n), st.integers(0, n)).map(lambda ends: (min(ends), max(ends)))
+
+
+@given(_few, _few, st.data())
+def test_a_string_is_found_where_it_stands(known: list[str], names: list[str], data: st.DataObject) -> None:
     different = list(dict.fromkeys(known))
-    found = match(hash64(different), Texts.of(different), hash64(names), Texts.of(names))
-    assert found.tolist() == [different.index(name) if name in different else -1 for name in names]
+    among, span = data.draw(_span(len(different))), data.draw(_span(len(names)))
+    found = match(hash64(different), Texts.of(different), among, hash64(names), Texts.of(names), span)
+    here = different[slice(*among)]
+    assert found.tolist() == [[i, different.index(names[i])] for i in range(*span) if names[i] in here]
 
 
 def _packed(*arguments: Any) -> bytes:

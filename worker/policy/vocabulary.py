@@ -4,6 +4,7 @@ Numbers are persisted in documents and exported in metrics: append, never reorde
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -111,6 +112,7 @@ def guard_names(bits: int) -> Iterator[str]:
     return (name for i, name in enumerate(GUARDS) if bits >> i & 1)
 
 
-def guard_words(bits: int) -> Iterator[str]:
+@cache
+def guard_words(bits: int) -> tuple[str, ...]:
     """The guards in the set ``bits``, in words."""
-    return (words for i, words in enumerate(GUARD_WORDS) if bits >> i & 1)
+    return tuple(words for i, words in enumerate(GUARD_WORDS) if bits >> i & 1)
