@@ -15,8 +15,9 @@ outboxes) until Kafka has acknowledged them, so a crash in between loses none: t
 committed whose outputs are not safe. A crash anywhere repeats work, never loses it, and what is repeated is the same to
 the byte (times apart).
 
-Three batches are in hand under load: while one is decided here (2, 4 to 6), Redis writes the one before it (7) and has
-answered for the one behind it (3), and Kafka takes the outputs of those before them (8).
+While a batch is read and decided here (1 to 6), Redis writes the one before it (7), and Kafka takes the outputs of
+those before that (8). When more waits in Kafka than one batch takes, the next batch is asked for (3) before this one is
+decided, so that the worker need not wait for Redis: more events a second, each a turn of the loop later.
 """
 
 import logging
@@ -59,9 +60,6 @@ BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
-BUSY: Final = 1_000
-CALM: Final = 200
-"""Records of a batch from which on, and below which, a batch waits for the next one or does not."""
 IN_HAND: Final = 2
 """How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
@@ -106,7 +104,6 @@ class Loop:
         self._ids = IdKey.of(settings.id_key.get_secret_value())
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
-        self._deep = False
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
         self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
@@ -169,9 +166,10 @@ class Loop:
             self._push(batch)
         if question is not None:
             self._answer_timers(question)
-        self._deepen(0 if batch is None else batch.read)
-        if not self._deep:
-            self._drain()  # little waits behind it: be quick
+        if batch is None:
+            self._drain()  # nothing comes behind it
+        elif not polled.full:
+            self._hasten()
         now = self._clock.monotonic()
         if batch is not None:
             self._resize(now - begun, full=polled.full)
@@ -283,11 +281,15 @@ class Loop:
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
+        self._hasten()
+        self._settle()
+        self._changed.clear()
+
+    def _hasten(self) -> None:
+        """Decide what is prepared, without waiting for the batch behind it."""
         if self._ahead is not None:
             batch, self._ahead = self._ahead, None
             self._complete(batch)
-        self._settle()
-        self._changed.clear()
 
     def _opened(self, batch: Batch) -> Opened:
         """The stored sessions of a batch, as the batches before it left them; its profiles are asked for."""
@@ -633,17 +635,6 @@ class Loop:
             self._observer.metrics.commit_failures.inc()
         self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})
         self._observer.tick(ready=self.trouble is None)
-
-    def _deepen(self, read: int) -> None:
-        """Whether a batch waits in hand for the next one, so that Redis and the worker work at the same time.
-
-        A batch takes what has come while the one before it was worked on, so its size says how busy the worker is. A
-        batch that does not wait is ready sooner, but worker and Redis wait for each other.
-        """
-        if read >= BUSY:
-            self._deep = True
-        elif read < CALM:
-            self._deep = False
 
     def _resize(self, seconds: float, *, full: bool) -> None:
         """Bound what a burst brings into one turn of the loop, so that the turn takes no longer than the target.

@@ -212,7 +212,7 @@ class FakeSource:
         for number in sorted(world.log.keys() - self._paused):
             part = world.log[number]
             first = next((i for i, offset in enumerate(part.offsets) if offset >= self._at[number]), len(part.offsets))
-            # Mostly as much as is wanted: the loop has two batches in hand only while large ones come.
+            # Mostly as much as is wanted: the loop decides a batch behind the next one only while full ones come.
             end = min(first + world.rng.choice([1, most, most, most]), len(part.offsets))
             if first < end:
                 records.append(
@@ -223,7 +223,8 @@ class FakeSource:
             if end == len(part.offsets) and number not in self._ended:
                 self._ended.add(number)
                 at_end[number] = world.log_ends()[number]
-        return Polled(records, messages, at_end, set())
+        full = sum(len(part.values) for part in records) >= most
+        return Polled(records, messages, at_end, set(), full)
 
     def start_at(self, partition: int, offset: int) -> None:
         self._at[partition] = offset
