@@ -81,7 +81,7 @@ def timers(context: Context) -> Samples:
             "before.p99_ms": float(np.percentile(calm, 99, method="higher") * 1000),
             "during.p50_ms": float(np.percentile(busy, 50, method="higher") * 1000),
             "during.p99_ms": float(np.percentile(busy, 99, method="higher") * 1000),
-            "worker_cores": seen.worker_cpu,
+            "worker_cores": seen.cores["worker"],
         }
         for name, value in figures.items():
             samples.setdefault(name, []).append(value)

@@ -42,7 +42,7 @@ class Seen(NamedTuple):
         applied_per_s: in the second half of the offering.
         gap_ms: between two polls, 99th percentile.
         late_ms: of the producer, 99th percentile and highest.
-        worker_cpu: cores that the worker used.
+        cores: that worker, Redis and Kafka used.
     """
 
     due: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Seen(NamedTuple):
     applied_per_s: float
     gap_ms: float
     late_ms: tuple[float, float]
-    worker_cpu: float
+    cores: dict[str, float]
 
 
 class Seeding(Protocol):
@@ -112,7 +112,8 @@ def offered(
         assert producer.stdin is not None
         producer.stdin.write(f"{begin!r}\n")
         producer.stdin.flush()
-        before = usage(worker.pid).cpu_s
+        pids = {"worker": worker.pid, "redis": stack.redis.pid, "kafka": stack.kafka.pid}
+        before = {name: usage(pid).cpu_s for name, pid in pids.items()}
         partitions = np.load(schedule)
         goal = [int(n) - 1 for n in np.bincount(partitions, minlength=PARTITIONS)]
         last = [-2]
@@ -132,7 +133,7 @@ def offered(
             if seeding is not None:
                 seeding.polled(seen)
             time.sleep(POLL_S)
-        spent = usage(worker.pid).cpu_s - before
+        spent = {name: usage(pid).cpu_s - before[name] for name, pid in pids.items()}
         worker.check()
         output, _ = producer.communicate()
         late = tuple(float(part) for part in output.split()[-2:])
@@ -145,7 +146,7 @@ def offered(
         float(half.sum() / (seconds / 2)),
         float(np.percentile(gaps, 99) * 1000),
         (late[0], late[1]),
-        spent / (now - begin),
+        {name: cpu_s / (now - begin) for name, cpu_s in spent.items()},
     )
 
 
@@ -205,7 +206,8 @@ def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
             key = f"{name}.p{percentile:g}_ms".replace("99.9", "99_9")
             samples.setdefault(key, []).append(float(np.percentile(window, percentile, method="higher") * 1000))
     samples[f"{name}.offered_per_s"] = [rate]
-    samples[f"{name}.worker_cores"] = [seen.worker_cpu]
+    for process, cores in seen.cores.items():
+        samples[f"{name}.{process}_cores"] = [cores]
     samples[f"{name}.poll_gap_p99"] = [seen.gap_ms]
     samples[f"{name}.producer_late_p99"] = [seen.late_ms[0]]
     samples[f"{name}.producer_late_most"] = [seen.late_ms[1]]
