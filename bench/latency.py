@@ -96,7 +96,7 @@ def offered(
         seeding: puts sessions in the store before the worker starts, and is called at every poll.
     """
     topics = stack.topics(PARTITIONS)
-    stack.renewed()
+    stack.renew()
     group = stack.group()
     if seeding is not None:
         seeding.seed(topics, group)

@@ -1,6 +1,7 @@
 """What a process has used, out of /proc."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,7 +27,8 @@ def give_way(pid: int = 0) -> None:
     thousands of times a second.
     """
     for task in Path(f"/proc/{pid or 'self'}/task").iterdir():
-        os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+        with suppress(ProcessLookupError):  # a thread that has ended meanwhile
+            os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def rss_mb(pid: int) -> float:

@@ -63,7 +63,7 @@ class Fences:
         self._line = line
         self._namespace = namespace
         self._leased: dict[Shard, str] = {}
-        self._watch: list[Command] = []
+        self._watch: list[Command] | None = None  # put together when next asked for, not with each of many leases
         self._stood: dict[Shard, tuple[str, int | None, int]] = {}
         self._connection = 0
 
@@ -71,7 +71,7 @@ class Fences:
         """This shard is written under this epoch from now on."""
         self._leased[shard] = epoch
         self._stood.pop(shard, None)
-        self._watch = self._commands()
+        self._watch = None
 
     def stand(self, writes: Sequence[ShardWrite]) -> bool:
         """Whether EXEC would carry these writes out only if each finds its shard as its owner left it.
@@ -89,6 +89,8 @@ class Fences:
 
     def watch(self) -> list[Command]:
         """Commands that watch the leased shards and read their fences; their answers are for `noted`."""
+        if self._watch is None:
+            self._watch = self._commands()
         return self._watch
 
     def _commands(self) -> list[Command]:
@@ -109,7 +111,7 @@ class Fences:
         for shard, (epoch, applied, number) in zip(shards, answers[2:], strict=True):
             if epoch is None or epoch.decode() != self._leased.get(shard):
                 self._leased.pop(shard, None)  # somebody else's by now: its writes would end our watch
-                self._watch = self._commands()
+                self._watch = None
             else:
                 self._stood[shard] = epoch.decode(), int(applied) if applied else None, int(number or 0)
 

@@ -200,7 +200,7 @@ class Engine:
         documents = draft.documents()
         shown = documents.take(told.searchsorted(after.row))
         for write, last in zip(result.writes, _parts(after.shown, batch.spans), strict=True):
-            write.decisions = shown.take(last)
+            write.decided, write.decisions = batch.sessions.take(after.shown[last]), shown.take(last)
         if self._log_decisions:
             logged = draft.logged(documents)
             for where, part in _by_span(batch, rows["slot"]):
@@ -249,22 +249,21 @@ class Engine:
 
 
 def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) -> list[ShardWrite]:
-    """What the store is told, one write a span; without the documents."""
+    """What the store is told, one write a span; without the decisions."""
     names = batch.sessions
     deadlines = states["armed"][after.armed]
     slots = states["armed"][after.ending] // END_SLOT_MS
-    sorts = (after.put, after.armed, after.ending, after.shown, after.gone, after.dropped)
+    sorts = (after.put, after.armed, after.ending, after.gone, after.dropped)
     writes = []
     for (shard, *_), passed, *parts in zip(
         batch.spans, batch.passed, *(_parts(sort, batch.spans) for sort in sorts), strict=True
     ):
         write = ShardWrite(shard, "", None, None)
-        put, armed, ending, shown, gone, dropped = parts
+        put, armed, ending, gone, dropped = parts
         write.sessions, write.blobs = names.take(after.put[put]), blobs.take(put)
         write.armed, write.deadlines = names.take(after.armed[armed]), deadlines[armed].tolist()
         write.ending = write.disarmed = names.take(after.ending[ending])
         write.slots, write.passed = slots[ending].tolist(), passed
-        write.decided = names.take(after.shown[shown])
         write.removed = names.take(after.gone[gone])
         write.undecided = names.take(after.dropped[dropped])
         writes.append(write)
