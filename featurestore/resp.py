@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.column import Column
+from featurestore.column import Blobs, Column, Texts
 from featurestore.jit import compiled, copy_bytes, inlined, write_decimal
 
 Wire = bytes | memoryview
@@ -54,6 +54,11 @@ def command(head: Sequence[str | bytes | int], *parts: Arguments) -> Packed:
     count = len(head) + sum(part.number for part in parts)
     begin = b"*%d\r\n" % count + b"".join(map(_bulk, head))
     return Packed([begin, *(part.wire for part in parts if part.number)], 1)
+
+
+def warm_up() -> None:
+    """Compile what writes the bytes, so that no event waits for it."""
+    pairs(Texts.of(["w"]), Blobs.of([b"w"]))
 
 
 def together(commands: Iterable[Packed]) -> Packed:

@@ -17,7 +17,7 @@ from featurestore.column import Blobs
 from featurestore.decisions import DecisionEncoder, Vocabulary
 from featurestore.ends import END_SLOT_MS
 from featurestore.keys import Namespace, Shard
-from featurestore.outbox import DECISIONS, SESSIONS, Output
+from featurestore.outbox import DECISIONS, SESSIONS, Output, encode
 from featurestore.session import END, SILENCE, FoldConfig, Observations, fold
 from featurestore.sessions import Due, ShardWrite
 from featurestore.stages import EXPLORER
@@ -123,8 +123,12 @@ class Engine:
         for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), Due(["w"], []), 9_000_000)])):
             states, memory = self.open([None] * len(batch.sessions), batch)
             wanted = self.visitors_wanted(batch, states)
-            self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
-            self.open([*pack(states, memory)], batch)
+            result = self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
+            stored: list[bytes | None] = [*pack(states, memory)]
+            self.open(stored, batch)
+            # What the loop does with it.
+            result.changed.sessions(batch, batch.spans[0], stored)
+            encode(0, [output for outputs in result.outputs for output in outputs])
 
     @property
     def decision_ttl_ms(self) -> int:

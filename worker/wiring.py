@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 import models
+from featurestore import resp
 from featurestore.cluster import ClusterSessionStore
 from featurestore.connection import Client, connect_any, is_cluster
 from featurestore.errors import BundleError, SettingsError, Unsafe
@@ -253,6 +254,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
         log_decisions=bool(settings.decisions_topic),
     )
     engine.warm_up()
+    resp.warm_up()
     store = session_store(client, namespace)
     source = KafkaSource(settings)
     outputs = Outputs(settings)

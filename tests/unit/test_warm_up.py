@@ -1,0 +1,21 @@
+"""No event waits for a compiler: what the worker's wiring warms up is all that a batch runs."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+from featurestore import column, drafts, grouping, outbox, resp, scan, session
+from tests.unit.loop_world import engine
+
+engine().warm_up()
+resp.warm_up()
+used = (column._gather, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
+        scan._scan, session._fold)
+print(*(kernel.__name__ for kernel in used if not kernel.signatures))
+"""
+
+
+def test_what_the_loop_runs_is_compiled_before_the_first_event() -> None:
+    """In a process of its own: here other tests have compiled everything."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == []
