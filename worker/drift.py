@@ -165,25 +165,15 @@ class DriftMonitor:
         metrics.drift_minimum.set(float(min_sample))
         if baseline is not None:
             _describe(baseline, metrics)
+        nobody = np.empty(0, np.uint8)
+        self._tally(np.empty((0, N_FEATURES)), nobody, nobody)  # compiled now, so that no event waits for it
 
     def observe(self, X: Floats, stages: Codes, rule_stages: Codes) -> None:
         """Count a batch of scored rows; shapes (n, 9), (n,), (n,). Costs about 0.1 us a row.
 
         A stage code outside `STAGES` is left out of the stage counts.
         """
-        batch = self._batch
-        batch.clear()
-        batch.sessions = _count(
-            np.ascontiguousarray(X, np.float64),
-            stages,
-            rule_stages,
-            self._edges,
-            batch.bins,
-            batch.sums,
-            batch.present,
-            batch.predicted,
-            batch.ruled,
-        )
+        batch = self._tally(X, stages, rule_stages)
         metrics = self._metrics
         if self._baseline is not None:
             metrics.feature_bins.add(batch.bins)
@@ -215,6 +205,23 @@ class DriftMonitor:
         metrics.stage_share.fill(reading.stage_share)
         metrics.stage_share_shift_pp.fill(reading.stage_share_shift_pp)
         metrics.stage_kl_divergence.set(reading.kl)
+
+    def _tally(self, X: Floats, stages: Codes, rule_stages: Codes) -> Tally:
+        """Count a batch alone. The same tally each time."""
+        batch = self._batch
+        batch.clear()
+        batch.sessions = _count(
+            np.ascontiguousarray(X, np.float64),
+            np.ascontiguousarray(stages),
+            np.ascontiguousarray(rule_stages),
+            self._edges,
+            batch.bins,
+            batch.sums,
+            batch.present,
+            batch.predicted,
+            batch.ruled,
+        )
+        return batch
 
     def _current_part(self) -> int:
         return int(self._clock.monotonic() // self._part_s)

@@ -6,11 +6,15 @@ import sys
 SCRIPT = """
 from featurestore import column, drafts, grouping, outbox, resp, scan, session
 from tests.unit.loop_world import engine
+from worker import drift
+from worker.clock import SystemClock
+from worker.metrics import Metrics
 
 engine().warm_up()
 resp.warm_up()
+drift.DriftMonitor(None, Metrics(None), SystemClock())
 used = (column._gather, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
-        scan._scan, session._fold)
+        scan._scan, session._fold, drift._count)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """
 
