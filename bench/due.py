@@ -56,7 +56,7 @@ class Silence:
             raise TimeoutError(f"seeding took {earliest - self.moment + BEFORE_S:.0f} s too long")
         return self.moment - BEFORE_S
 
-    def polled(self, now: float) -> None:
+    def looked(self, now: float) -> None:
         """Note when the last due session has left its deadline behind."""
         if now < self.moment or self.fired_at:
             return

@@ -2,16 +2,15 @@
 
 The load is open: `bench.offer` sends on a fixed schedule and never waits for an answer, and an event's time begins
 when it is due, not when it could be sent; a stall is thus felt by every event that falls into it. The end is seen from
-outside: one script writes a decision and the partition's applied offset together, so a poller of the applied offsets
-knows of every event when its decision became readable, late by at most the gap between two polls (given as
-``poll_gap_ms``, and part of the figure).
+outside: a decision and the partition's applied offset are written together, so whoever reads the applied offsets at
+each change (`bench.watch`) knows of every event when its decision had become readable. Reading is part of the figure.
 """
 
 import os
 import subprocess
 import sys
 import time
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from bench.offer import making_s
 from bench.processes import usage
 from bench.saturate import EVENTS, PARTITIONS, drain
 from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
+from bench.watch import Watcher
 from bench.workload import shoppers
 
 RATES: Final = (1_000, 5_000, 20_000)
@@ -28,7 +28,7 @@ WARM_OFFER_S: Final = 40.0
 WARM_S: Final = 5.0
 WINDOW_S: Final = 8.0
 PERCENTILES: Final = (50.0, 99.0, 99.9)
-POLL_S: Final = 0.0005
+LOOK_S: Final = 0.005
 SHARE: Final = 0.8
 OVERLOAD: Final = 1.3
 
@@ -40,7 +40,6 @@ class Seen(NamedTuple):
         due: seconds since the start at which each event was due, shape (n,).
         latency: seconds, shape (n,); infinite for what was not applied in time.
         applied_per_s: in the second half of the offering.
-        gap_ms: between two polls, 99th percentile.
         late_ms: of the producer, 99th percentile and highest.
         cores: that worker, Redis and Kafka used.
     """
@@ -48,7 +47,6 @@ class Seen(NamedTuple):
     due: NDArray[np.float64]
     latency: NDArray[np.float64]
     applied_per_s: float
-    gap_ms: float
     late_ms: tuple[float, float]
     cores: dict[str, float]
 
@@ -62,25 +60,8 @@ class Seeding(Protocol):
     def begin(self, earliest: float) -> float:
         """When the load shall begin, seconds since the epoch."""
 
-    def polled(self, now: float) -> None:
-        """Called at every poll."""
-
-
-class Poller:
-    """Reads the applied offsets of all partitions in one round trip of prepared bytes."""
-
-    def __init__(self, stack: Stack, worker: WorkerProcess) -> None:
-        client: Any = stack.redis.client()
-        self._connection = client.connection_pool.get_connection()
-        metas = [worker.namespace.meta(shard) for shard in worker.shards]
-        self._request = self._connection.pack_commands([("HGET", meta, "applied") for meta in metas])
-        self._count = len(metas)
-
-    def read(self) -> list[int]:
-        """Offsets, -1 for none."""
-        self._connection.send_packed_command(self._request)
-        replies = [self._connection.read_response() for _ in range(self._count)]
-        return [-1 if reply is None else int(reply) for reply in replies]
+    def looked(self, now: float) -> None:
+        """Called at every change, and each `LOOK_S`."""
 
 
 def offered(
@@ -93,7 +74,7 @@ def offered(
         rate: events a second.
         seconds: how long.
         patience_s: how long to wait for the rest afterwards.
-        seeding: puts sessions in the store before the worker starts, and is called at every poll.
+        seeding: puts sessions in the store before the worker starts, and is called in between.
     """
     topics = stack.topics(PARTITIONS)
     stack.renew()
@@ -104,7 +85,7 @@ def offered(
     with WorkerProcess(stack, topics, group) as worker:
         producer, schedule = _producer(stack, topics, rate, seconds)
         worker.wait_ready()
-        poller = Poller(stack, worker)
+        watcher = Watcher(worker)
         times, offsets = [], []
         begin = time.time() + making_s(rate, seconds, PARTITIONS)
         if seeding is not None:
@@ -117,22 +98,19 @@ def offered(
         partitions = np.load(schedule)
         goal = [int(n) - 1 for n in np.bincount(partitions, minlength=PARTITIONS)]
         last = [-2]
-        gaps = []
-        previous = time.time()
         while (now := time.time()) < begin + seconds + patience_s:
-            applied = poller.read()
-            seen = time.time()
-            gaps.append(seen - previous)
-            previous = seen
+            if seeding is not None:
+                seeding.looked(now)
+            if not watcher.wait(LOOK_S):
+                continue
+            applied = watcher.read()
             if applied != last:
-                times.append(seen)
+                times.append(time.time())
                 offsets.append(applied)
                 last = applied
             if applied == goal:
                 break
-            if seeding is not None:
-                seeding.polled(seen)
-            time.sleep(POLL_S)
+        watcher.close()
         spent = {name: usage(pid).cpu_s - before[name] for name, pid in pids.items()}
         worker.check()
         output, _ = producer.communicate()
@@ -144,7 +122,6 @@ def offered(
         due,
         latency,
         float(half.sum() / (seconds / 2)),
-        float(np.percentile(gaps, 99) * 1000),
         (late[0], late[1]),
         {name: cpu_s / (now - begin) for name, cpu_s in spent.items()},
     )
@@ -158,8 +135,8 @@ def latencies(
     Args:
         partitions: of each event, shape (n,); its offset is how many went there before it.
         rate: events a second; event k is due at k / rate.
-        times: of the polls, seconds since the first event was due, shape (m,).
-        offsets: applied at each poll, shape (m, partitions).
+        times: when it was looked, seconds since the first event was due, shape (m,).
+        offsets: applied by then, shape (m, partitions).
     """
     due = np.arange(partitions.size) / rate
     latency = np.full(partitions.size, np.inf)
@@ -208,7 +185,6 @@ def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
     samples[f"{name}.offered_per_s"] = [rate]
     for process, cores in seen.cores.items():
         samples[f"{name}.{process}_cores"] = [cores]
-    samples[f"{name}.poll_gap_p99"] = [seen.gap_ms]
     samples[f"{name}.producer_late_p99"] = [seen.late_ms[0]]
     samples[f"{name}.producer_late_most"] = [seen.late_ms[1]]
 
