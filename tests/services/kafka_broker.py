@@ -6,9 +6,9 @@ Kafka's own jars.
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -56,27 +56,28 @@ class ExternalKafka:
         """Nothing: it is not ours."""
 
 
+QUICK: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""A JVM that starts soon and stays small."""
+
+
 class KafkaBroker(ServerProcess):
     """A broker from the jars, on a port and a data folder that stay the same across restarts.
 
     Args:
         directory: holds the log segments, the settings and broker.log.
         config: broker settings over those of `kafka_settings.settings`.
-        heap: of the JVM, as -Xmx takes it.
-        jit: whether to compile hot code fully: slower to start, needed where a figure depends on the broker.
+        jvm: options of the JVM.
 
     Raises:
         Unavailable: no Java 17, or the jars cannot be fetched.
     """
 
-    def __init__(
-        self, directory: Path, config: Mapping[str, str] | None = None, *, heap: str = "512m", jit: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, str] | None = None, *, jvm: Sequence[str] = QUICK) -> None:
         self._jars = kafka_jars()
         super().__init__("broker", directory)
         self._properties = directory / "server.properties"
         self._data = directory / "data"
-        self._jvm = [f"-Xmx{heap}", "-XX:+UseSerialGC", *([] if jit else ["-XX:TieredStopAtLevel=1"])]
+        self._jvm = jvm
         self.port = free_port()
         self._controller_port = free_port()
         self._config = dict(config or {})
