@@ -1,6 +1,9 @@
-"""What a batch tells the metrics: counted once a batch from arrays, never per event."""
+"""What batches tell the metrics: counted from arrays, never per event, and small batches several at a time."""
+
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featurestore.session import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.bundle import Bundle
@@ -11,6 +14,9 @@ from worker.intake import Plan
 from worker.kpis import Kpis
 from worker.metrics import Metrics
 from worker.policy import Policy
+
+TOGETHER: Final = 1_000
+"""Rows that are worth counting."""
 
 
 class Watch:
@@ -47,6 +53,10 @@ class Observer:
         self._bundle = bundle
         self._drift = drift
         self._kpis = kpis
+        self._latencies: list[NDArray[np.float64]] = []
+        self._features: list[NDArray[np.float64]] = []
+        self._decisions: list[NDArray[np.void]] = []
+        self._rows = 0
 
     def watch(self, clock: Clock) -> Watch:
         """A stopwatch for one batch."""
@@ -78,33 +88,48 @@ class Observer:
             metrics.late_events.inc(by=result.observations.late)
         if unknown := int(plan.events["unknown_type"].sum()):
             metrics.unknown_types.inc(by=unknown)
-        known = plan.record_ms >= 0
-        metrics.event_to_decision_seconds.observe_many((now_ms - plan.record_ms[known]) / 1000.0)
-        self._rows(result, kinds)
+        self._latencies.append(np.where(plan.record_ms >= 0, now_ms - plan.record_ms, np.nan) / 1000.0)
+        self._note(result, kinds)
 
     def timers(self, result: Result) -> None:
         """Count what silence brought."""
-        self._rows(result, _kinds(result))
+        self._note(result, _kinds(result))
 
     def lag(self, behind: dict[int, int]) -> None:
         """Events not yet applied, per owned partition."""
         self.metrics.set_lag(behind)
 
     def tick(self, *, ready: bool) -> None:
-        """Once a second or so: gauges."""
+        """Once a second or so: gauges, and what is not counted yet."""
+        self.count()
         self.metrics.ready.set(1.0 if ready else 0.0)
         self._drift.publish()
 
-    def _rows(self, result: Result, kinds: list[int]) -> None:
+    def count(self) -> None:
+        """Count the rows of the batches that were noted."""
         metrics = self.metrics
+        if self._latencies:
+            metrics.event_to_decision_seconds.observe_many(np.concatenate(self._latencies))
+            self._latencies.clear()
+        if not self._rows:
+            return
+        decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
+        for noted in (self._decisions, self._features):
+            noted.clear()
+        self._rows = 0
+        metrics.count_decisions(decisions["stage"], decisions["route"])
+        self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+
+    def _note(self, result: Result, kinds: list[int]) -> None:
         for kind, name in ((SILENCE, "silence"), (END, "end")):
             if kinds[kind]:
-                metrics.timers_fired.inc(name, by=kinds[kind])
-        if result.scored.any():
-            decisions = result.decisions[result.scored]
-            metrics.count_decisions(decisions["stage"], decisions["route"])
-            features = result.observations.features[result.scored]
-            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+                self.metrics.timers_fired.inc(name, by=kinds[kind])
+        scored = result.scored
+        self._decisions.append(result.decisions[scored])
+        self._features.append(result.observations.features[scored])
+        self._rows += self._decisions[-1].size
+        if self._rows >= TOGETHER:
+            self.count()
         states, memory = result.ended
         if states.size:
             arms = result.decisions["arms"][result.observations.rows["kind"] == END]
