@@ -10,7 +10,7 @@ from typing import Final, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.jit import compiled, copy_bytes, inlined
+from featurestore.jit import inlined
 
 T = TypeVar("T", str, bytes)
 
@@ -47,13 +47,6 @@ class Column(Sequence[T], Generic[T]):
     def data(self) -> NDArray[np.uint8]:
         """The buffer, for compiled code."""
         return np.frombuffer(self.raw, np.uint8)
-
-    def compact(self) -> Self:
-        """The same strings, end to end in a buffer of their own."""
-        ends = np.cumsum(self.ends - self.starts)
-        out = np.empty(int(ends[-1]) if ends.size else 0, np.uint8)
-        _gather(self.data, self.starts, self.ends, out)
-        return self.split(out, ends)
 
     def take(self, rows: NDArray[np.int64] | slice) -> Self:
         """These strings, in this order; the buffer is shared."""
@@ -117,15 +110,6 @@ class Blobs(Column[bytes]):
     def _made(self) -> list[bytes]:
         raw = self.raw
         return [raw[a:b] for a, b in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
-
-
-@compiled
-def _gather(
-    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], out: NDArray[np.uint8]
-) -> None:
-    at = 0
-    for i in range(starts.size):
-        at = copy_bytes(data, starts[i], ends[i] - starts[i], out, at)
 
 
 @inlined

@@ -109,12 +109,11 @@ class Draft:
 
     def packed(self) -> bytes:
         """As bytes."""
-        names = self.names.compact()
+        lengths, names = _joined(self.names.data, self.names.starts, self.names.ends)
         rows = self.rows.copy()
         used = _renumber(rows, len(self._tails))
-        lengths = (names.ends - names.starts).astype("<u2")
         parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
-        return _encoder.encode((lengths.tobytes(), names.raw, rows.tobytes(), *parts))
+        return _encoder.encode((lengths.tobytes(), names.tobytes(), rows.tobytes(), *parts))
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
@@ -138,6 +137,19 @@ def _as_json(session_ids: Texts) -> Texts:
     if _plain(session_ids.data, session_ids.starts, session_ids.ends):
         return session_ids
     return Texts.of([msgspec.json.encode(session_id)[1:-1].decode() for session_id in session_ids])
+
+
+@compiled
+def _joined(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Lengths of the names, and the names end to end."""
+    lengths = (ends - starts).astype(np.uint16)
+    out = np.empty((ends - starts).sum(), np.uint8)
+    at = 0
+    for i in range(starts.size):
+        at = copy_bytes(data, starts[i], ends[i] - starts[i], out, at)
+    return lengths, out
 
 
 @compiled

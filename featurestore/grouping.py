@@ -43,33 +43,31 @@ def group(
 def match(
     known_hashes: NDArray[np.uint64],
     known: Strings,
-    among: tuple[int, int],
     hashes: NDArray[np.uint64],
     names: Strings,
-    span: tuple[int, int],
+    spans: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Which strings of a span are among those of another span: rows of where they stand here and there, shape (k, 2).
+    """Which strings are among known ones, span by span: rows of where they stand here and there, shape (k, 2).
 
     Args:
         known_hashes: of the strings, shape (m,).
         known: m strings.
-        among: first and end of those that count, all different.
         hashes: of the strings looked for, shape (n,).
         names: n strings.
-        span: first and end of those that are looked for.
+        spans: first and end of known strings, all different, and of those looked for among them, which come once in
+            all; shape (s, 4).
     """
-    table = np.full(_room(among[1] - among[0]), -1, np.int32)
+    table = np.empty(_room(int((spans[:, 1] - spans[:, 0]).max())), np.int32)
     found: NDArray[np.int64] = _match(
         known_hashes,
         known.data,
         known.starts,
         known.ends,
-        *among,
         hashes,
         names.data,
         names.starts,
         names.ends,
-        *span,
+        spans,
         table,
     )
     return found
@@ -118,33 +116,34 @@ def _match(
     known: NDArray[np.uint8],
     known_starts: NDArray[np.int64],
     known_ends: NDArray[np.int64],
-    known_first: int,
-    known_end: int,
     hashes: NDArray[np.uint64],
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    first: int,
-    end: int,
+    spans: NDArray[np.int64],
     table: NDArray[np.int32],
 ) -> NDArray[np.int64]:
     mask = np.uint64(table.size - 1)
-    found = np.empty((end - first, 2), np.int64)
+    found = np.empty((hashes.size, 2), np.int64)
     count = 0
-    for k in range(known_first, known_end):
-        at = known_hashes[k] & mask
-        while table[at] >= 0:
-            at = (at + np.uint64(1)) & mask
-        table[at] = k
-    for i in range(first, end):
-        at = hashes[i] & mask
-        while table[at] >= 0:
-            k = table[at]
-            if known_hashes[k] == hashes[i] and _equal(known, known_starts[k], known_ends[k], data, starts[i], ends[i]):
-                found[count, 0], found[count, 1] = i, k
-                count += 1
-                break
-            at = (at + np.uint64(1)) & mask
+    for s in range(spans.shape[0]):
+        table[:] = -1
+        for k in range(spans[s, 0], spans[s, 1]):
+            at = known_hashes[k] & mask
+            while table[at] >= 0:
+                at = (at + np.uint64(1)) & mask
+            table[at] = k
+        for i in range(spans[s, 2], spans[s, 3]):
+            at = hashes[i] & mask
+            while table[at] >= 0:
+                k = table[at]
+                if known_hashes[k] == hashes[i] and _equal(
+                    known, known_starts[k], known_ends[k], data, starts[i], ends[i]
+                ):
+                    found[count, 0], found[count, 1] = i, k
+                    count += 1
+                    break
+                at = (at + np.uint64(1)) & mask
     return found[:count]
 
 

@@ -95,7 +95,7 @@ def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Colu
     if not len(names):
         return b""
     second = names if values is None else values
-    head, prefix, tail = (np.frombuffer(part, np.uint8) for part in frame)
+    head, prefix, tail = _arrays(frame)
     out: NDArray[np.uint8] = _write_all(
         names.data,
         names.starts,
@@ -109,6 +109,12 @@ def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Colu
         tail,
     )
     return out.data
+
+
+@lru_cache(maxsize=1_024)
+def _arrays(frame: tuple[bytes, ...]) -> tuple[NDArray[np.uint8], ...]:
+    """What stands around the arguments of a command is mostly what stood there in the batch before."""
+    return tuple(np.frombuffer(part, np.uint8) for part in frame)
 
 
 def _bulk(value: str | bytes | int) -> bytes:

@@ -7,13 +7,13 @@ The loop does the input and output between them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.codec import pack, unpack
-from featurestore.column import Blobs
+from featurestore.column import Blobs, Texts
 from featurestore.decisions import DecisionEncoder, Vocabulary
 from featurestore.ends import END_SLOT_MS
 from featurestore.keys import Namespace, Shard
@@ -30,6 +30,8 @@ from worker.policy import Policy
 from worker.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from worker.reasons import Explainer
 from worker.summaries import Summaries
+
+NOBODY: Final = Texts.of([])
 
 
 @dataclass(slots=True)
@@ -127,7 +129,8 @@ class Engine:
             stored: list[bytes | None] = [*pack(states, memory)]
             self.open(stored, batch)
             # What the loop does with it.
-            result.changed.sessions(batch, batch.spans[0], stored)
+            batch.newest()
+            result.changed.sessions(batch, stored)
             encode(0, [output for outputs in result.outputs for output in outputs])
 
     @property
@@ -254,7 +257,6 @@ class Engine:
 
 def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) -> list[ShardWrite]:
     """What the store is told, one write a span; without the decisions."""
-    names = batch.sessions
     deadlines = states["armed"][after.armed]
     slots = states["armed"][after.ending] // END_SLOT_MS
     sorts = (after.put, after.armed, after.ending, after.gone, after.dropped)
@@ -264,24 +266,27 @@ def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome)
     ):
         write = ShardWrite(shard, "", None, None)
         put, armed, ending, gone, dropped = parts
-        write.sessions, write.blobs = names.take(after.put[put]), blobs.take(put)
-        write.armed, write.deadlines = names.take(after.armed[armed]), deadlines[armed].tolist()
-        write.ending = write.disarmed = names.take(after.ending[ending])
+        write.sessions, write.blobs = _named(batch, after.put[put]), blobs.take(put)
+        write.armed, write.deadlines = _named(batch, after.armed[armed]), deadlines[armed].tolist()
+        write.ending = write.disarmed = _named(batch, after.ending[ending])
         write.slots, write.passed = slots[ending].tolist(), passed
-        write.removed = names.take(after.gone[gone])
-        write.undecided = names.take(after.dropped[dropped])
+        write.removed = _named(batch, after.gone[gone])
+        write.undecided = _named(batch, after.dropped[dropped])
         writes.append(write)
     return writes
 
 
+def _named(batch: Plan, slots: NDArray[np.int64]) -> Texts:
+    """The sessions of some slots, of which there are often none."""
+    return batch.sessions.take(slots) if slots.size else NOBODY
+
+
 def _by_span(batch: Plan, slots: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
     """For each span that has some of ``slots``: its index, and their places, ascending."""
-    if len(batch.spans) == 1:
-        return [(0, np.arange(slots.size))] if slots.size else []
     firsts = np.array([first for _, first, _ in batch.spans])
-    span = np.searchsorted(firsts, slots, side="right") - 1
-    order = np.argsort(span, kind="stable")
-    edges = np.searchsorted(span[order], np.arange(len(batch.spans) + 1)).tolist()
+    span = firsts.searchsorted(slots, side="right") - 1
+    order = span.argsort(kind="stable")
+    edges = span[order].searchsorted(np.arange(len(batch.spans) + 1)).tolist()
     return [(where, order[a:b]) for where, (a, b) in enumerate(pairwise(edges)) if a < b]
 
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from featurestore.column import Blobs
 from featurestore.grouping import match
-from featurestore.keys import Shard
 from featurestore.sessions import ShardWrite
 from featurestore.visitors import append_entry
 from worker.intake import Plan
@@ -40,15 +39,14 @@ class Changed:
         self._spans = {shard: (first, end) for shard, first, end in plan.spans}
         self._writes = writes
 
-    def sessions(self, plan: Plan, span: tuple[Shard, int, int], loaded: list[bytes | None]) -> None:
-        """Put in place what the change left of the sessions of a later plan's span."""
-        shard, first, end = span
-        if shard not in self._spans:
+    def sessions(self, plan: Plan, loaded: list[bytes | None]) -> None:
+        """Put in place what the change left of the sessions of a later plan, of which ``loaded`` has one a slot."""
+        spans = [(*self._spans[shard], first, end) for shard, first, end in plan.spans if shard in self._spans]
+        if not spans:
             return
-        before = self._plan
-        found = match(before.hashes, before.sessions, self._spans[shard], plan.hashes, plan.sessions, (first, end))
-        blobs = self._blobs
-        for i, place in zip((found[:, 0] - first).tolist(), self._place[found[:, 1]].tolist(), strict=True):
+        before, blobs = self._plan, self._blobs
+        found = match(before.hashes, before.sessions, plan.hashes, plan.sessions, np.array(spans))
+        for i, place in zip(found[:, 0].tolist(), self._place[found[:, 1]].tolist(), strict=True):
             if place != UNTOUCHED:
                 loaded[i] = None if place == GONE else blobs.raw[blobs.starts[place] : blobs.ends[place]]
 

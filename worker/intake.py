@@ -15,6 +15,7 @@ from featurestore.events import decode as decode_one
 from featurestore.grouping import group
 from featurestore.hashing import hash64
 from featurestore.ids import IdKey
+from featurestore.jit import compiled
 from featurestore.keys import Shard
 from featurestore.scan import scan
 from featurestore.session import ticks
@@ -87,6 +88,16 @@ class Plan:
     def empty(self) -> bool:
         """Whether it changes nothing."""
         return not self.events.size and not any(self.passed)
+
+    def newest(self) -> list[int]:
+        """For each span the time of its newest record, epoch ms; -1 where it brought no event.
+
+        The record's time, not the event's: one browser with a fast clock must not age everybody's silence. What a
+        record does not say is taken from the event.
+        """
+        ends = np.array([end for *_, end in self.spans], np.int64)
+        newest: list[int] = _newest(self.events["slot"], self.record_ms, self.events["t"], ends).tolist()
+        return newest
 
     def requests(self) -> list[tuple[Shard, Texts]]:
         """What to load."""
@@ -221,3 +232,16 @@ def _by_bucket(
     place[taken] = np.arange(taken.size, dtype=np.int32)
     slots[:] = place[slots]
     return chosen[taken], finer
+
+
+@compiled
+def _newest(
+    slots: NDArray[np.int32], record_ms: NDArray[np.int64], event_ms: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    written = np.full(ends.size, -1, np.int64)
+    happened = np.full(ends.size, -1, np.int64)
+    for i in range(slots.size):
+        span = np.searchsorted(ends, slots[i], side="right")
+        written[span] = max(written[span], record_ms[i])
+        happened[span] = max(happened[span], event_ms[i])
+    return np.where(written >= 0, written, happened)

@@ -24,6 +24,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException, Message
@@ -106,6 +107,7 @@ class Loop:
         self._size = settings.batch_max
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
+        self._written: Batch | None = None  # applied; to be published
         self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
         self._acknowledged = 0  # of what was given to the outputs
         self._writes = 0
@@ -225,6 +227,7 @@ class Loop:
 
     def _complete(self, batch: Batch) -> None:
         """Fold, score, decide, and send the write; its answer is read by `_confirm`."""
+        self._publish()  # here: Redis is at the write before this one, and then at the load of this one
         if not batch.plan.empty:
             opened = self._opened(batch)
             profiles = self._profiles(opened)
@@ -235,7 +238,7 @@ class Loop:
             batch.watch.lap("score")
         self._flush(batch)
         batch.watch.lap("flush")
-        before = self._confirm()  # 7 of the batch before this one
+        self._confirm()  # 7 of the batch before this one
         if batch.result is not None:
             self._changed.append(batch.result.changed)
         if self._ahead is not None and not self._ahead.plan.empty:
@@ -246,23 +249,24 @@ class Loop:
             ttl = self._engine.decision_ttl_ms
             batch.answer = self._begun(lambda: self._store.begin_write(writes, ttl))  # 7
         self._sent = batch
-        if before is not None:
-            self._publish(before)  # only now: Redis need not wait for it
 
-    def _confirm(self) -> Batch | None:
+    def _confirm(self) -> None:
         """Read what became of the write under way, if one is: the batch is to be published."""
         batch, self._sent = self._sent, None
         if batch is None:
-            return None
+            return
         if batch.writes:
             results = self._answers(batch)
             batch.writes = self._applied_of(batch.writes, results, batch.partitions)
         batch.written_ms = self._clock.now_ms()
         batch.watch.lap("write")
-        return batch
+        self._written = batch
 
-    def _publish(self, batch: Batch) -> None:
+    def _publish(self) -> None:
         """Produce the outputs of what is applied, and count it."""
+        batch, self._written = self._written, None
+        if batch is None:
+            return
         self._produce(batch.writes, batch.partitions)  # 8
         self._applied_up_to(batch.partitions, batch.done)
         if batch.timers:
@@ -275,9 +279,9 @@ class Loop:
 
     def _settle(self) -> None:
         """Nothing is to be under way."""
-        batch = self._confirm()
-        if batch is not None:
-            self._publish(batch)
+        self._publish()
+        self._confirm()
+        self._publish()
 
     def _drain(self) -> None:
         """Finish what is in hand, so that nothing is under way."""
@@ -297,10 +301,10 @@ class Loop:
             plan = batch.plan
             loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
             batch.load = None
+            blobs = list(chain.from_iterable(loaded))
             for changed in self._changed:
-                for span, blobs in zip(plan.spans, loaded, strict=True):
-                    changed.sessions(plan, span, blobs)
-            states, memory = self._engine.open([blob for part in loaded for blob in part], plan)
+                changed.sessions(plan, blobs)
+            states, memory = self._engine.open(blobs, plan)
             wanted = self._engine.visitors_wanted(plan, states)
             keys = self._engine.profile_keys(plan, wanted)
             profiles = self._begun(lambda: self._store.begin_profiles(keys)) if keys else None
@@ -489,16 +493,9 @@ class Loop:
                 partitions[write.shard.partition].outboxes[write.shard.bucket].append(given)
 
     def _advance(self, plan: Plan, partitions: dict[int, Partition]) -> None:
-        if not plan.events.size:
-            return
-        for shard, first, end in plan.spans:
+        for (shard, *_), newest in zip(plan.spans, plan.newest(), strict=True):
             partition = partitions[shard.partition]
-            slots = plan.events["slot"]
-            mine = (slots >= first) & (slots < end)
-            if mine.any() and self._own.current(partition):
-                # The record's time, not the event's: one browser with a fast clock must not age everybody's silence.
-                written = int(plan.record_ms[mine].max())
-                newest = written if written >= 0 else int(plan.events["t"][mine].max())
+            if newest >= 0 and self._own.current(partition):
                 partition.watermark = newest if partition.watermark is None else max(partition.watermark, newest)
 
     # -- time ------------------------------------------------------------------------------------

@@ -25,16 +25,13 @@ def test_a_column_is_the_list_of_its_strings(names: list[str]) -> None:
     assert list(column[1:3]) == names[1:3]
     rows = np.array([i for i in range(len(names)) if i % 3 != 1][::-1], np.int64)
     assert list(column.take(rows)) == [names[i] for i in rows.tolist()]
-    compact = column.take(rows).compact()
-    assert list(compact) == [names[i] for i in rows.tolist()]
-    assert compact.raw == b"".join(names[i].encode() for i in rows.tolist())
     assert Texts.of(column) is column
 
 
 @given(st.lists(st.binary(max_size=12), max_size=20))
 def test_bytes_come_out_as_they_went_in(blobs: list[bytes]) -> None:
     assert list(Blobs.of(blobs)) == blobs
-    assert list(Blobs.joined(blobs).compact()) == blobs
+    assert list(Blobs.joined(blobs)) == blobs
 
 
 @given(_few, st.integers(0, 30), st.integers(0, 30))
@@ -58,7 +55,7 @@ def test_strings_are_told_apart_by_their_bytes_not_by_their_hashes() -> None:
     assert group(same, Texts.of(names), 0, 3, slots, firsts, 0) == 2
     assert slots.tolist() == [0, 1, 0]
     known = Texts.of(["y", "z"])
-    assert match(same[:2], known, (0, 2), same, Texts.of(names), (0, 3)).tolist() == [[1, 0]]
+    assert match(same[:2], known, same, Texts.of(names), np.array([[0, 2, 0, 3]])).tolist() == [[1, 0]]
 
 
 def _span(n: int) -> st.SearchStrategy[tuple[int, int]]:
@@ -69,10 +66,15 @@ def _span(n: int) -> st.SearchStrategy[tuple[int, int]]:
 @given(_few, _few, st.data())
 def test_a_string_is_found_where_it_stands(known: list[str], names: list[str], data: st.DataObject) -> None:
     different = list(dict.fromkeys(known))
-    among, span = data.draw(_span(len(different))), data.draw(_span(len(names)))
-    found = match(hash64(different), Texts.of(different), among, hash64(names), Texts.of(names), span)
-    here = different[slice(*among)]
-    assert found.tolist() == [[i, different.index(names[i])] for i in range(*span) if names[i] in here]
+    cut = data.draw(st.integers(0, len(names)))
+    spans = [(*data.draw(_span(len(different))), *ends) for ends in ((0, cut), (cut, len(names)))]
+    found = match(hash64(different), Texts.of(different), hash64(names), Texts.of(names), np.array(spans))
+    assert found.tolist() == [
+        [i, different.index(names[i])]
+        for first, end, *span in spans
+        for i in range(*span)
+        if names[i] in different[first:end]
+    ]
 
 
 def _packed(*arguments: Any) -> bytes:

@@ -4,17 +4,17 @@ import subprocess
 import sys
 
 SCRIPT = """
-from featurestore import column, drafts, grouping, outbox, resp, scan, session
+from featurestore import drafts, grouping, outbox, resp, scan, session
 from tests.unit.loop_world import engine
-from worker import drift
+from worker import drift, intake
 from worker.clock import SystemClock
 from worker.metrics import Metrics
 
 engine().warm_up()
 resp.warm_up()
 drift.DriftMonitor(None, Metrics(None), SystemClock())
-used = (column._gather, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
-        scan._scan, session._fold, drift._count)
+used = (drafts._joined, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
+        scan._scan, session._fold, drift._count, intake._newest)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """
 
