@@ -49,7 +49,7 @@ class Settings(BaseModel):
     policy: Path | None = Field(None, description="Policy file; default: the one that ships with Clickstage")
     batch_max: Annotated[int, Field(gt=0, le=20_000)] = Field(4_000, description="Most events in one batch")
     latency_target_ms: _Positive = Field(
-        25, description="A batch is made smaller while it takes longer; Kafka gathers records for a tenth of it"
+        25, description="A batch is made smaller while it takes longer; Kafka gathers records for an eighth of it"
     )
     timers: Literal["live", "event", "off"] = Field(
         "live",

@@ -309,7 +309,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         # A fetch per record would cost the broker more than the work on them: it may gather a little first.
         "fetch.min.bytes": 65_536,
-        "fetch.wait.max.ms": max(settings.latency_target_ms // 6, 1),
+        "fetch.wait.max.ms": max(settings.latency_target_ms // 8, 1),
         "fetch.error.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2_000,
         "allow.auto.create.topics": False,
