@@ -16,8 +16,8 @@ committed whose outputs are not safe. A crash anywhere repeats work, never loses
 the byte (times apart).
 
 While a batch is read and decided here (1 to 6), Redis writes the one before it (7), and Kafka takes the outputs of
-those before that (8). When more waits in Kafka than one batch takes, the next batch is asked for (3) before this one is
-decided, so that the worker need not wait for Redis: more events a second, each a turn of the loop later.
+those before that (8). From when more waits in Kafka than one batch takes, the next batch is asked for (3) before this
+one is decided, so that the worker need not wait for Redis: more events a second, each a turn of the loop later.
 """
 
 import logging
@@ -61,6 +61,8 @@ BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 2.0
 SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
+CALM: Final = 8
+"""A batch of at most this part of the largest shows that little waits."""
 IN_HAND: Final = 2
 """How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
@@ -105,6 +107,7 @@ class Loop:
         self._ids = IdKey.of(settings.id_key.get_secret_value())
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
+        self._deep = False  # a batch waits in hand for the next one
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
         self._written: Batch | None = None  # applied; to be published
@@ -168,9 +171,10 @@ class Loop:
             self._push(batch)
         if question is not None:
             self._answer_timers(question)
+        waits = self._deepen(0 if batch is None else batch.read, full=polled.full)
         if batch is None:
             self._drain()  # nothing comes behind it
-        elif not polled.full:
+        elif not waits:
             self._hasten()
         now = self._clock.monotonic()
         if batch is not None:
@@ -632,6 +636,18 @@ class Loop:
             self._observer.metrics.commit_failures.inc()
         self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})
         self._observer.tick(ready=self.trouble is None)
+
+    def _deepen(self, read: int, *, full: bool) -> bool:
+        """Whether a batch waits in hand for the next one, so that the worker need not wait for Redis.
+
+        It does from when more waits in Kafka than a batch takes until what comes is little. In between nothing changes:
+        a turn that ends the waiting decides two batches, and what comes meanwhile would mostly fill the next.
+        """
+        if full:
+            self._deep = True
+        elif read <= self._settings.batch_max // CALM:
+            self._deep = False
+        return self._deep
 
     def _resize(self, seconds: float, *, full: bool) -> None:
         """Bound what a burst brings into one turn of the loop, so that the turn takes no longer than the target.
