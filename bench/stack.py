@@ -25,8 +25,8 @@ SERVING: Final = (
     *("-Xms2g", "-Xmx2g", "-Xmn1200m", "-XX:+AlwaysPreTouch", "-XX:+UseTransparentHugePages"),
     "-XX:+UseParallelGC",
 )
-"""The broker's JVM: memory at hand from the start, and so much for the young that a collection is a rare event. One
-that works beside the application (G1) takes half as much again of the two cores."""
+"""The broker's JVM: memory at hand from the start, and so much for the young that a collection is a rare event;
+none that works beside the application, on two cores (decision 0023)."""
 REDIS_CONF: Final = REPOSITORY / "deploy" / "redis" / "redis.conf"
 
 

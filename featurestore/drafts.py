@@ -144,12 +144,12 @@ def _joined(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Lengths of the names, and the names end to end."""
-    lengths = (ends - starts).astype(np.uint16)
-    out = np.empty((ends - starts).sum(), np.uint8)
+    sizes = ends - starts
+    out = np.empty(sizes.sum(), np.uint8)
     at = 0
     for i in range(starts.size):
-        at = copy_bytes(data, starts[i], ends[i] - starts[i], out, at)
-    return lengths, out
+        at = copy_bytes(data, starts[i], sizes[i], out, at)
+    return sizes.astype(np.uint16), out
 
 
 @compiled

@@ -56,7 +56,6 @@ class Observer:
         self._latencies: list[NDArray[np.float64]] = []
         self._features: list[NDArray[np.float64]] = []
         self._decisions: list[NDArray[np.void]] = []
-        self._rows = 0
 
     def watch(self, clock: Clock) -> Watch:
         """A stopwatch for one batch."""
@@ -101,35 +100,32 @@ class Observer:
 
     def tick(self, *, ready: bool) -> None:
         """Once a second or so: gauges, and what is not counted yet."""
-        self.count()
+        self._count()
         self.metrics.ready.set(1.0 if ready else 0.0)
         self._drift.publish()
 
-    def count(self) -> None:
+    def _count(self) -> None:
         """Count the rows of the batches that were noted."""
-        metrics = self.metrics
         if self._latencies:
-            metrics.event_to_decision_seconds.observe_many(np.concatenate(self._latencies))
+            self.metrics.event_to_decision_seconds.observe_many(np.concatenate(self._latencies))
             self._latencies.clear()
-        if not self._rows:
-            return
-        decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
-        for noted in (self._decisions, self._features):
-            noted.clear()
-        self._rows = 0
-        metrics.count_decisions(decisions["stage"], decisions["route"])
-        self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+        if self._decisions:
+            decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
+            self._decisions.clear()
+            self._features.clear()
+            self.metrics.count_decisions(decisions["stage"], decisions["route"])
+            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
 
     def _note(self, result: Result, kinds: list[int]) -> None:
         for kind, name in ((SILENCE, "silence"), (END, "end")):
             if kinds[kind]:
                 self.metrics.timers_fired.inc(name, by=kinds[kind])
         scored = result.scored
-        self._decisions.append(result.decisions[scored])
-        self._features.append(result.observations.features[scored])
-        self._rows += self._decisions[-1].size
-        if self._rows >= TOGETHER:
-            self.count()
+        if scored.any():
+            self._decisions.append(result.decisions[scored])
+            self._features.append(result.observations.features[scored])
+        if sum(map(len, self._decisions)) >= TOGETHER:
+            self._count()
         states, memory = result.ended
         if states.size:
             arms = result.decisions["arms"][result.observations.rows["kind"] == END]
