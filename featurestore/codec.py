@@ -8,7 +8,7 @@ another (`ALIKE`) as how they differ. `unpack(pack(x)) == x` for every live stat
 way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -79,19 +79,32 @@ def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.in
     return Blobs.split(out, ends)
 
 
+def stored(blobs: Iterable[bytes | None], beside: Iterable[bytes] = ()) -> Blobs:
+    """What a store answered, for `unpack`: an absent session is an empty string.
+
+    Args:
+        blobs: the strings of the column.
+        beside: bytes laid behind them, which rows of the column may be pointed at.
+    """
+    filled = [blob or b"" for blob in blobs]
+    ends = np.cumsum(np.fromiter(map(len, filled), np.int64, len(filled)))
+    starts = np.zeros(ends.size, np.int64)
+    starts[1:] = ends[:-1]
+    return Blobs(b"".join([*filled, *beside, bytes(_BEYOND)]), starts, ends)
+
+
 def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """`STATE` and `MEMORY` rows; None is an absent session.
+    """`STATE` and `MEMORY` rows; None, or an empty string, is an absent session.
 
     Raises:
         StoreUnavailable: bytes of another version, or damaged ones: this worker must not go on.
     """
-    n = len(blobs)
-    states = np.zeros(n, STATE)
-    memory = np.zeros(n, MEMORY)
-    filled = [blob or b"" for blob in blobs]
-    data = np.frombuffer(b"".join([*filled, bytes(_BEYOND)]), np.uint8)
-    lengths = np.fromiter(map(len, filled), np.int64, n)
-    if not _unpack(data, lengths, _bytes(states), _bytes(memory), states, memory):
+    column = blobs if isinstance(blobs, Blobs) else stored(blobs)
+    if column.ends.max(initial=0) + _BEYOND > len(column.raw):
+        column = Blobs(column.raw + bytes(_BEYOND), column.starts, column.ends)
+    states = np.zeros(len(column), STATE)
+    memory = np.zeros(len(column), MEMORY)
+    if not _unpack(column.data, column.starts, column.ends, _bytes(states), _bytes(memory), states, memory):
         raise StoreUnavailable(
             f"a stored session is not of state version {STATE_VERSION}; run the release that wrote it, "
             "or raise CLICKSTAGE_SCHEMA to rebuild from the topic"
@@ -169,23 +182,23 @@ def _pack(
 @compiled
 def _unpack(
     data: NDArray[np.uint8],
-    lengths: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
     state_bytes: NDArray[np.uint8],
     memory_bytes: NDArray[np.uint8],
     states: NDArray[np.void],
     memory: NDArray[np.void],
 ) -> bool:
-    start = 0
     head = np.zeros(8 * _WORDS, np.uint8)
     words = head.view(np.uint64)
-    for i in range(lengths.size):
-        if lengths[i] == 0:
+    for i in range(ends.size):
+        start, end = starts[i], ends[i]
+        if start == end:
             continue
-        if data[start] != STATE_VERSION or lengths[i] <= _USUAL.size + _BITMAP:
+        if data[start] != STATE_VERSION or end - start <= _USUAL.size + _BITMAP:
             return False
         bitmap = start + 1 + _USUAL.size
         at = bitmap + _BITMAP
-        end = start + lengths[i]
         for w in range(_WORDS):
             words[w] = 0
             if data[bitmap + w // 8] >> w % 8 & 1 == 0:
@@ -228,7 +241,6 @@ def _unpack(
             for b in range(ID_BYTES):
                 row[_IDS_AT + 8 * j + b] = data[at + b]
             at += ID_BYTES
-        start = end
     return True
 
 

@@ -23,7 +23,7 @@ from featurestore.sessions import Due, ShardWrite
 from featurestore.stages import EXPLORER
 from featurestore.visitors import ENTRY, PROFILE, session_key
 from featurestore.visitors import unpack as unpack_profiles
-from worker.changed import Changed
+from worker.changed import Changed, laid_over
 from worker.intake import Plan, Records, decode, plan, plan_ticks
 from worker.outcome import Outcome, outcome, visitors_wanted
 from worker.policy import Policy
@@ -126,11 +126,9 @@ class Engine:
             states, memory = self.open([None] * len(batch.sessions), batch)
             wanted = self.visitors_wanted(batch, states)
             result = self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
-            stored: list[bytes | None] = [*pack(states, memory)]
-            self.open(stored, batch)
             # What the loop does with it.
             batch.newest()
-            result.changed.sessions(batch, stored)
+            self.open(laid_over(batch, pack(states, memory), [result.changed]), batch)
             encode(0, [output for outputs in result.outputs for output in outputs])
 
     @property
@@ -191,15 +189,16 @@ class Engine:
     def _documents(self, batch: Plan, result: Result, after: Outcome, decided_at: int) -> None:
         """Write the decisions: to the store the last one of each session, to the log all of them."""
         told = np.flatnonzero(result.scored) if self._log_decisions else np.sort(after.row)
-        rows = result.observations.rows[told]
+        rows = result.observations.rows
+        slots = rows["slot"][told]  # of the rows three fields only: a whole row is long
         decisions = result.decisions[told]
-        names = batch.sessions.take(rows["slot"])
+        names = batch.sessions.take(slots)
         draft = self._encoder.draft(
             names,
             decisions,
             result.probabilities[told],
-            rows["t"],
-            rows["seq"],
+            rows["t"][told],
+            rows["seq"][told],
             self._reasons(result, told, decisions),
             decided_at,
             self.decision_ttl_ms,
@@ -210,7 +209,7 @@ class Engine:
             write.decided, write.decisions = batch.sessions.take(after.shown[last]), shown.take(last)
         if self._log_decisions:
             logged = draft.logged(documents)
-            for where, part in _by_span(batch, rows["slot"]):
+            for where, part in _by_span(batch, slots):
                 output = Output(DECISIONS, names.take(part), logged.take(part), draft.take(part))
                 result.outputs[where].append(output)
 

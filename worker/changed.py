@@ -1,10 +1,11 @@
 """What a batch changed in the store, for the batches whose questions to Redis were sent before its write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.codec import stored
 from featurestore.column import Blobs
 from featurestore.grouping import match
 from featurestore.sessions import ShardWrite
@@ -13,7 +14,7 @@ from worker.intake import Plan
 
 
 class Changed:
-    """Laid over what was loaded.
+    """What `laid_over` puts over what was loaded.
 
     Args:
         plan: of the batch that made the change.
@@ -21,6 +22,9 @@ class Changed:
         blobs: what was stored, in the order of ``put``.
         gone: its slots whose sessions were removed, ascending.
         writes: the writes, for the profiles that they extend.
+
+    Attributes:
+        blobs: what was stored.
     """
 
     def __init__(
@@ -35,20 +39,22 @@ class Changed:
         self._place = np.full(len(plan.sessions), UNTOUCHED, np.int64)
         self._place[put] = np.arange(put.size)
         self._place[gone] = GONE
-        self._blobs = blobs
+        self.blobs = blobs
         self._spans = {shard: (first, end) for shard, first, end in plan.spans}
         self._writes = writes
 
-    def sessions(self, plan: Plan, loaded: list[bytes | None]) -> None:
-        """Put in place what the change left of the sessions of a later plan, of which ``loaded`` has one a slot."""
+    def point(self, plan: Plan, column: Blobs, at: int) -> None:
+        """Point those sessions of a later plan that are changed at what they were changed to, which lies at ``at``."""
         spans = [(*self._spans[shard], first, end) for shard, first, end in plan.spans if shard in self._spans]
         if not spans:
             return
-        before, blobs = self._plan, self._blobs
+        before = self._plan
         found = match(before.hashes, before.sessions, plan.hashes, plan.sessions, np.array(spans))
-        for i, place in zip(found[:, 0].tolist(), self._place[found[:, 1]].tolist(), strict=True):
-            if place != UNTOUCHED:
-                loaded[i] = None if place == GONE else blobs.raw[blobs.starts[place] : blobs.ends[place]]
+        places = self._place[found[:, 1]]
+        column.ends[found[places == GONE, 0]] = column.starts[found[places == GONE, 0]]
+        rows, places = found[places >= 0, 0], places[places >= 0]
+        column.starts[rows] = at + self.blobs.starts[places]
+        column.ends[rows] = at + self.blobs.ends[places]
 
     def profiles(self, keys: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
         """The stored profiles as the batch left them."""
@@ -60,6 +66,17 @@ class Changed:
             if key in newer:
                 newer[key] = append_entry(newer[key], entry)
         return [newer[key] for key in keys]
+
+
+def laid_over(plan: Plan, loaded: Iterable[bytes | None], changes: Sequence[Changed]) -> Blobs:
+    """The stored sessions of a plan, one a slot, as earlier changes, oldest first, left them; for `unpack`."""
+    beside = [changed.blobs.raw for changed in changes]
+    column = stored(loaded, beside)
+    at = int(column.ends[-1]) if len(column) else 0
+    for changed, raw in zip(changes, beside, strict=True):
+        changed.point(plan, column, at)
+        at += len(raw)
+    return column
 
 
 UNTOUCHED = -1

@@ -30,7 +30,7 @@ class Records(NamedTuple):
 
     partition: int
     values: list[bytes | None]
-    offsets: list[int]
+    offsets: list[int] | range
     record_ms: list[int]
 
 
@@ -113,7 +113,7 @@ def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
     """
     values = records[0].values if len(records) == 1 else list(chain.from_iterable(part.values for part in records))
     n = len(values)
-    offsets = np.fromiter(chain.from_iterable(part.offsets for part in records), np.int64, n)
+    offsets = np.concatenate([_numbers(part.offsets) for part in records])
     record_ms = np.fromiter(chain.from_iterable(part.record_ms for part in records), np.int64, n)
     filled = values if None not in values else [value or b"" for value in values]
     ends = np.cumsum(np.fromiter(map(len, filled), np.int64, n))  # type: ignore[arg-type] # none is None
@@ -127,6 +127,12 @@ def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
     made.rows["offset"] = offsets
     decoded = Decoded(parts, made.rows, Texts(raw, made.starts, made.ends), made.hashes, record_ms, {})
     return _one_by_one(decoded, values, left, ids) if left.size else decoded
+
+
+def _numbers(offsets: list[int] | range) -> NDArray[np.int64]:
+    if isinstance(offsets, range):
+        return np.arange(offsets.start, offsets.stop, offsets.step)
+    return np.array(offsets, np.int64)
 
 
 def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[np.int64], ids: IdKey) -> Decoded:

@@ -34,7 +34,7 @@ from featurestore.errors import Backpressure, InvalidEvent, StoreUnavailable
 from featurestore.ids import IdKey
 from featurestore.sessions import APPLIED, SessionStore, ShardWrite, WriteResult
 from worker.batch import Engine, Result
-from worker.changed import Changed
+from worker.changed import Changed, laid_over
 from worker.clock import Clock
 from worker.deadletters import Limit, headers
 from worker.edge import admitted
@@ -305,9 +305,7 @@ class Loop:
             plan = batch.plan
             loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
             batch.load = None
-            blobs = list(chain.from_iterable(loaded))
-            for changed in self._changed:
-                changed.sessions(plan, blobs)
+            blobs = laid_over(plan, chain.from_iterable(loaded), self._changed)
             states, memory = self._engine.open(blobs, plan)
             wanted = self._engine.visitors_wanted(plan, states)
             keys = self._engine.profile_keys(plan, wanted)

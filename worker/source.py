@@ -278,17 +278,19 @@ class KafkaSource:
                 raise KafkaException(error)
             else:
                 log.warning("Kafka: %s", error.name())
-        records = [
-            Records(
-                partition,
-                list(map(_VALUE, part)),
-                list(map(_OFFSET, part)),
-                [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
-            )
-            for partition, part in by_partition.items()
-            if partition in self._owned
-        ]
+        records = [received(partition, part) for partition, part in by_partition.items() if partition in self._owned]
         return Polled(records, by_partition, at_end, out_of_range)
+
+
+def received(partition: int, part: Sequence[Any]) -> Records:
+    """The records of one partition out of its messages, of which there is at least one."""
+    first, last = part[0].offset(), part[-1].offset()  # they ascend, and mostly there is no gap
+    return Records(
+        partition,
+        list(map(_VALUE, part)),
+        range(first, last + 1) if last - first == len(part) - 1 else list(map(_OFFSET, part)),
+        [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
+    )
 
 
 _NOTHING: Final = Polled([], {}, {}, set())

@@ -22,6 +22,7 @@ from worker.batch import Engine, Result
 from worker.intake import Plan, Records, decode, plan_ticks
 from worker.intake import plan as make_plan
 from worker.reasons import Explainer
+from worker.source import received
 
 TIMES: Final = ("decided_at", "expires_at")
 BATCH: Final = 1_000
@@ -200,11 +201,7 @@ def _parts(records: Records) -> Iterator[Records]:
 
 def records_of(messages: Sequence[Any]) -> dict[int, Records]:
     """Messages as the Kafka client gives them, by partition."""
-    log: dict[int, Records] = {}
+    parts: dict[int, list[Any]] = {}
     for message in messages:
-        part = log.setdefault(message.partition(), Records(message.partition(), [], [], []))
-        kind, ms = message.timestamp()
-        part.values.append(message.value())
-        part.offsets.append(message.offset())
-        part.record_ms.append(ms if kind else -1)
-    return log
+        parts.setdefault(message.partition(), []).append(message)
+    return {partition: received(partition, part) for partition, part in parts.items()}

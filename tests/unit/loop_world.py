@@ -80,8 +80,9 @@ def engine(config: FoldConfig = FOLD) -> Engine:
 
 def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
     """Events of interleaved sessions in two partitions; every page is new. No id, no hiding of a doubled event."""
-    log = {number: Records(number, [], [], []) for number in range(PARTITIONS)}
-    offsets = [rng.randrange(5) for _ in log]
+    offsets: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
+    log = {number: Records(number, [], taken, []) for number, taken in offsets.items()}
+    following = [rng.randrange(5) for _ in log]
     t = T0
     for n in range(events):
         session = rng.randrange(sessions)
@@ -96,9 +97,9 @@ def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True
         if ids:
             event["event_id"] = f"{n}"
         log[number].values.append(json.dumps(event).encode())
-        log[number].offsets.append(offsets[number])
+        offsets[number].append(following[number])
         log[number].record_ms.append(t)
-        offsets[number] += rng.choice([1, 1, 1, 2])  # transaction markers leave holes
+        following[number] += rng.choice([1, 1, 1, 2])  # transaction markers leave holes
     return log
 
 
