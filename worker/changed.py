@@ -51,10 +51,11 @@ class Changed:
         before = self._plan
         found = match(before.hashes, before.sessions, plan.hashes, plan.sessions, np.array(spans))
         places = self._place[found[:, 1]]
-        column.ends[found[places == GONE, 0]] = column.starts[found[places == GONE, 0]]
-        rows, places = found[places >= 0, 0], places[places >= 0]
-        column.starts[rows] = at + self.blobs.starts[places]
-        column.ends[rows] = at + self.blobs.ends[places]
+        gone = found[places == GONE, 0]
+        column.ends[gone] = column.starts[gone]
+        put, places = found[places >= 0, 0], places[places >= 0]
+        column.starts[put] = at + self.blobs.starts[places]
+        column.ends[put] = at + self.blobs.ends[places]
 
     def profiles(self, keys: Sequence[str], blobs: list[bytes | None]) -> list[bytes | None]:
         """The stored profiles as the batch left them."""
