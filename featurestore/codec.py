@@ -86,11 +86,7 @@ def stored(blobs: Iterable[bytes | None], beside: Iterable[bytes] = ()) -> Blobs
         blobs: the strings of the column.
         beside: bytes laid behind them, which rows of the column may be pointed at.
     """
-    filled = [blob or b"" for blob in blobs]
-    ends = np.cumsum(np.fromiter(map(len, filled), np.int64, len(filled)))
-    starts = np.zeros(ends.size, np.int64)
-    starts[1:] = ends[:-1]
-    return Blobs(b"".join([*filled, *beside, bytes(_BEYOND)]), starts, ends)
+    return Blobs.joined([blob or b"" for blob in blobs], (*beside, bytes(_BEYOND)))
 
 
 def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.void]]:

@@ -33,10 +33,10 @@ class Column(Sequence[T], Generic[T]):
         self._cut: list[T] | None = None
 
     @classmethod
-    def joined(cls, parts: Sequence[bytes]) -> Self:
-        """A column of these byte strings."""
+    def joined(cls, parts: Sequence[bytes], beside: Iterable[bytes] = ()) -> Self:
+        """A column of these byte strings; ``beside`` lies behind them in its buffer and is none of them."""
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
-        return cls(b"".join(parts), _starts(ends), ends)
+        return cls(b"".join([*parts, *beside]), _starts(ends), ends)
 
     @classmethod
     def split(cls, out: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:

@@ -239,7 +239,7 @@ class Loop:
             states, memory, wanted = opened.states, opened.memory, opened.wanted
             now_ms = self._clock.now_ms()
             batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
-            batch.opened = None  # megabytes
+            batch.opened = None  # megabytes that the write does not need
             batch.watch.lap("score")
         self._flush(batch)
         batch.watch.lap("flush")
