@@ -5,6 +5,7 @@ the strings is wanted as a Python object, a column is a sequence: of `str` (`Tex
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -42,6 +43,19 @@ class Column(Sequence[T], Generic[T]):
     def split(cls, out: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:
         """Strings that lie end to end from the first byte of ``out``."""
         return cls(out[: ends[-1]].tobytes() if ends.size else b"", _starts(ends), ends)
+
+    @classmethod
+    def chained(cls, columns: Sequence["Column[T]"]) -> Self:
+        """The strings of these columns, one column after the other; a buffer that all share is not copied."""
+        some: Sequence[Column[T]] = [column for column in columns if len(column)] or columns[:1]
+        raw = some[0].raw
+        starts, ends = [column.starts for column in some], [column.ends for column in some]
+        if any(column.raw is not raw for column in some):
+            raw = b"".join(column.raw for column in some)
+            befores = [0, *accumulate(len(column.raw) for column in some[:-1])]
+            for i, before in enumerate(befores):
+                starts[i], ends[i] = starts[i] + before, ends[i] + before
+        return cls(raw, np.concatenate(starts), np.concatenate(ends))
 
     @property
     def data(self) -> NDArray[np.uint8]:

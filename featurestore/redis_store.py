@@ -12,7 +12,7 @@ again, and one that EXEC refused go by the script.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import redis
@@ -20,10 +20,9 @@ import redis
 from featurestore import resp
 from featurestore.column import Blobs, Texts
 from featurestore.ends import by_slot, end_slot, life_s
-from featurestore.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+from featurestore.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.line import Command, Line
 from featurestore.lua import script_text
-from featurestore.resp import Packed
 from featurestore.sessions import (
     APPLIED,
     Due,
@@ -37,8 +36,8 @@ from featurestore.sessions import (
     write_result,
 )
 from featurestore.tombstones import Erased
+from featurestore.transaction import PREFIX, Keys, decimal, transaction
 
-PREFIX: Final = DECISION_PREFIX.encode()
 WRITING: Final = "writing a batch"
 MULTI, EXEC = resp.command(["MULTI"]), resp.command(["EXEC"])
 
@@ -116,21 +115,6 @@ class Fences:
                 self._stood[shard] = epoch.decode(), int(applied) if applied else None, int(number or 0)
 
 
-class Keys:
-    """A shard's keys, and the commands that are the same in each of its writes, put together once."""
-
-    def __init__(self, space: Namespace, shard: Shard) -> None:
-        self.meta = space.meta(shard)
-        self.states = space.states(shard)
-        self.idle = space.idle(shard)
-        self.ends = space.ends(shard)
-        self.outboxes = space.outboxes(shard)
-        kept = [resp.command(["EXPIRE", key, SHARD_TTL_S]) for key in (self.states, self.idle, self.ends, self.meta)]
-        self.keep_all: Final = resp.together(kept)
-        self.keep_meta: Final = kept[-1]
-        self.keep_outboxes: Final = resp.command(["EXPIRE", self.outboxes, SHARD_TTL_S])
-
-
 class RedisSessionStore:
     """Sessions in one Redis or Valkey; see `SessionStore`.
 
@@ -147,7 +131,6 @@ class RedisSessionStore:
         self._acquire = Script("acquire")
         self._write = Script("batch", "profile", "write")
         self._due = Script("due")
-        self._extend: Final = script_text("profile", "extend")
         self.transactions = 0
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
@@ -168,11 +151,9 @@ class RedisSessionStore:
 
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""
-        states = self._namespace.states
-        wanted = [(shard, Texts.of(names)) for shard, names in requests if len(names)]
-        read = self._begin(
-            [resp.command(["HMGET", states(shard)], resp.each(names)) for shard, names in wanted], "loading sessions"
-        )
+        states = [self._keys_of(shard).states for shard, _ in requests]
+        asked = resp.keyed("HMGET", states, [Texts.of(names) for _, names in requests])
+        read = self._begin([asked], "loading sessions")
         return lambda: in_place(requests, read())
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -216,7 +197,7 @@ class RedisSessionStore:
     # -- writing ---------------------------------------------------------------------------------
 
     def _begin_transaction(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
-        body = resp.together(part for write in writes for part in self._parts(write, ttl_ms))
+        body = resp.together(transaction(writes, [self._keys_of(write.shard) for write in writes], ttl_ms))
         read = self._begin([MULTI, body, EXEC, *self._fences.watch()], WRITING)
         about = self._fences.watched()
 
@@ -232,51 +213,11 @@ class RedisSessionStore:
 
         return results
 
-    def _parts(self, write: ShardWrite, ttl_ms: int) -> Iterator[Packed]:
-        """The commands of a write, as `write.lua` gives them."""
-        space, shard = self._namespace, write.shard
+    def _keys_of(self, shard: Shard) -> Keys:
         keys = self._keys.get(shard)
         if keys is None:
-            keys = self._keys[shard] = Keys(space, shard)
-        applied = "" if write.applied is None else write.applied
-        yield resp.command(["HSET", keys.meta, "applied", applied, "write", write.number])
-        if write.passed:
-            yield resp.command(["UNLINK", *(space.ending(shard, slot) for slot in write.passed)])
-            yield resp.command(["ZREM", keys.ends, *write.passed])
-        if write.served:
-            yield resp.command(["LTRIM", keys.outboxes, write.served, -1])
-        if write.outbox:
-            yield resp.command(["RPUSH", keys.outboxes, write.outbox])
-            yield keys.keep_outboxes
-        if write.sessions:
-            yield resp.command(["HSET", keys.states], resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)))
-        if write.deadlines:
-            yield resp.command(["ZADD", keys.idle], resp.pairs(_decimal(write.deadlines), Texts.of(write.armed)))
-        yield resp.commands(["SET"], Texts.of(write.decided), Blobs.of(write.decisions), ["PX", ttl_ms], PREFIX)
-        if write.removed:
-            removed = resp.each(Texts.of(write.removed))
-            yield resp.command(["HDEL", keys.states], removed)
-            yield resp.command(["ZREM", keys.idle], removed)
-        if write.disarmed:
-            yield resp.command(["ZREM", keys.idle], resp.each(Texts.of(write.disarmed)))
-        yield from self._ending(write)
-        if write.undecided:
-            yield resp.command(["DEL"], resp.each(Texts.of(write.undecided), PREFIX))
-        if write.profiles:
-            profiles, entries = zip(*write.profiles, strict=True)
-            yield resp.command(["EVAL", self._extend, len(profiles), *profiles, VISITOR_TTL_S, *entries])
-        yield keys.keep_all if write.sessions or write.ending else keys.keep_meta
-
-    def _ending(self, write: ShardWrite) -> Iterator[Packed]:
-        """The commands that put sessions into the lists of their slots."""
-        slots = by_slot(write.ending, write.slots)
-        for slot, names in slots:
-            key = self._namespace.ending(write.shard, slot)
-            yield resp.command(["RPUSH", key], resp.each(names))
-            yield resp.command(["EXPIRE", key, life_s(slot)])
-        if slots:
-            ends = self._namespace.ends(write.shard)
-            yield resp.command(["ZADD", ends, *(slot for slot, _ in slots for _ in range(2))])
+            keys = self._keys[shard] = Keys(self._namespace, shard)
+        return keys
 
     def _begin_fenced(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
         calls = [self._call(write, ttl_ms) for write in writes]
@@ -323,7 +264,7 @@ class RedisSessionStore:
         ]
         return head, (
             resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
-            resp.pairs(_decimal(write.deadlines), Texts.of(write.armed)),
+            resp.pairs(decimal(write.deadlines), Texts.of(write.armed)),
             resp.pairs(Texts.of(write.decided), Blobs.of(write.decisions), PREFIX),
             resp.each(Texts.of(write.removed)),
             resp.each(Texts.of(write.undecided), PREFIX),
@@ -393,7 +334,3 @@ class RedisSessionStore:
 
 Call = tuple[Sequence[str | bytes | int], Sequence[resp.Arguments]]
 """Arguments of a script: one by one, then by the thousand."""
-
-
-def _decimal(numbers: Sequence[int]) -> Blobs:
-    return Blobs.joined([b"%d" % number for number in numbers])

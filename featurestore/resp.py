@@ -58,7 +58,9 @@ def command(head: Sequence[str | bytes | int], *parts: Arguments) -> Packed:
 
 def warm_up() -> None:
     """Compile what writes the bytes, so that no event waits for it."""
-    pairs(Texts.of(["w"]), Blobs.of([b"w"]))
+    names, values = Texts.of(["w"]), Blobs.of([b"w"])
+    pairs(names, values)
+    keyed("W", ["w"], [names], [values])
 
 
 def together(commands: Iterable[Packed]) -> Packed:
@@ -89,6 +91,35 @@ def commands(
     head = b"*%d\r\n" % (len(before) + 2 + len(after)) + b"".join(map(_bulk, before))
     tail = b"".join(map(_bulk, after))
     return Packed([_written((head, prefix, tail), names, values)] if n else [], n)
+
+
+def keyed(
+    name: str, keys: Sequence[str], columns: Sequence[Column[Any]], values: Sequence[Column[Any]] | None = None
+) -> Packed:
+    r"""A command for each key that has strings: its name, the key, and the strings, each before its value if there are.
+
+    >>> b"".join(keyed("HDEL", ["a", "b"], [Texts.of(["x"]), Texts.of([])]).wire)
+    b'*3\r\n$4\r\nHDEL\r\n$1\r\na\r\n$1\r\nx\r\n'
+    """
+    some = [i for i, column in enumerate(columns) if len(column)]
+    if not some:
+        return Packed([], 0)
+    first = Column.chained([columns[i] for i in some])
+    second = first if values is None else Column.chained([values[i] for i in some])
+    heads = Blobs.joined([_text(name) + _text(keys[i]) for i in some])
+    out: NDArray[np.uint8] = _write_keyed(
+        heads.data,
+        heads.ends,
+        np.array([len(columns[i]) for i in some]),
+        first.data,
+        first.starts,
+        first.ends,
+        second.data,
+        second.starts,
+        second.ends,
+        values is not None,
+    )
+    return Packed([out.data], len(some))
 
 
 def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Column[Any] | None) -> Wire:
@@ -157,6 +188,39 @@ def _write_all(
         if paired:
             at = _write(values, value_starts[i], value_ends[i], prefix[:0], out, at)
         at = copy_bytes(tail, 0, tail.size, out, at)
+    return out[:at]
+
+
+@compiled
+def _write_keyed(
+    heads: NDArray[np.uint8],
+    head_ends: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    values: NDArray[np.uint8],
+    value_starts: NDArray[np.int64],
+    value_ends: NDArray[np.int64],
+    paired: bool,
+) -> NDArray[np.uint8]:
+    size = heads.size + counts.size * _FRAME + starts.size * 2 * _FRAME
+    for i in range(starts.size):
+        size += ends[i] - starts[i]
+        if paired:
+            size += value_ends[i] - value_starts[i]
+    out = np.empty(size, np.uint8)
+    at = head = row = 0
+    for key in range(counts.size):
+        out[at] = 42  # *
+        at = _line_end(out, write_decimal(2 + counts[key] * (2 if paired else 1), out, at + 1))
+        at = copy_bytes(heads, head, head_ends[key] - head, out, at)
+        head = head_ends[key]
+        for i in range(row, row + counts[key]):
+            at = _write(data, starts[i], ends[i], heads[:0], out, at)
+            if paired:
+                at = _write(values, value_starts[i], value_ends[i], heads[:0], out, at)
+        row += counts[key]
     return out[:at]
 
 

@@ -1,5 +1,6 @@
 """Columns: many strings in one buffer, the same as a list of them; told apart, looked up and sent without objects."""
 
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import hiredis
@@ -32,6 +33,17 @@ def test_a_column_is_the_list_of_its_strings(names: list[str]) -> None:
 def test_bytes_come_out_as_they_went_in(blobs: list[bytes]) -> None:
     assert list(Blobs.of(blobs)) == blobs
     assert list(Blobs.joined(blobs)) == blobs
+
+
+@given(st.lists(_names, min_size=1, max_size=5))
+def test_columns_are_chained_wherever_their_strings_lie(lists: list[list[str]]) -> None:
+    everything = [name for names in lists for name in names]
+    assert list(Texts.chained([Texts.of(names) for names in lists])) == everything
+    one = Texts.of(everything)
+    edges = [0, *accumulate(map(len, lists))]
+    chained = Texts.chained([one.take(slice(a, b)) for a, b in pairwise(edges)])
+    assert list(chained) == everything
+    assert chained.raw is one.raw
 
 
 @given(_few, st.integers(0, 30), st.integers(0, 30))
@@ -98,3 +110,17 @@ def test_packed_commands_are_those_of_the_client(pairs: list[tuple[str, bytes]])
     together = resp.together([made, many])
     assert b"".join(together.wire) == b"".join([*made.wire, *many.wire])
     assert together.answers == 1 + len(pairs)
+
+
+@given(st.lists(st.lists(st.tuples(st.text(max_size=9), st.binary(max_size=120)), max_size=12), max_size=4))
+def test_commands_of_many_keys_are_those_of_the_client(lists: list[list[tuple[str, bytes]]]) -> None:
+    """To the byte; a key without strings has no command."""
+    keys = [f"key{'k' * i}" for i in range(len(lists))]
+    names = [Texts.of([name for name, _ in pairs]) for pairs in lists]
+    values = [Blobs.of([value for _, value in pairs]) for pairs in lists]
+    paired, alone = resp.keyed("HSET", keys, names, values), resp.keyed("HMGET", keys, names)
+    some = [(key, pairs) for key, pairs in zip(keys, lists, strict=True) if pairs]
+    flat = [_packed("HSET", key, *(part for pair in pairs for part in pair)) for key, pairs in some]
+    assert b"".join(paired.wire) == b"".join(flat)
+    assert b"".join(alone.wire) == b"".join(_packed("HMGET", key, *(name for name, _ in pairs)) for key, pairs in some)
+    assert paired.answers == alone.answers == len(some)

@@ -14,7 +14,7 @@ engine().warm_up()
 resp.warm_up()
 drift.DriftMonitor(None, Metrics(None), SystemClock())
 used = (drafts._joined, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
-        scan._scan, session._fold, drift._count, intake._newest)
+        resp._write_keyed, scan._scan, session._fold, drift._count, intake._newest)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """
 
