@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from bench import due, growth, guarantees, latency, parts, policy, rivals, saturate, sessions, startup, steps
+from bench import due, evenness, growth, guarantees, latency, parts, policy, rivals, saturate, sessions, startup, steps
 from bench.context import Benchmark
 
 BENCHMARKS: Final = (
+    Benchmark("machine", "how even the machine's own speed is, nothing else running", evenness.machine),
     Benchmark("steps", "each step of a batch of 4,000 events alone, microseconds per event", steps.steps),
     Benchmark("batch.pure", "decode to encoded writes, sessions in memory, one thread", steps.pure),
     Benchmark("forest", "the shipped forest alone, one thread", parts.forest),

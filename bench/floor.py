@@ -52,13 +52,14 @@ def main() -> None:
     [lease] = store.acquire([SHARD], 0, 0)
     producer = Producer(producer_config(settings))
     blob, decision = b"\x5a" * options.blob, b"\x5a" * options.decision
-    count = 0
+    last = -1
     known: set[str] = set()
     expected = None
     while True:
-        messages = [m for m in consumer.consume(BATCH, 0.05) if m.error() is None]
-        if not messages:
+        first = consumer.poll(0.05)  # as the worker does: what is there, and no waiting for more
+        if first is None:
             continue
+        messages = [m for m in (first, *consumer.consume(BATCH - 1, 0.0)) if m.error() is None]
         keys = [message.key() or b"" for message in messages]
         sessions = list(dict.fromkeys(keys))
         names = [session.decode() for session in sessions]
@@ -66,9 +67,9 @@ def main() -> None:
         if options.log:
             producer.produce_batch(options.log, [{"key": key, "value": decision} for key in keys])
             producer.flush()
-        count += len(messages)
+        last += len(messages)
         deadline = int(time.time() * 1000) + TTL_MS
-        write = ShardWrite(SHARD, lease.epoch, expected, count)
+        write = ShardWrite(SHARD, lease.epoch, expected, last)
         write.sessions = names
         write.blobs = [blob] * len(names)
         write.armed = [name for name in names if name not in known]
@@ -81,7 +82,7 @@ def main() -> None:
             write.outbox = b"\x5a" * (options.outbox * len(keys))
         [result] = store.write([write], TTL_MS)
         assert result.status == 1, result
-        expected = count
+        expected = last
 
 
 if __name__ == "__main__":

@@ -10,18 +10,22 @@ import os
 import subprocess
 import sys
 import time
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.context import Context, Samples
+from bench.floor_process import FloorProcess
 from bench.offer import making_s
 from bench.processes import usage
-from bench.saturate import EVENTS, PARTITIONS, drain
+from bench.saturate import EVENTS, PARTITIONS, drain, stored_sizes
 from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
 from bench.watch import Watcher
 from bench.workload import shoppers
+from featurestore.keys import Namespace, Shard
+from tests.services import RedisServer
 
 RATES: Final = (1_000, 5_000, 20_000)
 WARM_OFFER_S: Final = 40.0
@@ -30,7 +34,9 @@ WINDOW_S: Final = 8.0
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 LOOK_S: Final = 0.005
 SHARE: Final = 0.8
+HALF: Final = 0.5
 OVERLOAD: Final = 1.3
+FLOOR_OVERLOAD: Final = 1.6
 
 
 class Seen(NamedTuple):
@@ -51,6 +57,25 @@ class Seen(NamedTuple):
     cores: dict[str, float]
 
 
+class Process(Protocol):
+    """What takes the load: a worker, or the floor."""
+
+    pid: int
+    store: RedisServer
+    namespace: Namespace
+    shards: list[Shard]
+
+    def wait_ready(self) -> None:
+        """Block until it waits for events."""
+
+    def check(self) -> None:
+        """Raise when it has stopped."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 class Seeding(Protocol):
     """Sessions that are there before the load, and what is asked of them during it."""
 
@@ -65,16 +90,22 @@ class Seeding(Protocol):
 
 
 def offered(
-    stack: Stack, rate: float, seconds: float, patience_s: float = 20.0, seeding: Seeding | None = None
+    stack: Stack,
+    rate: float,
+    seconds: float,
+    patience_s: float = 20.0,
+    seeding: Seeding | None = None,
+    start: Callable[[Stack, Topics, str], Process] = WorkerProcess,
 ) -> Seen:
-    """Offer ``rate`` events a second to one idle worker on fresh topics.
+    """Offer ``rate`` events a second to one idle process on fresh topics.
 
     Args:
         stack: where.
         rate: events a second.
         seconds: how long.
         patience_s: how long to wait for the rest afterwards.
-        seeding: puts sessions in the store before the worker starts, and is called in between.
+        seeding: puts sessions in the store before the process starts, and is called in between.
+        start: the process, of a stack, topics and a group.
     """
     topics = stack.topics(PARTITIONS)
     stack.renew()
@@ -82,10 +113,10 @@ def offered(
     if seeding is not None:
         seeding.seed(topics, group)
     os.sync()  # gigabytes that an earlier load left to be written would hold up Redis and the broker in this one
-    with WorkerProcess(stack, topics, group) as worker:
+    with start(stack, topics, group) as worker:
         producer, schedule = _producer(stack, topics, rate, seconds)
         worker.wait_ready()
-        watcher = Watcher(worker)
+        watcher = Watcher(worker.store.port, [worker.namespace.meta(shard) for shard in worker.shards])
         times, offsets = [], []
         begin = time.time() + making_s(rate, seconds, PARTITIONS)
         if seeding is not None:
@@ -95,8 +126,8 @@ def offered(
         producer.stdin.flush()
         pids = {"worker": worker.pid, "redis": stack.redis.pid, "kafka": stack.kafka.pid}
         before = {name: usage(pid).cpu_s for name, pid in pids.items()}
-        partitions = np.load(schedule)
-        goal = [int(n) - 1 for n in np.bincount(partitions, minlength=PARTITIONS)]
+        lanes = np.load(schedule) % len(worker.shards)
+        goal = [int(n) - 1 for n in np.bincount(lanes, minlength=len(worker.shards))]
         last = [-2]
         while (now := time.time()) < begin + seconds + patience_s:
             if seeding is not None:
@@ -115,7 +146,7 @@ def offered(
         worker.check()
         output, _ = producer.communicate()
         late = tuple(float(part) for part in output.split()[-2:])
-    due, latency = latencies(partitions, rate, np.array(times) - begin, np.array(offsets))
+    due, latency = latencies(lanes, rate, np.array(times) - begin, np.array(offsets))
     done = latency + due
     half = (done > seconds / 2) & (done <= seconds)
     return Seen(
@@ -149,7 +180,11 @@ def latencies(
 
 
 def latency(context: Context) -> Samples:
-    """``latency``: at the fixed rates, and at 80 % of what this machine sustains with the producer beside it."""
+    """``latency``: at the fixed rates, and at shares of what this machine sustains with the producer beside it.
+
+    The same share of what the floor with the decision log sustains is the control: it does not think, so what it takes
+    longer there is the machine's.
+    """
     samples: Samples = {}
     warm(context)
     for rate in RATES:
@@ -161,7 +196,16 @@ def latency(context: Context) -> Samples:
     seconds = WARM_S + context.runs * WINDOW_S
     saturation = offered(context.stack, OVERLOAD * drained, seconds, patience_s=0).applied_per_s
     samples["saturation_with_producer.events_per_s"] = [saturation]
+    _at(context, "sat50", HALF * saturation, samples)
     _at(context, "sat80", SHARE * saturation, samples)
+    sizes = stored_sizes(context.stack)
+
+    def floor(stack: Stack, topics: Topics, group: str) -> FloorProcess:
+        return FloorProcess(stack, topics, group, "floor_log", sizes)
+
+    saturation = offered(context.stack, FLOOR_OVERLOAD * drained, seconds, patience_s=0, start=floor).applied_per_s
+    samples["floor_log.saturation_with_producer.events_per_s"] = [saturation]
+    _at(context, "floor_log.sat80", SHARE * saturation, samples, floor)
     return samples
 
 
@@ -174,8 +218,14 @@ def warm(context: Context) -> float:
     return drained
 
 
-def _at(context: Context, name: str, rate: float, samples: Samples) -> None:
-    seen = offered(context.stack, rate, WARM_S + context.runs * WINDOW_S)
+def _at(
+    context: Context,
+    name: str,
+    rate: float,
+    samples: Samples,
+    start: Callable[[Stack, Topics, str], Process] = WorkerProcess,
+) -> None:
+    seen = offered(context.stack, rate, WARM_S + context.runs * WINDOW_S, start=start)
     for run in range(context.runs):
         first = WARM_S + run * WINDOW_S
         window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]

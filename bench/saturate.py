@@ -5,41 +5,26 @@ its decision can be read and its output is acknowledged by Kafka. CPU seconds of
 at the same two moments.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench.context import Context, Samples
+from bench.floor_process import FLOORS, FloorProcess, Sizes
 from bench.processes import Usage, rss_mb, usage
-from bench.stack import ENV, REPOSITORY, Stack, Topics, WorkerProcess
+from bench.stack import Stack, Topics, WorkerProcess
 from bench.steps import SIZE, Shop, engine
 from bench.workload import batches, shoppers
 from featurestore import outbox
-from featurestore.keys import Namespace, Shard
 
 EVENTS: Final = 600_000
 PARTITIONS: Final = 4
 FROM: Final = 0.1
 TO: Final = 0.98
 EVERY_S: Final = 0.02
-FLOORS: Final[dict[str, Callable[[Topics], tuple[str, ...]]]] = {
-    "floor": lambda _: (),
-    "floor_log": lambda topics: ("--log", topics.decisions),
-    "floor_bare": lambda _: ("--bare",),
-}
 PATIENCE_S: Final = 900
 OUTBOX_EVENTS: Final = 60_000
-
-
-class Sizes(NamedTuple):
-    """Mean bytes of a stored session, of a decision, and of an outbox for each event."""
-
-    blob: int
-    decision: int
-    outbox: int
 
 
 def throughput(
@@ -99,28 +84,11 @@ def drain(
 
 
 def floor(stack: Stack, topics: Topics, events: int, kind: str, sizes: Sizes) -> dict[str, float]:
-    """The floor on the same topic (see `bench.floor`); ``kind`` is "floor", "floor_log" or "floor_bare"."""
-    client = stack.flush()
-    group = stack.group()
-    meta = Namespace(ENV, group, "floor").meta(Shard(0))
-    command = [
-        *(sys.executable, "-m", "bench.floor"),
-        *(stack.kafka.bootstrap, stack.redis.url, topics.clicks, group),
-        *("--blob", str(sizes.blob), "--decision", str(sizes.decision), "--outbox", str(sizes.outbox)),
-        *FLOORS[kind](topics),
-    ]
-    process = subprocess.Popen(command, cwd=REPOSITORY)
-    try:
-
-        def check() -> None:
-            if process.poll() is not None:
-                raise RuntimeError("the floor stopped")
-
-        pids = {"worker": process.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
-        return throughput(events, lambda: int(client.hget(meta, "applied") or 0), pids, check)
-    finally:
-        process.kill()
-        process.wait()
+    """The floor on the same topic (see `bench.floor`)."""
+    stack.flush()
+    with FloorProcess(stack, topics, stack.group(), kind, sizes) as under:
+        pids = {"worker": under.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
+        return throughput(events, under.count, pids, under.check)
 
 
 def end_to_end(context: Context) -> Samples:

@@ -11,25 +11,24 @@ from typing import Any, Final
 
 import hiredis
 
-from bench.stack import WorkerProcess
 from featurestore import resp
 
 ANSWER_S: Final = 30.0
 
 
 class Watcher:
-    """A connection that is told of every change of a worker's applied offsets.
+    """A connection that is told of every change of some shards' applied offsets.
 
     Args:
-        worker: whose.
+        port: of the Redis on this machine.
+        metas: keys of the shards' fences.
     """
 
-    def __init__(self, worker: WorkerProcess) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", worker.store.port), ANSWER_S)
+    def __init__(self, port: int, metas: Sequence[str]) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = hiredis.Reader()
         self._changed = True
-        metas = [worker.namespace.meta(shard) for shard in worker.shards]
         self._request = _bytes([("HGET", meta, "applied") for meta in metas])
         self._count = len(metas)
         self._ask(_bytes([("HELLO", "3"), ("CLIENT", "TRACKING", "ON")]), 2)
