@@ -47,7 +47,9 @@ class Column(Sequence[T], Generic[T]):
     @classmethod
     def chained(cls, columns: Sequence["Column[T]"]) -> Self:
         """The strings of these columns, one column after the other; a buffer that all share is not copied."""
-        some: Sequence[Column[T]] = [column for column in columns if len(column)] or columns[:1]
+        some: list[Column[T]] = [column for column in columns if len(column)]
+        if not some:
+            return cls.joined([])
         raw = some[0].raw
         starts, ends = [column.starts for column in some], [column.ends for column in some]
         if any(column.raw is not raw for column in some):

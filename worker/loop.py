@@ -551,7 +551,8 @@ class Loop:
                 moves = applied is None or partition.done > applied or partition.ignore_applied
                 self._fence(write, partition, partition.done if moves else None)
                 writes.append((write, []))
-        self._apply(writes, idle)
+        if writes:  # what was in hand may have been of all of them
+            self._apply(writes, idle)
 
     def _note_ends(self, polled: Polled) -> None:
         for partition in self._own.running():

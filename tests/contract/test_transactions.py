@@ -67,6 +67,12 @@ def test_an_owner_who_finds_all_as_it_left_it_writes_by_a_transaction(owner: Own
     assert (owner.stored(ZERO), owner.stored(ONE)) == (b"5", b"7")
 
 
+def test_nothing_to_write_is_no_error(owner: Owner) -> None:
+    """All idle shards may have been written while the batch in hand was finished."""
+    assert owner.write() == []
+    assert [result.status for result in owner.write(owner.next(ZERO, 2))] == [APPLIED]
+
+
 def test_another_owner_ends_the_transaction_and_the_script_says_why(owner: Owner) -> None:
     [theirs] = RedisSessionStore(owner.client, SPACE).acquire([ZERO], 10**15, 0)
     results = owner.write(owner.next(ZERO, 5), owner.next(ONE, 7))

@@ -35,7 +35,7 @@ def test_bytes_come_out_as_they_went_in(blobs: list[bytes]) -> None:
     assert list(Blobs.joined(blobs)) == blobs
 
 
-@given(st.lists(_names, min_size=1, max_size=5))
+@given(st.lists(_names, max_size=5))
 def test_columns_are_chained_wherever_their_strings_lie(lists: list[list[str]]) -> None:
     everything = [name for names in lists for name in names]
     assert list(Texts.chained([Texts.of(names) for names in lists])) == everything
@@ -43,7 +43,7 @@ def test_columns_are_chained_wherever_their_strings_lie(lists: list[list[str]]) 
     edges = [0, *accumulate(map(len, lists))]
     chained = Texts.chained([one.take(slice(a, b)) for a, b in pairwise(edges)])
     assert list(chained) == everything
-    assert chained.raw is one.raw
+    assert chained.raw is one.raw or not everything
 
 
 @given(_few, st.integers(0, 30), st.integers(0, 30))
