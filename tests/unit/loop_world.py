@@ -3,10 +3,12 @@
 import copy
 import json
 import random
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,10 +74,16 @@ class NoReasons:
         return [[] for _ in stages]
 
 
+@cache
+def default_policy() -> Policy:
+    """The shipped one, parsed once: it is immutable, and parsing is a good part of what a world costs."""
+    return Policy.from_file(DEFAULT_POLICY)
+
+
 def engine(config: FoldConfig = FOLD) -> Engine:
     namespace = Namespace("test", "loop", "topic")
     explainer: Any = NoReasons()
-    return Engine(Scorer(), Policy.from_file(DEFAULT_POLICY), config, namespace, "model", explainer)
+    return Engine(Scorer(), default_policy(), config, namespace, "model", explainer)
 
 
 def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
@@ -212,7 +220,7 @@ class FakeSource:
         records, messages, at_end = [], {}, {}
         for number in sorted(world.log.keys() - self._paused):
             part = world.log[number]
-            first = next((i for i, offset in enumerate(part.offsets) if offset >= self._at[number]), len(part.offsets))
+            first = bisect_left(part.offsets, self._at[number])
             # Mostly as much as is wanted: the loop decides a batch behind the next one only while full ones come.
             end = min(first + world.rng.choice([1, most, most, most]), len(part.offsets))
             if first < end:

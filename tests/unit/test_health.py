@@ -18,14 +18,20 @@ class _Worker:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
+WORKER = _Worker()
+
+
 @pytest.fixture
 def worker() -> _Worker:
-    return _Worker()
+    """The one behind the server, well again."""
+    WORKER.alive, WORKER.trouble = True, None
+    return WORKER
 
 
-@pytest.fixture
-def server(worker: _Worker) -> Iterator[HealthServer]:
-    made = HealthServer("127.0.0.1", 0, worker.registry, lambda: worker.alive, lambda: worker.trouble)
+@pytest.fixture(scope="module")
+def server() -> Iterator[HealthServer]:
+    """One for all tests: to close it takes half a second."""
+    made = HealthServer("127.0.0.1", 0, WORKER.registry, lambda: WORKER.alive, lambda: WORKER.trouble)
     yield made
     made.close()
 
