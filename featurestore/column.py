@@ -45,11 +45,11 @@ class Column(Sequence[T], Generic[T]):
         return cls(out[: ends[-1]].tobytes() if ends.size else b"", _starts(ends), ends)
 
     @classmethod
-    def chained(cls, columns: Sequence["Column[T]"]) -> Self:
+    def chained(cls, columns: Sequence[Self]) -> Self:
         """The strings of these columns, one column after the other; a buffer that all share is not copied."""
-        some: list[Column[T]] = [column for column in columns if len(column)]
-        if not some:
-            return cls.joined([])
+        some: list[Self] = [column for column in columns if column.ends.size]
+        if len(some) < 2:
+            return some[0] if some else cls.joined([])
         raw = some[0].raw
         starts, ends = [column.starts for column in some], [column.ends for column in some]
         if any(column.raw is not raw for column in some):

@@ -101,12 +101,12 @@ def keyed(
     >>> b"".join(keyed("HDEL", ["a", "b"], [Texts.of(["x"]), Texts.of([])]).wire)
     b'*3\r\n$4\r\nHDEL\r\n$1\r\na\r\n$1\r\nx\r\n'
     """
-    some = [i for i, column in enumerate(columns) if len(column)]
+    some = [i for i, column in enumerate(columns) if column.ends.size]
     if not some:
         return Packed([], 0)
-    first = Column.chained([columns[i] for i in some])
-    second = first if values is None else Column.chained([values[i] for i in some])
-    heads = Blobs.joined([_text(name) + _text(keys[i]) for i in some])
+    first = _chained([columns[i] for i in some])
+    second = first if values is None else _chained([values[i] for i in some])
+    heads = _heads(name, *(keys[i] for i in some))
     out: NDArray[np.uint8] = _write_keyed(
         heads.data,
         heads.ends,
@@ -140,6 +140,16 @@ def _written(frame: tuple[bytes, bytes, bytes], names: Column[Any], values: Colu
         tail,
     )
     return out.data
+
+
+def _chained(columns: Sequence[Column[Any]]) -> Column[Any]:
+    return type(columns[0]).chained(columns)
+
+
+@lru_cache(maxsize=1_024)
+def _heads(name: str, *keys: str) -> Blobs:
+    """What commands on these keys begin with."""
+    return Blobs.joined([_text(name) + _text(key) for key in keys])
 
 
 @lru_cache(maxsize=1_024)
