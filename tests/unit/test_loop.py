@@ -1,8 +1,13 @@
 """The loop against a world in memory that fails at random: the results are those of one pass over the log."""
 
+from collections import deque
+
 import pytest
 
+from featurestore.keys import Shard
+from featurestore.sessions import Lease, ShardWrite
 from tests.unit.loop_world import World
+from worker.partition import Partition, Status
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -42,3 +47,13 @@ def test_nothing_fails(*, late: bool) -> None:
     world.work()
     assert not world.difference()
     assert not world.happened
+
+
+def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
+    """The write that deletes such a list would delete it unread; the worlds come to that point too rarely."""
+    shard = Shard(0)
+    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_slot=7)
+    write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], slots=[5, 7, 9])
+    World(0).loop()._fence(write, partition, 6)
+    assert write.slots == [7, 7, 9]
+    assert (write.epoch, write.expected, write.applied) == ("1:a", 4, 6)
