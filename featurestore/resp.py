@@ -185,12 +185,8 @@ def _write_all(
     prefix: NDArray[np.uint8],
     tail: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
-    size = starts.size * (2 * _FRAME + head.size + prefix.size + tail.size)
-    for i in range(starts.size):
-        size += ends[i] - starts[i]
-        if paired:
-            size += value_ends[i] - value_starts[i]
-    out = np.empty(size, np.uint8)
+    around = starts.size * (head.size + prefix.size + tail.size)
+    out = np.empty(around + _bulks(starts, ends, value_starts, value_ends, paired), np.uint8)
     at = 0
     for i in range(starts.size):
         at = copy_bytes(head, 0, head.size, out, at)
@@ -214,12 +210,8 @@ def _write_keyed(
     value_ends: NDArray[np.int64],
     paired: bool,
 ) -> NDArray[np.uint8]:
-    size = heads.size + counts.size * _FRAME + starts.size * 2 * _FRAME
-    for i in range(starts.size):
-        size += ends[i] - starts[i]
-        if paired:
-            size += value_ends[i] - value_starts[i]
-    out = np.empty(size, np.uint8)
+    around = heads.size + counts.size * _FRAME
+    out = np.empty(around + _bulks(starts, ends, value_starts, value_ends, paired), np.uint8)
     at = head = row = 0
     for key in range(counts.size):
         out[at] = 42  # *
@@ -232,6 +224,23 @@ def _write_keyed(
                 at = _write(values, value_starts[i], value_ends[i], heads[:0], out, at)
         row += counts[key]
     return out[:at]
+
+
+@inlined
+def _bulks(
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    value_starts: NDArray[np.int64],
+    value_ends: NDArray[np.int64],
+    paired: bool,
+) -> int:
+    """Most bytes that the strings take as arguments."""
+    size = starts.size * 2 * _FRAME
+    for i in range(starts.size):
+        size += ends[i] - starts[i]
+        if paired:
+            size += value_ends[i] - value_starts[i]
+    return int(size)
 
 
 @inlined

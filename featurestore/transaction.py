@@ -96,18 +96,11 @@ def _progress(write: ShardWrite, keys: Keys) -> Iterator[Packed]:
 
 def _ending(writes: Sequence[ShardWrite], keys: Sequence[Keys]) -> Iterator[Packed]:
     """The commands that put sessions into the lists of their slots."""
-    lists: list[str] = []
-    ending: list[Texts] = []
-    lives: list[int] = []
-    marks: list[Packed] = []
-    for write, own in zip(writes, keys, strict=True):
-        slots = by_slot(write.ending, write.slots) if write.ending else []
-        for slot, names in slots:
-            lists.append(own.ending(slot))
-            ending.append(names)
-            lives.append(life_s(slot))
-        if slots:
-            marks.append(resp.command(["ZADD", own.ends, *(slot for slot, _ in slots for _ in range(2))]))
-    yield resp.keyed("RPUSH", lists, ending)
-    yield from (resp.command(["EXPIRE", key, life]) for key, life in zip(lists, lives, strict=True))
-    yield from marks
+    ended = [by_slot(write.ending, write.slots) for write in writes]
+    lists = [
+        (own.ending(slot), names, life_s(slot)) for own, slots in zip(keys, ended, strict=True) for slot, names in slots
+    ]
+    yield resp.keyed("RPUSH", [key for key, *_ in lists], [names for _, names, _ in lists])
+    yield from (resp.command(["EXPIRE", key, life]) for key, _, life in lists)
+    marks = [decimal([slot for slot, _ in slots]) for slots in ended]
+    yield resp.keyed("ZADD", [own.ends for own in keys], marks, marks)
