@@ -60,6 +60,8 @@ def main() -> None:
         if first is None:
             continue
         messages = [m for m in (first, *consumer.consume(BATCH - 1, 0.0)) if m.error() is None]
+        if not messages:  # the end of a partition
+            continue
         keys = [message.key() or b"" for message in messages]
         sessions = list(dict.fromkeys(keys))
         names = [session.decode() for session in sessions]

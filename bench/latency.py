@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -47,7 +48,7 @@ class Seen(NamedTuple):
         latency: seconds, shape (n,); infinite for what was not applied in time.
         applied_per_s: in the second half of the offering.
         late_ms: of the producer, 99th percentile and highest.
-        cores: that worker, Redis and Kafka used.
+        cores: that the process (``worker``), Redis and Kafka used.
     """
 
     due: NDArray[np.float64]
@@ -76,6 +77,10 @@ class Process(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+Start = Callable[[Stack, Topics, str], Process]
+"""Starts what takes the load: on a stack, of topics, in a group."""
+
+
 class Seeding(Protocol):
     """Sessions that are there before the load, and what is asked of them during it."""
 
@@ -95,7 +100,7 @@ def offered(
     seconds: float,
     patience_s: float = 20.0,
     seeding: Seeding | None = None,
-    start: Callable[[Stack, Topics, str], Process] = WorkerProcess,
+    start: Start = WorkerProcess,
 ) -> Seen:
     """Offer ``rate`` events a second to one idle process on fresh topics.
 
@@ -105,7 +110,7 @@ def offered(
         seconds: how long.
         patience_s: how long to wait for the rest afterwards.
         seeding: puts sessions in the store before the process starts, and is called in between.
-        start: the process, of a stack, topics and a group.
+        start: the process.
     """
     topics = stack.topics(PARTITIONS)
     stack.renew()
@@ -182,8 +187,8 @@ def latencies(
 def latency(context: Context) -> Samples:
     """``latency``: at the fixed rates, and at shares of what this machine sustains with the producer beside it.
 
-    The same share of what the floor with the decision log sustains is the control: it does not think, so what it takes
-    longer there is the machine's.
+    The same share of what the floor with the decision log sustains is the control: where it waits as long, decoding
+    and thinking are not what an event waits for.
     """
     samples: Samples = {}
     warm(context)
@@ -198,11 +203,7 @@ def latency(context: Context) -> Samples:
     samples["saturation_with_producer.events_per_s"] = [saturation]
     _at(context, "sat50", HALF * saturation, samples)
     _at(context, "sat80", SHARE * saturation, samples)
-    sizes = stored_sizes(context.stack)
-
-    def floor(stack: Stack, topics: Topics, group: str) -> FloorProcess:
-        return FloorProcess(stack, topics, group, "floor_log", sizes)
-
+    floor = partial(FloorProcess, kind="floor_log", sizes=stored_sizes(context.stack))
     saturation = offered(context.stack, FLOOR_OVERLOAD * drained, seconds, patience_s=0, start=floor).applied_per_s
     samples["floor_log.saturation_with_producer.events_per_s"] = [saturation]
     _at(context, "floor_log.sat80", SHARE * saturation, samples, floor)
@@ -223,7 +224,7 @@ def _at(
     name: str,
     rate: float,
     samples: Samples,
-    start: Callable[[Stack, Topics, str], Process] = WorkerProcess,
+    start: Start = WorkerProcess,
 ) -> None:
     seen = offered(context.stack, rate, WARM_S + context.runs * WINDOW_S, start=start)
     for run in range(context.runs):
