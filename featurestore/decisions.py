@@ -155,18 +155,9 @@ class DecisionEncoder:
             ttl_ms: life of a decision; an offer that ends sooner ends it sooner.
         """
         rows = np.empty(len(session_ids), ROW)
-        rows["seq"], rows["event_ms"] = seqs, event_ms
-        stages = decisions["stage"]
-        rows["stage"] = stages
-        rows["action"] = decisions["action"] + self._first_action
-        rows["route"] = decisions["route"] + self._first_route
-        shares = rows["shares"]
-        shares[:, 1:] = np.rint(probabilities * 1000)
-        shares[:, 0] = shares[np.arange(rows.size), stages + 1]
-        offers = decisions["offer_until"]
+        tails, which = self._tails(decisions, reasons)
         ends = decided_at + ttl_ms
-        rows["expires"] = np.where((offers > 0) & (offers < ends), offers, ends)
-        tails, rows["tail"] = self._tails(decisions, reasons)
+        _fill(decisions, probabilities, event_ms, seqs, which, self._first_action, self._first_route, ends, rows)
         fixed = pieces(*self._of, DECISION_VERSION, decided_at)
         return Draft(session_ids, rows, Blobs.joined(fixed), self._words, Blobs.joined(tails))
 
@@ -193,6 +184,34 @@ class DecisionEncoder:
         if arms:
             parts.append(b',"arm":' + _json.encode(self._arms[arms]))
         return b"".join(parts) + b"}"
+
+
+@compiled
+def _fill(
+    decisions: NDArray[np.void],
+    probabilities: NDArray[np.float64],
+    event_ms: NDArray[np.int64],
+    seqs: NDArray[np.int64],
+    tails: NDArray[np.int64],
+    first_action: int,
+    first_route: int,
+    ends: int,
+    rows: NDArray[np.void],
+) -> None:
+    for i in range(rows.size):
+        decision, row = decisions[i], rows[i]
+        row["seq"] = seqs[i]
+        row["event_ms"] = event_ms[i]
+        row["tail"] = tails[i]
+        row["stage"] = decision["stage"]
+        row["action"] = decision["action"] + first_action
+        row["route"] = decision["route"] + first_route
+        offer = decision["offer_until"]
+        row["expires"] = offer if 0 < offer < ends else ends
+        shares = row["shares"]
+        for j in range(probabilities.shape[1]):
+            shares[j + 1] = np.rint(probabilities[i, j] * 1000)
+        shares[0] = shares[decision["stage"] + 1]
 
 
 @compiled

@@ -109,11 +109,11 @@ class Draft:
 
     def packed(self) -> bytes:
         """As bytes."""
-        lengths, names = _joined(self.names.data, self.names.starts, self.names.ends)
-        rows = self.rows.copy()
-        used = _renumber(rows, len(self._tails))
-        parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
-        return _encoder.encode((lengths.tobytes(), names.tobytes(), rows.tobytes(), *parts))
+        names = self.names
+        joined = _joined(names.data, names.starts, names.ends, self.rows, len(self._tails))
+        lengths, letters, rows = [part.tobytes() for part in joined[:3]]
+        parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(joined[3]))]
+        return _encoder.encode((lengths, letters, rows, *parts))
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
@@ -141,22 +141,19 @@ def _as_json(session_ids: Texts) -> Texts:
 
 @compiled
 def _joined(
-    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Lengths of the names, and the names end to end."""
-    sizes = ends - starts
-    out = np.empty(sizes.sum(), np.uint8)
+    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], rows: NDArray[np.void], tails: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.void], NDArray[np.int64]]:
+    """Lengths of the names, the names end to end, and the rows with the tails that they use numbered from 0 on, in the
+    order of the tails; which ones these are.
+    """
+    lengths = np.empty(starts.size, np.uint16)
+    names = np.empty((ends - starts).sum(), np.uint8)
+    numbered = rows.copy()
+    place = np.full(tails, -1, np.int64)
     at = 0
     for i in range(starts.size):
-        at = copy_bytes(data, starts[i], sizes[i], out, at)
-    return sizes.astype(np.uint16), out
-
-
-@compiled
-def _renumber(rows: NDArray[np.void], tails: int) -> NDArray[np.int64]:
-    """Number the tails that the rows use from 0 on, in the order of the tails; which ones they are."""
-    place = np.full(tails, -1, np.int64)
-    for i in range(rows.size):
+        lengths[i] = ends[i] - starts[i]
+        at = copy_bytes(data, starts[i], ends[i] - starts[i], names, at)
         place[rows[i]["tail"]] = 0
     used = np.empty(tails, np.int64)
     count = 0
@@ -166,8 +163,8 @@ def _renumber(rows: NDArray[np.void], tails: int) -> NDArray[np.int64]:
             used[count] = tail
             count += 1
     for i in range(rows.size):
-        rows[i]["tail"] = place[rows[i]["tail"]]
-    return used[:count]
+        numbered[i]["tail"] = place[rows[i]["tail"]]
+    return lengths, names, numbered, used[:count]
 
 
 @compiled

@@ -56,6 +56,34 @@ def command(head: Sequence[str | bytes | int], *parts: Arguments) -> Packed:
     return Packed([begin, *(part.wire for part in parts if part.number)], 1)
 
 
+class Form:
+    r"""A command of which some arguments are filled in each time.
+
+    Args:
+        head: its arguments, None for one to be filled in.
+
+    >>> Form(["EXPIRE", "a", None]).filled(60).wire
+    [b'*3\r\n$6\r\nEXPIRE\r\n$1\r\na\r\n$2\r\n60\r\n']
+    """
+
+    def __init__(self, head: Sequence[str | bytes | int | None]) -> None:
+        pieces = [b"*%d\r\n" % len(head)]
+        for value in head:
+            if value is None:
+                pieces.append(b"")
+            else:
+                pieces[-1] += _bulk(value)
+        self._pieces = pieces
+
+    def filled(self, *values: str | bytes | int) -> Packed:
+        """The command with these arguments, in their order."""
+        first, *others = self._pieces
+        parts = [first]
+        for value, piece in zip(values, others, strict=True):
+            parts += (_bulk(value), piece)
+        return Packed([b"".join(parts)], 1)
+
+
 def warm_up() -> None:
     """Compile what writes the bytes, so that no event waits for it."""
     names, values = Texts.of(["w"]), Blobs.of([b"w"])

@@ -35,6 +35,8 @@ class Keys:
         self.keep_all: Final = resp.together(kept)
         self.keep_meta: Final = kept[-1]
         self.keep_outboxes: Final = resp.command(["EXPIRE", self.outboxes, SHARD_TTL_S])
+        self.progress: Final = resp.Form(["HSET", self.meta, "applied", None, "write", None])
+        self.push: Final = resp.Form(["RPUSH", self.outboxes, None])
 
     def ending(self, slot: int) -> str:
         """List of the sessions that end in a slot."""
@@ -82,15 +84,14 @@ def decimal(numbers: Sequence[int]) -> Blobs:
 
 def _progress(write: ShardWrite, keys: Keys) -> Iterator[Packed]:
     """The commands that move a shard on: how far it is, whose ends have been looked at, what is to be produced."""
-    applied = "" if write.applied is None else write.applied
-    yield resp.command(["HSET", keys.meta, "applied", applied, "write", write.number])
+    yield keys.progress.filled("" if write.applied is None else write.applied, write.number)
     if write.passed:
         yield resp.command(["UNLINK", *map(keys.ending, write.passed)])
         yield resp.command(["ZREM", keys.ends, *write.passed])
     if write.served:
         yield resp.command(["LTRIM", keys.outboxes, write.served, -1])
     if write.outbox:
-        yield resp.command(["RPUSH", keys.outboxes, write.outbox])
+        yield keys.push.filled(write.outbox)
         yield keys.keep_outboxes
 
 

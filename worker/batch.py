@@ -210,8 +210,8 @@ class Engine:
         if self._log_decisions:
             logged = draft.logged(documents)
             for where, part in _by_span(batch, slots):
-                output = Output(DECISIONS, names.take(part), logged.take(part), draft.take(part))
-                result.outputs[where].append(output)
+                some = draft.take(part)
+                result.outputs[where].append(Output(DECISIONS, some.names, logged.take(part), some))
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
         # That a session begins as an Explorer needs no reason.

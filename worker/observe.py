@@ -1,5 +1,6 @@
 """What batches tell the metrics: counted from arrays, never per event, and small batches several at a time."""
 
+from collections import defaultdict
 from typing import Final
 
 import numpy as np
@@ -22,20 +23,16 @@ TOGETHER: Final = 1_000
 class Watch:
     """Splits the time of a batch over the steps of the loop."""
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        self._clock = clock
-        self._metrics = metrics
-        self._start = self._last = clock.monotonic()
+    def __init__(self, clock: Clock, laps: defaultdict[str, list[float]]) -> None:
+        self._monotonic = clock.monotonic
+        self._laps = laps
+        self._last = clock.monotonic()
 
     def lap(self, step: str) -> None:
         """The time since the last lap belongs to ``step``."""
-        now = self._clock.monotonic()
-        self._metrics.batch_seconds.observe(now - self._last, step)
+        now = self._monotonic()
+        self._laps[step].append(now - self._last)
         self._last = now
-
-    def total(self) -> float:
-        """Seconds since the batch began."""
-        return self._clock.monotonic() - self._start
 
 
 class Observer:
@@ -53,13 +50,14 @@ class Observer:
         self._bundle = bundle
         self._drift = drift
         self._kpis = kpis
+        self._laps: defaultdict[str, list[float]] = defaultdict(list)
         self._latencies: list[NDArray[np.float64]] = []
         self._features: list[NDArray[np.float64]] = []
         self._decisions: list[NDArray[np.void]] = []
 
     def watch(self, clock: Clock) -> Watch:
         """A stopwatch for one batch."""
-        return Watch(clock, self.metrics)
+        return Watch(clock, self._laps)
 
     def use_policy(self, policy: Policy) -> None:
         """Name the policy in use."""
@@ -101,6 +99,9 @@ class Observer:
     def tick(self, *, ready: bool) -> None:
         """Once a second or so: gauges, and what is not counted yet."""
         self._count()
+        for step, seconds in self._laps.items():
+            self.metrics.batch_seconds.observe_many(seconds, step)
+        self._laps.clear()
         self.metrics.ready.set(1.0 if ready else 0.0)
         self._drift.publish()
 

@@ -39,8 +39,13 @@ KEPT_BYTES: Final = 900_000
 """Most of a dead letter's value: a topic's usual limit less the headers. What no topic takes blocks its partition."""
 
 MOST_RECORDS: Final = 8_000
-MOST_BATCHES: Final = 64
-"""Outputs that may be under way: so far may Kafka be behind Redis, and so much do the outboxes hold."""
+"""Records that may be under way."""
+
+MOST_UNTOLD: Final = 64_000
+MOST_GIVEN: Final = 2_048
+"""Records, and outputs of a shard, that may be given before it is known that all are acknowledged: the outboxes hold
+them until then. While more is given all the time something always lingers, so it takes a wait to know. Each wait holds
+up the events of a turn, and a turn gives one output a shard: so many, that turns that wait are few."""
 
 CUT_HEADER: Final = "__connect.errors.value.original.bytes"
 """Size of a value before it was cut."""
@@ -58,6 +63,7 @@ class Outputs:
         self._producer = Producer(producer_config(settings), logger=logging.getLogger("worker.kafka"))
         self._failure: KafkaError | None = None
         self._acknowledged = 0
+        self._untold = 0  # records given since `acknowledged` was last `given`
         self.given = 0
         self._topics = {DECISIONS: settings.decisions_topic, SESSIONS: settings.sessions_topic}
 
@@ -66,6 +72,7 @@ class Outputs:
         self.given += 1
         for stream, keys, values, _ in outputs:
             if topic := self._topics[stream]:
+                self._untold += len(values)
                 self._queue(topic, list(keys), list(values))
         return self.given
 
@@ -134,11 +141,16 @@ class Outputs:
             raise KafkaException(failure)
         if not left:
             self._acknowledged = self.given
+            self._untold = 0
         return self._acknowledged
 
     def room(self) -> bool:
         """Whether more may be given before what is under way is acknowledged."""
-        return len(self._producer) < MOST_RECORDS and self.given - self._acknowledged < MOST_BATCHES
+        return (
+            len(self._producer) < MOST_RECORDS
+            and self._untold < MOST_UNTOLD
+            and self.given - self._acknowledged < MOST_GIVEN
+        )
 
     def close(self, wait_s: float) -> bool:
         """Deliver what can be delivered in time; whether that was all."""

@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 
 from featurestore.keys import Shard
 from featurestore.sessions import Lease, ShardWrite
@@ -78,7 +79,7 @@ class Partition:
 
     def served(self, shard: Shard, acknowledged: int) -> int:
         """How many of the shard's oldest outboxes have served."""
-        return sum(1 for needed in self.outboxes[shard.bucket] if needed <= acknowledged)
+        return sum(1 for _ in takewhile(acknowledged.__ge__, self.outboxes[shard.bucket]))
 
     def written(self, write: ShardWrite) -> None:
         """A write of this lease is applied."""

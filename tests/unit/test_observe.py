@@ -7,6 +7,7 @@ from featurestore.session import FoldConfig
 from models.bundle import Bundle
 from tests.unit.loop_world import engine
 from worker.batch import Engine, Result
+from worker.catalogue import STEPS
 from worker.clock import SystemClock
 from worker.drift import DriftMonitor
 from worker.intake import Plan, Records, decode, plan
@@ -65,3 +66,15 @@ def test_what_is_noted_waits_for_the_tick_or_for_company(bundle: Bundle) -> None
     _, metrics = observed(bundle, [30, TOGETHER])
     assert metrics.decisions.values.sum() == 30 + TOGETHER
     assert metrics.event_to_decision_seconds.counts.sum() == 30 + TOGETHER
+
+
+def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
+    observer, metrics = observed(bundle, [])
+    for _ in range(3):
+        watch = observer.watch(SystemClock())
+        watch.lap("decode")
+        watch.lap("score")
+    assert metrics.batch_seconds.counts.sum() == 0
+    for _ in range(2):  # once is enough
+        observer.tick(ready=True)
+    assert metrics.batch_seconds.counts.sum(axis=1).tolist() == [3.0 * (step in ("decode", "score")) for step in STEPS]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-from featurestore import drafts, grouping, outbox, resp, scan, session
+from featurestore import decisions, drafts, grouping, outbox, resp, scan, session
 from tests.unit.loop_world import engine
 from worker import drift, intake
 from worker.clock import SystemClock
@@ -13,7 +13,7 @@ from worker.metrics import Metrics
 engine().warm_up()
 resp.warm_up()
 drift.DriftMonitor(None, Metrics(None), SystemClock())
-used = (drafts._joined, drafts._renumber, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
+used = (decisions._fill, drafts._joined, drafts._write_documents, grouping._group, grouping._match, resp._write_all,
         resp._write_keyed, scan._scan, session._fold, drift._count, intake._newest)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """
