@@ -14,30 +14,25 @@ Strings = Column[str] | Column[bytes]
 
 
 def group(
-    hashes: NDArray[np.uint64],
-    names: Strings,
-    first: int,
-    end: int,
-    slots: NDArray[np.int32],
-    firsts: NDArray[np.int64],
-    count: int,
-) -> int:
-    """Number the different strings of ``names[first:end]`` from ``count`` on, in the order in which they first come.
+    hashes: NDArray[np.uint64], names: Strings, spans: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Number the different strings of each span, from 0 on through all of them, in the order in which they first come.
 
     Args:
         hashes: of the strings, shape (n,).
         names: n strings.
-        first: where to begin.
-        end: where to stop.
-        slots: filled in for these strings: the number of each, shape (n,).
-        firsts: filled in by number: where the string first comes, shape (n,).
-        count: the first number.
+        spans: first and end of strings that may be the same, one span behind the other; shape (s, 2).
 
     Returns:
-        One past the last number.
+        The number of each string, shape (n,); where the string of each number first comes, shape (k,); and, of each
+        span, one past its last number, shape (s,).
     """
-    table = np.full(_room(end - first), -1, np.int32)
-    return int(_group(hashes, names.data, names.starts, names.ends, first, end, table, slots, firsts, count))
+    slots = np.empty(hashes.size, np.int32)
+    firsts = np.empty(hashes.size, np.int64)
+    edges = np.empty(len(spans), np.int64)
+    table = np.empty(_room(int((spans[:, 1] - spans[:, 0]).max(initial=0))), np.int32)
+    count = _group(hashes, names.data, names.starts, names.ends, spans, table, slots, firsts, edges)
+    return slots, firsts[:count], edges
 
 
 def match(
@@ -84,29 +79,32 @@ def _group(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    first: int,
-    end: int,
+    spans: NDArray[np.int64],
     table: NDArray[np.int32],
     slots: NDArray[np.int32],
     firsts: NDArray[np.int64],
-    count: int,
+    edges: NDArray[np.int64],
 ) -> int:
     mask = np.uint64(table.size - 1)
-    for i in range(first, end):
-        at = hashes[i] & mask
-        while True:
-            slot = table[at]
-            if slot < 0:
-                table[at] = count
-                slots[i] = count
-                firsts[count] = i
-                count += 1
-                break
-            j = firsts[slot]
-            if hashes[j] == hashes[i] and _equal(data, starts[i], ends[i], data, starts[j], ends[j]):
-                slots[i] = slot
-                break
-            at = (at + np.uint64(1)) & mask
+    count = 0
+    for s in range(spans.shape[0]):
+        table[:] = -1
+        for i in range(spans[s, 0], spans[s, 1]):
+            at = hashes[i] & mask
+            while True:
+                slot = table[at]
+                if slot < 0:
+                    table[at] = count
+                    slots[i] = count
+                    firsts[count] = i
+                    count += 1
+                    break
+                j = firsts[slot]
+                if hashes[j] == hashes[i] and _equal(data, starts[i], ends[i], data, starts[j], ends[j]):
+                    slots[i] = slot
+                    break
+                at = (at + np.uint64(1)) & mask
+        edges[s] = count
     return count
 
 

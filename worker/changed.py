@@ -1,6 +1,7 @@
 """What a batch changed in the store, for the batches whose questions to Redis were sent before its write."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,19 @@ class Changed:
         writes: Sequence[ShardWrite],
     ) -> None:
         self._plan = plan
-        self._place = np.full(len(plan.sessions), UNTOUCHED, np.int64)
-        self._place[put] = np.arange(put.size)
-        self._place[gone] = GONE
+        self._put = put
+        self._gone = gone
         self.blobs = blobs
         self._spans = {shard: (first, end) for shard, first, end in plan.spans}
         self._writes = writes
+
+    @cached_property
+    def _place(self) -> NDArray[np.int64]:
+        """Of each slot of the plan: where its session lies in `blobs`; mostly, nobody asks."""
+        place = np.full(len(self._plan.sessions), UNTOUCHED, np.int64)
+        place[self._put] = np.arange(self._put.size)
+        place[self._gone] = GONE
+        return place
 
     def point(self, plan: Plan, column: Blobs, at: int) -> None:
         """Point those sessions of a later plan that are changed at what they were changed to, which lies at ``at``."""

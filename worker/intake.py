@@ -171,15 +171,15 @@ def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[
 def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
     """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
     rows = decoded.rows
-    slots = np.empty(rows.size, np.int32)
-    firsts = np.empty(rows.size, np.int64)
-    spans: list[tuple[Shard, int, int]] = []
-    count = 0
-    for partition, first, end in decoded.parts:
-        if first < end:
-            before, count = count, group(decoded.hashes, decoded.sessions, first, end, slots, firsts, count)
-            spans.append((Shard(partition), before, count))
-    chosen = firsts[:count]
+    parts = np.array([part[1:] for part in decoded.parts], np.int64).reshape(-1, 2)
+    slots, chosen, edges = group(decoded.hashes, decoded.sessions, parts)
+    ends = edges.tolist()
+    spans = [
+        (Shard(partition), first, end)
+        for (partition, *_), first, end in zip(decoded.parts, [0, *ends], ends, strict=False)
+        if first < end
+    ]
+    count = chosen.size
     if buckets > 1 and count:
         chosen, spans = _by_bucket(chosen, decoded.hashes[chosen], spans, slots, buckets)
     rows["slot"] = slots

@@ -119,6 +119,7 @@ class Loop:
         self._stop = False
         self._next_timer = 0.0
         self._next_commit = 0.0
+        self._next_verify = 0.0
         self.before_poll: list[Callable[[], None]] = []
         self.trouble: str | None = "no partition yet"
         self.beat = clock.monotonic()
@@ -536,7 +537,10 @@ class Loop:
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""
         now, every = self._clock.monotonic(), self._settings.verify_every_s
-        if not any(p.unchecked(now - every) for p in self._own.running()):
+        if now < self._next_verify:
+            return
+        self._next_verify = every + min(chain.from_iterable(p.checked_at for p in self._own.running()), default=now)
+        if now < self._next_verify:
             return
         self._drain()
         # Those that are due soon come along: each time, nothing must be in hand.

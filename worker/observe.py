@@ -51,7 +51,7 @@ class Observer:
         self._drift = drift
         self._kpis = kpis
         self._laps: defaultdict[str, list[float]] = defaultdict(list)
-        self._latencies: list[NDArray[np.float64]] = []
+        self._written: list[tuple[int, NDArray[np.int64]]] = []
         self._features: list[NDArray[np.float64]] = []
         self._decisions: list[NDArray[np.void]] = []
 
@@ -85,7 +85,7 @@ class Observer:
             metrics.late_events.inc(by=result.observations.late)
         if unknown := int(plan.events["unknown_type"].sum()):
             metrics.unknown_types.inc(by=unknown)
-        self._latencies.append(np.where(plan.record_ms >= 0, now_ms - plan.record_ms, np.nan) / 1000.0)
+        self._written.append((now_ms, plan.record_ms))
         self._note(result, kinds)
 
     def timers(self, result: Result) -> None:
@@ -107,9 +107,12 @@ class Observer:
 
     def _count(self) -> None:
         """Count the rows of the batches that were noted."""
-        if self._latencies:
-            self.metrics.event_to_decision_seconds.observe_many(np.concatenate(self._latencies))
-            self._latencies.clear()
+        if self._written:
+            written, records = zip(*self._written, strict=True)
+            self._written.clear()
+            record_ms = np.concatenate(records)
+            waited = np.repeat(written, [batch.size for batch in records]) - record_ms
+            self.metrics.event_to_decision_seconds.observe_many(waited[record_ms >= 0] / 1000)
         if self._decisions:
             decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
             self._decisions.clear()

@@ -1,6 +1,6 @@
 """Columns: many strings in one buffer, the same as a list of them; told apart, looked up and sent without objects."""
 
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, cast
 
 import hiredis
@@ -46,26 +46,27 @@ def test_columns_are_chained_wherever_their_strings_lie(lists: list[list[str]]) 
     assert chained.raw is one.raw or not everything
 
 
-@given(_few, st.integers(0, 30), st.integers(0, 30))
-def test_the_same_string_has_the_same_number_in_the_order_of_appearance(names: list[str], a: int, b: int) -> None:
-    first, end = min(a, b, len(names)), min(max(a, b), len(names))
-    slots, firsts = np.full(len(names), -1, np.int32), np.zeros(len(names) + 7, np.int64)
-    count = group(hash64(names), Texts.of(names), first, end, slots, firsts, 7)
-    index: dict[str, int] = {}
-    wanted = [7 + index.setdefault(name, len(index)) for name in names[first:end]]
-    assert slots[first:end].tolist() == wanted
-    assert count == 7 + len(index)
-    assert [names[i] for i in firsts[7:count].tolist()] == list(index)
-    assert (slots[:first] == -1).all()
-    assert (slots[end:] == -1).all()
+@given(st.lists(_few, max_size=4))
+def test_the_same_string_of_a_span_has_the_same_number_in_the_order_of_appearance(lists: list[list[str]]) -> None:
+    names = list(chain.from_iterable(lists))
+    spans = list(pairwise([0, *accumulate(map(len, lists))]))
+    slots, firsts, edges = group(hash64(names), Texts.of(names), np.array(spans, np.int64).reshape(-1, 2))
+    wanted: list[tuple[int, str]] = []
+    for number, part in enumerate(lists):
+        wanted += dict.fromkeys((number, name) for name in part)
+        assert edges[number] == len(wanted)
+    numbered = [wanted.index((number, name)) for number, part in enumerate(lists) for name in part]
+    assert slots.tolist() == numbered
+    assert [names[i] for i in firsts.tolist()] == [name for _, name in wanted]
+    assert firsts.tolist() == [numbered.index(k) for k in range(len(wanted))]
 
 
 def test_strings_are_told_apart_by_their_bytes_not_by_their_hashes() -> None:
     """Whoever chooses session ids may choose some whose hashes are equal."""
     names, same = ["x", "y", "x"], np.full(3, 5, np.uint64)
-    slots, firsts = np.zeros(3, np.int32), np.zeros(3, np.int64)
-    assert group(same, Texts.of(names), 0, 3, slots, firsts, 0) == 2
+    slots, firsts, _ = group(same, Texts.of(names), np.array([[0, 3]]))
     assert slots.tolist() == [0, 1, 0]
+    assert firsts.tolist() == [0, 1]
     known = Texts.of(["y", "z"])
     assert match(same[:2], known, same, Texts.of(names), np.array([[0, 2, 0, 3]])).tolist() == [[1, 0]]
 
