@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -197,17 +197,22 @@ def latency(context: Context) -> Samples:
     drained = context.median("e2e", "events_per_s")
     if drained is None:
         drained = warm(context)
-    # As long as the load below: with the sessions that are live, an event becomes dearer for Redis.
-    seconds = WARM_S + context.runs * WINDOW_S
-    saturation = offered(context.stack, OVERLOAD * drained, seconds, patience_s=0).applied_per_s
-    samples["saturation_with_producer.events_per_s"] = [saturation]
-    _at(context, "sat50", HALF * saturation, samples)
-    _at(context, "sat80", SHARE * saturation, samples)
+    _of_saturation(context, "", OVERLOAD * drained, WorkerProcess, (SHARE, HALF), samples)
     floor = partial(FloorProcess, kind="floor_log", sizes=stored_sizes(context.stack))
-    saturation = offered(context.stack, FLOOR_OVERLOAD * drained, seconds, patience_s=0, start=floor).applied_per_s
-    samples["floor_log.saturation_with_producer.events_per_s"] = [saturation]
-    _at(context, "floor_log.sat80", SHARE * saturation, samples, floor)
+    _of_saturation(context, "floor_log.", FLOOR_OVERLOAD * drained, floor, (SHARE,), samples)
     return samples
+
+
+def _of_saturation(
+    context: Context, prefix: str, overload: float, start: Start, shares: Sequence[float], samples: Samples
+) -> None:
+    """Run by run what is sustained now, and then shares of it: a machine's speed changes within minutes."""
+    seconds = WARM_S + WINDOW_S  # all alike: with the sessions that are live, an event becomes dearer for Redis
+    for _ in range(context.runs):
+        saturation = offered(context.stack, overload, seconds, patience_s=0, start=start).applied_per_s
+        samples.setdefault(f"{prefix}saturation_with_producer.events_per_s", []).append(saturation)
+        for share in shares:
+            _at(context, f"{prefix}sat{share * 100:.0f}", share * saturation, samples, start, runs=1)
 
 
 def warm(context: Context) -> float:
@@ -225,19 +230,20 @@ def _at(
     rate: float,
     samples: Samples,
     start: Start = WorkerProcess,
+    runs: int | None = None,
 ) -> None:
-    seen = offered(context.stack, rate, WARM_S + context.runs * WINDOW_S, start=start)
-    for run in range(context.runs):
+    """One load, with a window for each of the runs."""
+    runs = context.runs if runs is None else runs
+    seen = offered(context.stack, rate, WARM_S + runs * WINDOW_S, start=start)
+    for run in range(runs):
         first = WARM_S + run * WINDOW_S
         window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
         for percentile in PERCENTILES:
             key = f"{name}.p{percentile:g}_ms".replace("99.9", "99_9")
             samples.setdefault(key, []).append(float(np.percentile(window, percentile, method="higher") * 1000))
-    samples[f"{name}.offered_per_s"] = [rate]
-    for process, cores in seen.cores.items():
-        samples[f"{name}.{process}_cores"] = [cores]
-    samples[f"{name}.producer_late_p99"] = [seen.late_ms[0]]
-    samples[f"{name}.producer_late_most"] = [seen.late_ms[1]]
+    facts = {"offered_per_s": rate, "producer_late_p99": seen.late_ms[0], "producer_late_most": seen.late_ms[1]}
+    for fact, value in (*facts.items(), *((f"{process}_cores", cores) for process, cores in seen.cores.items())):
+        samples.setdefault(f"{name}.{fact}", []).append(value)
 
 
 def _producer(stack: Stack, topics: Topics, rate: float, seconds: float) -> tuple["subprocess.Popen[str]", str]:
