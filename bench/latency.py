@@ -193,7 +193,7 @@ def latency(context: Context) -> Samples:
     samples: Samples = {}
     warm(context)
     for rate in RATES:
-        _at(context, str(rate), rate, samples)
+        _at(context, str(rate), rate, context.runs, samples)
     drained = context.median("e2e", "events_per_s")
     if drained is None:
         drained = warm(context)
@@ -212,7 +212,7 @@ def _of_saturation(
         saturation = offered(context.stack, overload, seconds, patience_s=0, start=start).applied_per_s
         samples.setdefault(f"{prefix}saturation_with_producer.events_per_s", []).append(saturation)
         for share in shares:
-            _at(context, f"{prefix}sat{share * 100:.0f}", share * saturation, samples, start, runs=1)
+            _at(context, f"{prefix}sat{share * 100:.0f}", share * saturation, 1, samples, start)
 
 
 def warm(context: Context) -> float:
@@ -228,15 +228,14 @@ def _at(
     context: Context,
     name: str,
     rate: float,
+    windows: int,
     samples: Samples,
     start: Start = WorkerProcess,
-    runs: int | None = None,
 ) -> None:
-    """One load, with a window for each of the runs."""
-    runs = context.runs if runs is None else runs
-    seen = offered(context.stack, rate, WARM_S + runs * WINDOW_S, start=start)
-    for run in range(runs):
-        first = WARM_S + run * WINDOW_S
+    """One load, and a sample of each of its windows."""
+    seen = offered(context.stack, rate, WARM_S + windows * WINDOW_S, start=start)
+    for number in range(windows):
+        first = WARM_S + number * WINDOW_S
         window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
         for percentile in PERCENTILES:
             key = f"{name}.p{percentile:g}_ms".replace("99.9", "99_9")

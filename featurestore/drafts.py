@@ -110,10 +110,9 @@ class Draft:
     def packed(self) -> bytes:
         """As bytes."""
         names = self.names
-        joined = _joined(names.data, names.starts, names.ends, self.rows, len(self._tails))
-        lengths, letters, rows = [part.tobytes() for part in joined[:3]]
-        parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(joined[3]))]
-        return _encoder.encode((lengths, letters, rows, *parts))
+        lengths, joined, rows, used = _joined(names.data, names.starts, names.ends, self.rows, len(self._tails))
+        parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
+        return _encoder.encode((lengths.tobytes(), joined.tobytes(), rows.tobytes(), *parts))
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -173,10 +173,9 @@ def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
     rows = decoded.rows
     parts = np.array([part[1:] for part in decoded.parts], np.int64).reshape(-1, 2)
     slots, chosen, edges = group(decoded.hashes, decoded.sessions, parts)
-    ends = edges.tolist()
     spans = [
         (Shard(partition), first, end)
-        for (partition, *_), first, end in zip(decoded.parts, [0, *ends], ends, strict=False)
+        for (partition, *_), (first, end) in zip(decoded.parts, pairwise([0, *edges.tolist()]), strict=True)
         if first < end
     ]
     count = chosen.size
