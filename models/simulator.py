@@ -29,6 +29,12 @@ _VISIT_S: Final = 110.0
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Factor = Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)]
 
+PRESETS: Final[dict[str, dict[str, float]]] = {
+    "L": {"buyer": 0.779, "abandoner": 1.403},
+}
+"""Mixes with a name. ``L``: 3.14 % of the sessions order, 6 % fill a cart and do not, as in Table 1 of L
+(docs/evaluation.md)."""
+
 SimEvent = tuple[bytes, bytes, int]
 """Key, value, and the time of the Kafka record in epoch ms."""
 
@@ -307,6 +313,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mix", action="append", default=[], metavar="PERSONA=X", help=f"multiply a share: {', '.join(PERSONA_NAMES)}"
     )
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="a mix with a name; --mix changes it further")
     parser.add_argument("--clean", action="store_true", help="no bots, duplicates or late events")
     parser.add_argument("--live", type=int, metavar="SHOPPERS", help="at the pace of the wall clock, so many at a time")
     parser.add_argument("--out", type=Path, metavar="FILE", help="instead of standard output")
@@ -317,7 +324,7 @@ def main(arguments: Sequence[str]) -> int:
         "sessions_per_s": options.rate,
         "speed": options.speed,
         "drift": _factors("--drift", options.drift),
-        "mix": _factors("--mix", options.mix),
+        "mix": {**PRESETS.get(options.preset, {}), **_factors("--mix", options.mix)},
     }
     if options.start_ms is not None:
         values["start_ms"] = options.start_ms

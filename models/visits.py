@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featurestore.events import TYPE_CODE
 from models import knobs, shop
-from models.personas import ABANDONER, BOUNCER, BUYER, MAX_LENGTH, PERSONAS, joint_law, type_cdf
+from models.personas import BOUNCER, MAX_LENGTH, PERSONAS, joint_law, type_cdf
 
 VISIT_EVENT = np.dtype(
     [
@@ -73,8 +73,16 @@ _ABOUT_ITEM: Final = np.array(
     ]
 )
 _FUNNEL: Final = np.array(
-    [_T["purchase"], _T["add_payment_info"], _T["add_shipping_info"], _T["begin_checkout"], _T["view_cart"]]
+    [_T["view_cart"], _T["begin_checkout"], _T["add_shipping_info"], _T["add_payment_info"], _T["purchase"]]
 )
+_SHORTEST_CHECKOUT: Final = 2 + _FUNNEL.size
+"""Interactions of the shortest session with an order: a landing, an addition, the funnel."""
+_STOPS_CDF: Final = np.cumsum([0.45, 0.3, 0.25])
+"""Where a checkout that fails stops: after begin_checkout, add_shipping_info or add_payment_info."""
+_STAYS: Final = (0.4, 0.25)
+"""Share of the shoppers who go on after a checkout that failed, and after an order."""
+_STAYS_MEAN: Final = 4.0
+"""How many interactions they go on for, on average, if the session is long enough."""
 _LANDING: Final = np.array([_T["page_view"], _T["view_item_list"], _T["view_item"], _T["view_item"]])
 _SPECIAL_OF_KIND: Final = np.full(256, -1, np.int64)
 for _kind, _page in shop.SPECIAL_PAGE.items():
@@ -85,7 +93,12 @@ _TYPE_CDF: Final = type_cdf()
 _GAP_S: Final = np.array([*(p.gap_s for p in PERSONAS), 0.7])
 _SLOW_GAP_S: Final = np.array([*(p.slow_gap_s for p in PERSONAS), 1.0])
 _SLOW_SHARE: Final = np.array([*(p.slow_share for p in PERSONAS), 0.0])
+_ADDS: Final = np.array([*(p.adds for p in PERSONAS), 0.0])
 _BUYS: Final = np.array([*(p.buys for p in PERSONAS), 0.0])
+_FAILS: Final = np.array([*(p.fails for p in PERSONAS), 0.0])
+_FOCUS: Final = np.array([*(p.focus for p in PERSONAS), 0.7])
+_RETURNS: Final = np.array([*(p.returns for p in PERSONAS), 0.0])
+_POPULAR: Final = np.array([*(p.popular for p in PERSONAS), 1.2])
 DEVICES: Final = ("mobile", "desktop", "tablet", "tv")
 SOURCES: Final = ("organic", "direct", "paid", "social", "email", "referral", "podcast")
 COUNTRIES: Final = ("DE", "US", "GB", "FR", "PL", "NL", "AT", "CZ", "IT", "ES")
@@ -114,13 +127,13 @@ def make_block(traffic: Traffic, rng: np.random.Generator, first_index: int, n: 
     events = np.zeros(session.size, VISIT_EVENT)
     events["session"], events["ts"], events["scroll"] = session, t, -1
     events["kind"] = _kinds(rng, persona, length, session, at)
-    _places(rng, events, first, session)
+    _places(rng, events, persona, first, session)
     adds = events["kind"] == _T["add_to_cart"]
     events["quantity"][adds] = 1 + np.searchsorted([0.85, 0.96], rng.random(int(adds.sum())))
     knobs.scale_carts(traffic.drift, rng, events, n)
     knobs.scale_pages(traffic.drift, rng, events, n)
     events["value"] = np.nan
-    _purchases(events, n)
+    _purchases(events)
     events = np.concatenate([events, *_passive(traffic, rng, events, starts, lead)])
     events = events[np.lexsort((events["ts"], events["session"]))]
     counts = np.bincount(events["session"], minlength=n)
@@ -177,32 +190,57 @@ def _kinds(
     session: NDArray[np.int64],
     at: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Event type of each interaction: a landing, the persona's habits, for buyers an addition and the checkout."""
+    """Event type of each interaction: a landing, the persona's habits, and for some an addition and a checkout."""
     who = np.where(persona == BOT, BOUNCER, persona)
     n_types = _TYPE_CDF.shape[1]
     laws = (_TYPE_CDF + np.arange(len(PERSONAS))[:, None]).ravel()
     drawn = np.searchsorted(laws, who[session] + rng.random(session.size) * (1 - 1e-9), side="right")
     kinds = np.minimum(drawn - who[session] * n_types, n_types - 1)
     kinds[at == 0] = _LANDING[rng.integers(0, _LANDING.size, persona.size)]
-    first_add = np.maximum(1, (length * (0.25 + 0.35 * rng.random(persona.size))).astype(np.int64))
-    adds = ((persona == BUYER) & (length >= 3)) | ((persona == ABANDONER) & (rng.random(persona.size) < 0.35))
+    start, steps = _checkouts(rng, persona, length)
+    latest = np.where(steps > 0, start - 1, length - 1)
+    first_add = np.clip((length * (0.25 + 0.35 * rng.random(persona.size))).astype(np.int64), 1, np.maximum(latest, 1))
+    adds = ((rng.random(persona.size) < _ADDS[persona]) & (length >= 3)) | (steps > 0)
     kinds[adds[session] & (at == first_add[session])] = _T["add_to_cart"]
-    checkout = (rng.random(persona.size) < _BUYS[persona]) & (length >= 8)
-    to_end = length[session] - 1 - at
-    in_funnel = checkout[session] & (to_end < _FUNNEL.size)
-    kinds[in_funnel] = _FUNNEL[to_end[in_funnel]]
+    step = at - start[session]
+    in_funnel = (step >= 0) & (step < steps[session])
+    kinds[in_funnel] = _FUNNEL[step[in_funnel]]
     return np.asarray(kinds, np.int64)
 
 
+def _checkouts(
+    rng: np.random.Generator, persona: NDArray[np.int64], length: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each session's checkout starts, and its steps from view_cart on: 0 without one, all of them for an order.
+
+    Most checkouts are the end of the session; some shoppers go on afterwards.
+    """
+    n = persona.size
+    begins = (rng.random(n) < _BUYS[persona]) & (length >= _SHORTEST_CHECKOUT)
+    fails = rng.random(n) < _FAILS[persona]
+    stop = 2 + np.searchsorted(_STOPS_CDF, rng.random(n) * _STOPS_CDF[-1], side="right")
+    steps = np.where(begins, np.where(fails, stop, _FUNNEL.size), 0)
+    stays = rng.random(n) < np.where(fails, *_STAYS)
+    after = np.where(stays, rng.geometric(1 / _STAYS_MEAN, n), 0)
+    return length - steps - np.clip(after, 0, np.maximum(length - steps - 2, 0)), steps
+
+
 def _places(
-    rng: np.random.Generator, events: NDArray[np.void], first: NDArray[np.int64], session: NDArray[np.int64]
+    rng: np.random.Generator,
+    events: NDArray[np.void],
+    persona: NDArray[np.int64],
+    first: NDArray[np.int64],
+    session: NDArray[np.int64],
 ) -> None:
-    """Fill page and detail: articles mostly of a favourite category, other pages by type, else unchanged."""
+    """Fill page and detail by intent: articles of a favourite category or the favourite one, other pages by type."""
     n = session.size
     kinds = events["kind"]
+    who = persona[session]
     taste = rng.integers(0, len(shop.CATEGORIES), first.size)
-    category = np.where(rng.random(n) < 0.7, taste[session], rng.integers(0, len(shop.CATEGORIES), n))
-    item = category + len(shop.CATEGORIES) * (18 * rng.random(n) ** 1.2).astype(np.int64)
+    category = np.where(rng.random(n) < _FOCUS[who], taste[session], rng.integers(0, len(shop.CATEGORIES), n))
+    item = category + len(shop.CATEGORIES) * (18 * rng.random(n) ** _POPULAR[who]).astype(np.int64)
+    favourite = taste + len(shop.CATEGORIES) * (18 * rng.random(first.size) ** _POPULAR[persona]).astype(np.int64)
+    item = np.where(rng.random(n) < _RETURNS[who], favourite[session], item)
     query = rng.integers(0, len(shop.QUERIES), n)
     on_item, lists = np.isin(kinds, _ON_ITEM), kinds == _T["view_item_list"]
     landing, search = kinds == _T["page_view"], kinds == _T["search"]
@@ -223,15 +261,17 @@ def _places(
     events["detail"] = detail
 
 
-def _purchases(events: NDArray[np.void], n: int) -> None:
-    """The value of an order: everything added to the cart before."""
+def _purchases(events: NDArray[np.void]) -> None:
+    """The value of an order: everything added to the cart before; the rows are grouped by session, in order."""
     orders = np.flatnonzero(events["kind"] == _T["purchase"])
     if orders.size == 0:
         return
     adds = events["kind"] == _T["add_to_cart"]
-    worth = shop.PRICES[events["detail"][adds] - 1] * events["quantity"][adds]
-    total = np.bincount(events["session"][adds], worth, n)
-    events["value"][orders] = np.round(total[events["session"][orders]], 2)
+    worth = np.zeros(events.size)
+    worth[adds] = shop.PRICES[events["detail"][adds] - 1] * events["quantity"][adds]
+    total = np.cumsum(worth)
+    before = np.searchsorted(events["session"], events["session"][orders])
+    events["value"][orders] = np.round(total[orders] - total[before] + worth[before], 2)
 
 
 def _passive(

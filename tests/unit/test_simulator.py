@@ -20,7 +20,7 @@ from models.dataset import Rows, record
 from models.knobs import KNOBS
 from models.personas import MAX_LENGTH, PERSONA_NAMES, joint_law, length_law
 from models.rules import StageRules
-from models.simulator import BLOCK, SimConfig, SimEvent, live, main, personas_of, simulate
+from models.simulator import BLOCK, PRESETS, SimConfig, SimEvent, live, main, personas_of, simulate
 
 
 def flat(config: SimConfig) -> list[SimEvent]:
@@ -88,6 +88,68 @@ def test_an_order_is_worth_what_was_added() -> None:
             orders += 1
             assert event.value == pytest.approx(worth[event.session_id] / 100)
     assert orders > 20
+
+
+def events_of_sessions(config: SimConfig) -> dict[str, list[Event]]:
+    """Each session's events, in the order of their arrival."""
+    sessions: dict[str, list[Event]] = {}
+    for _, value, _ in flat(config.clean()):
+        event = decode(value)
+        sessions.setdefault(event.session_id, []).append(event)
+    return sessions
+
+
+def shares_of(config: SimConfig) -> dict[str, float]:
+    """Shares of the sessions that add to the cart, begin a checkout, order, and add without an order."""
+    found = [{event.type for event in events} for events in events_of_sessions(config).values()]
+    return {
+        name: sum(map(holds, found)) / len(found)
+        for name, holds in (
+            ("adds", lambda types: "add_to_cart" in types),
+            ("begins", lambda types: "begin_checkout" in types),
+            ("orders", lambda types: "purchase" in types),
+            ("abandons", lambda types: "add_to_cart" in types and "purchase" not in types),
+        )
+    }
+
+
+def test_about_six_percent_abandon_a_cart_and_a_third_of_the_checkouts_fails() -> None:
+    shares = shares_of(SimConfig(sessions=8_000, seed=5))
+    assert shares["abandons"] == pytest.approx(0.062, abs=0.008)
+    assert shares["orders"] == pytest.approx(0.042, abs=0.008)
+    assert shares["orders"] / shares["begins"] == pytest.approx(0.7, abs=0.06)
+
+
+def test_the_preset_l_orders_and_abandons_as_its_table() -> None:
+    """L: 3.14 % of the sessions buy, 6 % abandon a cart."""
+    shares = shares_of(SimConfig(sessions=20_000, seed=5, mix=PRESETS["L"]))
+    assert shares["orders"] == pytest.approx(0.0314, abs=0.003)
+    assert shares["abandons"] == pytest.approx(0.06, abs=0.004)
+
+
+def test_a_checkout_follows_an_addition_and_goes_step_by_step() -> None:
+    steps = ["begin_checkout", "add_shipping_info", "add_payment_info", "purchase"]
+    lengths: Counter[int] = Counter()
+    for events in events_of_sessions(SimConfig(sessions=6_000, seed=6)).values():
+        types = [event.type for event in sorted(events, key=lambda event: (event.ts, event.event_id or ""))]
+        taken = [name for name in types if name in steps]
+        assert taken == steps[: len(taken)]
+        if taken:
+            lengths[len(taken)] += 1
+            assert "add_to_cart" in types[: types.index("begin_checkout")]
+    assert set(lengths) == {1, 2, 3, 4}, "checkouts fail after every step"
+
+
+def test_buyers_look_at_fewer_articles_than_browsers_in_as_many_views() -> None:
+    """The intent shows in what is looked at before anything is in the cart."""
+    config = SimConfig(sessions=20_000, seed=8)
+    names = personas_of(config)
+    articles: dict[str, list[float]] = {"buyer": [], "browser": []}
+    for session, events in events_of_sessions(config).items():
+        viewed = [event.item_id for event in events if event.type == "view_item"]
+        if names[session] in articles and len(viewed) >= 4:
+            articles[names[session]].append(len(set(viewed)) / len(viewed))
+    assert np.mean(articles["buyer"]) < np.mean(articles["browser"]) - 0.1
 
 
 def test_session_lengths_follow_the_eshop_law() -> None:
@@ -204,7 +266,7 @@ def usual() -> Rows:
 
 
 @pytest.mark.parametrize(
-    ("feature", "factor"), [("cart_additions", 2.0), ("pages_viewed", 3.0), ("cart_ratio", 4.0), ("bounce_rate", 4.0)]
+    ("feature", "factor"), [("cart_additions", 2.0), ("pages_viewed", 3.0), ("cart_ratio", 8.0), ("bounce_rate", 4.0)]
 )
 def test_a_drift_knob_moves_its_feature_and_no_other(usual: Rows, feature: str, factor: float) -> None:
     """PSI above 0.25, the alert's threshold, for that one feature only."""
