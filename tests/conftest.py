@@ -1,6 +1,7 @@
 """Fixtures around `tests.services`: servers start when the first test asks for them, and the summary names them.
 
-CLICKSTAGE_REQUIRE=kafka,redis,valkey,prometheus turns the absence of those into failures; without it such tests skip.
+CLICKSTAGE_REQUIRE=kafka,redis,valkey,prometheus,node turns the absence of those into failures; without it such tests
+skip.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from hypothesis import settings
 from tests.run_services import RunServices
 from tests.services import FLAVOURS, PrometheusServer, RedisServer
 from tests.services.kafka_broker import Kafka, OwnKafka
+from tests.services.node import Node
 
 # The first call of a compiled function may compile it, and the machine may be busy: time is no failure.
 settings.register_profile("patient", deadline=None)
@@ -29,6 +31,7 @@ MARK_OF_FIXTURE = {
     "own_prometheus": "prometheus",
     "promtool": "prometheus",
     "flavour": "redis",
+    "node": "node",
     "own_redis": "redis",
 }
 
@@ -81,6 +84,12 @@ def unique() -> str:
 def kafka(services: RunServices, tmp_path_factory: pytest.TempPathFactory) -> Kafka:
     """The run's real Kafka, shared: use topic and group names of your own (`unique`), and do not kill it."""
     return services.kafka(lambda: tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture(scope="session")
+def node(services: RunServices) -> Node:
+    """Node.js with the tracker's tools."""
+    return services.node()
 
 
 @pytest.fixture(params=FLAVOURS)

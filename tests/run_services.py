@@ -18,6 +18,7 @@ from tests.services import (
     promtool,
 )
 from tests.services.kafka_broker import Kafka, OwnKafka
+from tests.services.node import Node
 
 T = TypeVar("T")
 
@@ -91,6 +92,12 @@ class RunServices:
     def promtool(self) -> str:
         """The path of promtool."""
         return self._or_skip("prometheus", promtool)
+
+    def node(self) -> Node:
+        """Node.js with the tracker's tools."""
+        node = self._or_skip("node", Node.find)
+        self.used.add(node.version)
+        return node
 
     def stop(self) -> None:
         """Stop what the tests shared."""

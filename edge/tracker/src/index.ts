@@ -1,0 +1,2 @@
+export type * from "./public";
+export { clickstage, clickstage as default } from "./tracker";
