@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
     --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults train report format lock clean
+.PHONY: help demo test check bench faults identity train report format lock clean
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -39,6 +39,9 @@ bench: $(DEV)  ## the benchmarks (BENCH_ARGS="--list")
 
 faults: $(DEV)  ## every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); out/faults.json
 	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
+
+identity: $(DEV)  ## one log through an earlier revision and this tree: the same bytes? (IDENTITY_ARGS="--base main")
+	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)
 
 train: $(DEV)  ## simulate, train and write a bundle (TRAIN_ARGS="--seed 7")
 	@$(BIN)/clickstage train $(TRAIN_ARGS)

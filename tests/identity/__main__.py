@@ -1,0 +1,148 @@
+"""The command; see the package."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.identity.compare import SEQ_STEP, Difference, by_key, by_place, by_session, compare
+from tests.identity.log import START_MS, Log, make_log, simulated_rate, simulated_sessions
+from tests.identity.side import Side
+from tests.identity.trees import REPOSITORY, NoRevision, clean_environment, newest_bundle, tree_of
+from tests.services import Unavailable
+
+BASE: Final = "c8d4f88646efe7541c1aafecaea25446cabbdd6a"
+"""The last commit before the core was rebuilt (issue 19)."""
+
+UNSTEADY: Final = ('clickstage_events_total{outcome="consent_withdrawn"}',)
+"""Told, not compared: a worker that knows of an erasure already leaves out the withdrawal that comes with it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run both sides and print; 0 if they agree, 1 if not, 2 if they could not be run."""
+    options = _options(arguments)
+    began = time.monotonic()
+    try:
+        base, candidate = tree_of(options.base), tree_of(options.candidate)
+        bundle = options.bundle or newest_bundle(base)
+        with tempfile.TemporaryDirectory(prefix="identity-") as folder:
+            directory = Path(folder)
+            log = _log(base, directory / "simulated.jsonl", options.events, options.seed)
+            _say(f"the log: {log.counts['events']:,} events of seed {options.seed}, bundle {bundle.name}")
+            sides = [
+                Side("base", base, bundle, directory / "base", _say),
+                Side("candidate", candidate, bundle, directory / "candidate", _say),
+            ]
+            for side in sides:
+                side.run(log)
+    except (NoRevision, Unavailable) as reason:
+        _say(f"cannot run: {reason}")
+        return 2
+    code = _report(log, *sides)
+    _say(f"{options.base} against {options.candidate}, {time.monotonic() - began:.0f} s")
+    return code
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.identity",
+        description="Run one log through two revisions and compare decisions and summaries to the byte.",
+    )
+    parser.add_argument("--base", default=BASE, metavar="REV", help="a git revision or a folder (%(default).7s)")
+    parser.add_argument(
+        "--candidate", default=str(REPOSITORY), metavar="REV", help="a git revision or a folder (this tree)"
+    )
+    parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events in the log (200,000)")
+    parser.add_argument("--seed", type=int, default=19, metavar="S", help="the same seed makes the same log (19)")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="model of both sides (the newest of the base)")
+    return parser.parse_args(arguments)
+
+
+def _log(base: Path, file: Path, events: int, seed: int) -> Log:
+    """The log, its simulated part made by the base's own command."""
+    flags = {
+        "--sessions": simulated_sessions(events),
+        "--rate": simulated_rate(events),
+        "--seed": seed,
+        "--start-ms": START_MS,
+        "--out": file,
+    }
+    command = [sys.executable, "-m", "worker", "simulate", *(str(part) for pair in flags.items() for part in pair)]
+    subprocess.run(command, cwd=base, env=clean_environment(base), check=True)
+    with file.open("rb") as lines:
+        return make_log(lines, events, seed)
+
+
+def _report(log: Log, base: Side, candidate: Side) -> int:
+    (decided, repeats), (decided_too, repeats_too) = (
+        by_session(side.topics["decisions"]) for side in (base, candidate)
+    )
+    (ended, again), (ended_too, again_too) = (by_session(side.topics["sessions"]) for side in (base, candidate))
+    letters, letters_too = (by_place(side.topics["clicks.dlq"]) for side in (base, candidate))
+    differences = {
+        "records read": _inputs(base, candidate),
+        "decisions": compare(decided, decided_too),
+        "session summaries": compare(ended, ended_too),
+        "dead letters": compare(letters, letters_too),
+        "decisions in Redis": compare(by_key(base.stored), by_key(candidate.stored)),
+    }
+    silences = sum(0 < document.seq % SEQ_STEP < SEQ_STEP - 1 for part in decided.values() for document in part)
+    counts = log.counts | {
+        "sessions": len({*decided, *ended}),
+        "decisions": sum(map(len, decided.values())),
+        "silences": silences,
+        "session summaries": sum(map(len, ended.values())),
+        "bots among them": sum(b'"bot":true' in document.value for part in ended.values() for document in part),
+        "dead letters": sum(map(len, letters.values())),
+        "decisions in Redis": len(base.stored),
+    }
+    for name, count in counts.items():
+        _say(f"  {name:<28}{count:>10,}")
+    for series, count in sorted(base.counters.items()):
+        _say(f"  {series:<60}{count:>10,}" + _unless_equal(count, candidate.counters[series]))
+    _say(f"  equal repeats left out: base {repeats + again}, candidate {repeats_too + again_too}")
+    for name, difference in differences.items():
+        _say(f"{name}: {_told(difference)}")
+    uncounted = any(base.counters[s] != candidate.counters[s] for s in base.counters if s not in UNSTEADY)
+    differing = uncounted or any(differences.values())
+    lacking = [name for name, count in counts.items() if not count]
+    if lacking:
+        _say(f"the log is too small to show anything about: {', '.join(lacking)}")
+    _say("DIFFERENT" if differing else "no difference" + (", but incomplete" if lacking else ""))
+    return int(differing or bool(lacking))
+
+
+def _inputs(base: Side, candidate: Side) -> Difference:
+    """Whether both workers read the same; only what ``clickstage erase`` adds can differ."""
+    one, two = (
+        Counter((m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value()) for m in side.topics["clicks"])
+        for side in (base, candidate)
+    )
+    return Difference(missing=(one - two).total(), extra=(two - one).total())
+
+
+def _unless_equal(count: int, other: int) -> str:
+    return "" if count == other else f"  candidate {other:,}"
+
+
+def _told(difference: Difference) -> str:
+    if not difference:
+        return "no difference"
+    fields = ", ".join(f"{name} ({count})" for name, count in difference.fields.most_common(20))
+    return f"{difference.missing} missing, {difference.extra} extra, {difference.other} other" + (
+        f"; in {fields}" if fields else ""
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
