@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 from bench.machine import facts
 from bench.steps import Shop, engine
 from bench.workload import batches, shoppers
-from featurestore.features import FEATURES
-from models.baseline import Baseline
-from models.bundle import Bundle
-from models.dataset import Rows, record
-from models.simulator import SimConfig, simulate
-from models.train import TrainConfig
+from featurestore.session.features import FEATURES
+from models.bundle.baseline import Baseline
+from models.bundle.bundle import Bundle
+from models.simulator.simulator import SimConfig, simulate
+from models.training.dataset import Rows, record
+from models.training.train import TrainConfig
 from worker.clock import SystemClock
-from worker.drift import DriftMonitor, Reading, Tally, read
-from worker.kpis import Kpis
-from worker.metrics import Metrics
-from worker.observe import Observer
+from worker.metrics.drift import DriftMonitor, Reading, Tally, read
+from worker.metrics.kpis import Kpis
+from worker.metrics.metrics import Metrics
+from worker.pipeline.observe import Observer
 from worker.wiring import load_bundle, load_policy
 
 SIZES: Final = (50, 100, 250, 500, 1_000, 2_000)

@@ -9,7 +9,7 @@ from bench.context import Context, Samples
 from bench.latency import offered, warm
 from bench.seed import QUIET_MS, evenly, quiet, seed, talking, templates
 from bench.stack import ENV, Stack, Topics
-from featurestore.keys import Namespace, Shard
+from featurestore.store.keys import Namespace, Shard
 from tests.services import topic_id
 
 SESSIONS: Final = 1_000_000

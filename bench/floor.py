@@ -18,13 +18,13 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from bench.stack import ENV
-from featurestore.connection import connect
-from featurestore.keys import Namespace, Shard
-from featurestore.redis_store import RedisSessionStore
-from featurestore.sessions import ShardWrite
-from worker.outputs import producer_config
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.protocols import ShardWrite
+from featurestore.store.redis.connection import connect
+from featurestore.store.redis.store import RedisSessionStore
+from worker.kafka.source import consumer_config
+from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
-from worker.source import consumer_config
 
 BATCH: Final = 4_000
 TTL_MS: Final = 1_800_000

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Self
 
 from bench.stack import ENV, READY_S, REPOSITORY, Stack, Topics
-from featurestore.keys import Namespace, Shard
+from featurestore.store.keys import Namespace, Shard
 
 FLOORS: Final[dict[str, Callable[[Topics], tuple[str, ...]]]] = {
     "floor": lambda _: (),

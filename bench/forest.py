@@ -1,7 +1,7 @@
 """forest: rows per second of the served forest, one thread, against scikit-learn.
 
     python bench/forest.py                 # 200 trees of depth 20: as served, fully grown, and on 5 % noise
-    python bench/forest.py --both          # each layout, to check the choice in models/layouts.py
+    python bench/forest.py --both          # each layout, to check the choice in models/trees/layouts.py
     python bench/forest.py --bundle DIR    # a bundle's own forest, without scikit-learn
 
 Prints the median of five rounds with the lowest and highest; a round is as many calls as fit in 0.2 s. One row also
@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from numpy.typing import NDArray
 
-from models.explain import contributions
-from models.forest import Forest
-from models.layouts import LeafSets, Walk
 from models.rules import StageRules
+from models.trees.ensemble import Forest
+from models.trees.explain import contributions
+from models.trees.layouts import LeafSets, Walk
 
 ROUNDS = 5
 ROUND_S = 0.2
@@ -141,7 +141,12 @@ def main() -> None:
         clean = StageRules().label(train)
         noise = np.random.default_rng(2).random(len(clean)) < 0.05
         noisy = np.where(noise, np.random.default_rng(3).integers(0, 4, len(clean)), clean)
-        served = {"max_leaf_nodes": 32, "min_samples_leaf": 5, "max_features": 5, "max_samples": 0.5}  # as models.train
+        served = {
+            "max_leaf_nodes": 32,
+            "min_samples_leaf": 5,
+            "max_features": 5,
+            "max_samples": 0.5,
+        }  # as models.training.train
         for name, y, size in (("served", clean, served), ("fully grown", clean, {}), ("noisy", noisy, {})):
             estimator = RandomForestClassifier(200, max_depth=20, random_state=4, **size).fit(train, y)
             forest = Forest.from_sklearn(estimator)

@@ -5,11 +5,11 @@ python bench/forest_size.py
 
 import time
 
-from models.dataset import record
 from models.rules import StageRules
-from models.simulator import simulate
+from models.simulator.simulator import simulate
 from models.study.cases import case_rows
-from models.train import TrainConfig, filled, train_on
+from models.training.dataset import record
+from models.training.train import TrainConfig, filled, train_on
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from bench.context import Context, Samples
 from bench.saturate import drain
 from bench.steps import Shop, engine
 from bench.workload import SEED, batches, shoppers
-from models.forest import Forest
-from models.simulator import SimEvent
-from worker.intake import Records
+from decisions.intake import Records
+from models.simulator.simulator import SimEvent
+from models.trees.ensemble import Forest
 
 BATCH_SIZES: Final = (1, 10, 100, 1_000, 4_000, 16_000)
 SESSIONS: Final = (1_000, 10_000, 100_000, 1_000_000)

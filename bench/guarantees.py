@@ -19,12 +19,12 @@ from bench.saturate import EVENTS, PARTITIONS, drain, throughput
 from bench.stack import ENV, Stack, Topics, WorkerProcess
 from bench.steps import SHARD, Prepared, engine, prepared
 from bench.workload import shoppers
-from featurestore import outbox
-from featurestore.connection import connect
-from featurestore.keys import Namespace
-from featurestore.redis_store import RedisSessionStore
-from featurestore.sessions import APPLIED
-from models.simulator import SimEvent
+from featurestore.store import outbox
+from featurestore.store.keys import Namespace
+from featurestore.store.protocols import APPLIED
+from featurestore.store.redis.connection import connect
+from featurestore.store.redis.store import RedisSessionStore
+from models.simulator.simulator import SimEvent
 from tests.faults import patches
 
 BARE: Final = ("-m", "bench.guarantees")

@@ -10,19 +10,19 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.events import EVENT, TYPE_CODE, columns, decode
-from featurestore.hashing import hash64
-from featurestore.keys import Namespace, Shard
-from featurestore.memory import MemoryStore
-from featurestore.session import MEMORY, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
-from featurestore.visitors import unpack
-from models.bundle import Bundle
-from models.simulator import SimConfig, simulate
-from worker.batch import Engine
-from worker.intake import Plan, Records, plan, plan_ticks
-from worker.intake import decode as decode_records
-from worker.policy import Policy
-from worker.reasons import Explainer
+from decisions.core import Engine
+from decisions.intake import Plan, Records, plan, plan_ticks
+from decisions.intake import decode as decode_records
+from decisions.policy import Policy
+from decisions.reasons import Explainer
+from featurestore.columns.hashing import hash64
+from featurestore.contract.event import EVENT, TYPE_CODE, columns, decode
+from featurestore.session.fold import MEMORY, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.visitors import unpack
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.memory import MemoryStore
+from models.bundle.bundle import Bundle
+from models.simulator.simulator import SimConfig, simulate
 
 START_MS: Final = 1_767_225_600_000
 MINUTES_31: Final = 31 * 60_000

@@ -7,12 +7,12 @@ import argparse
 
 import numpy as np
 
-from featurestore.features import FEATURES
-from models.baseline import Baseline
-from models.dataset import Rows, record
-from models.knobs import KNOBS
+from featurestore.session.features import FEATURES
+from models.bundle.baseline import Baseline
 from models.rules import StageRules
-from models.simulator import SimConfig, simulate
+from models.simulator.knobs import KNOBS
+from models.simulator.simulator import SimConfig, simulate
+from models.training.dataset import Rows, record
 
 
 def steady_rows(config: SimConfig) -> Rows:

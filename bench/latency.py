@@ -25,7 +25,7 @@ from bench.saturate import EVENTS, PARTITIONS, drain, stored_sizes
 from bench.stack import REPOSITORY, Stack, Topics, WorkerProcess
 from bench.watch import Watcher
 from bench.workload import shoppers
-from featurestore.keys import Namespace, Shard
+from featurestore.store.keys import Namespace, Shard
 from tests.services import RedisServer
 
 RATES: Final = (1_000, 5_000, 20_000)

@@ -16,11 +16,11 @@ import numpy as np
 
 from bench import journeys
 from bench.context import Context, Samples
-from featurestore.hashing import hash_text
-from featurestore.outbox import SESSIONS
-from featurestore.session import MEMORY, SILENCE, Observations
-from models.simulator import SimConfig
-from worker.policy import Policy
+from decisions.policy import Policy
+from featurestore.columns.hashing import hash_text
+from featurestore.session.fold import MEMORY, SILENCE, Observations
+from featurestore.store.outbox import SESSIONS
+from models.simulator.simulator import SimConfig
 from worker.wiring import DEFAULT_POLICY, fold_config, load_bundle
 
 RUNS: Final = 7

@@ -103,7 +103,7 @@ def _tell_samples(samples: Path, us_per_event: float) -> None:
     for line in samples.read_text(encoding="utf-8").splitlines():
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")
-        if not any("worker/loop.py" in frame for frame in frames):
+        if not any("worker/pipeline/loop.py" in frame for frame in frames):
             continue
         lines[frames[-1]] += int(count)
         for function in {frame.rpartition(":")[0] for frame in frames}:

@@ -25,8 +25,8 @@ from bench.saturate import PARTITIONS, drain
 from bench.stack import REPOSITORY, Stack, Topics
 from bench.steps import SIZE, Shop, engine
 from bench.workload import SEED, batches
-from featurestore.session import EVENT_ROW
-from models.simulator import SimConfig, SimEvent, simulate
+from featurestore.session.fold import EVENT_ROW
+from models.simulator.simulator import SimConfig, SimEvent, simulate
 from worker.wiring import BUNDLES
 
 FOLDER: Final = Path(__file__).parent / "peers"

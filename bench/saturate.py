@@ -16,7 +16,7 @@ from bench.processes import Usage, rss_mb, usage
 from bench.stack import Stack, Topics, WorkerProcess
 from bench.steps import SIZE, Shop, engine
 from bench.workload import batches, shoppers
-from featurestore import outbox
+from featurestore.store import outbox
 
 EVENTS: Final = 600_000
 PARTITIONS: Final = 4

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from bench.steps import SHARD, SIZE, Shop, engine
 from bench.workload import batches, shoppers
-from featurestore.codec import pack
-from featurestore.column import Blobs
-from featurestore.ends import end_slot
-from featurestore.keys import Namespace, Shard, decision_key
-from featurestore.session import IS_BOT, SILENT, deadlines
-from featurestore.sessions import Due
-from worker.intake import plan_ticks
+from decisions.intake import plan_ticks
+from featurestore.columns.column import Blobs
+from featurestore.session.codec import pack
+from featurestore.session.fold import IS_BOT, SILENT, deadlines
+from featurestore.store.expiry_buckets import end_slot
+from featurestore.store.keys import Namespace, Shard, decision_key
+from featurestore.store.protocols import Due
 
 TEMPLATE_EVENTS: Final = 240_000
 TTL_MS: Final = 1_800_000

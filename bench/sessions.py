@@ -14,7 +14,7 @@ from bench.saturate import PARTITIONS, drain, throughput
 from bench.seed import Templates, crowd, name_of, seed, talkers, templates
 from bench.stack import ENV, Stack, Topics, WorkerProcess
 from bench.workload import SEED, shoppers
-from featurestore.keys import Namespace
+from featurestore.store.keys import Namespace
 from tests.services import topic_id
 
 CASES: Final = (("10000", 10_000, 10_000), ("1000000", 1_000_000, 10_000), ("1000000_all_active", 1_000_000, 1_000_000))

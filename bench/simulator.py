@@ -10,7 +10,7 @@ import statistics
 import time
 from pathlib import Path
 
-from models.simulator import SimConfig, simulate
+from models.simulator.simulator import SimConfig, simulate
 
 
 def run(sessions: int, rate: float) -> dict[str, float]:

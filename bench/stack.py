@@ -14,8 +14,8 @@ from urllib.request import urlopen
 from confluent_kafka import Producer
 
 from bench.processes import give_way
-from featurestore.keys import Namespace, Shard
-from models.simulator import SimEvent
+from featurestore.store.keys import Namespace, Shard
+from models.simulator.simulator import SimEvent
 from tests.services import KafkaBroker, RedisServer, create_topics, free_port, topic_id
 
 REPOSITORY: Final = Path(__file__).parent.parent

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from bench.context import Context, Samples
 from bench.stack import ENV, Stack
 from bench.workload import batches, shoppers
-from featurestore.codec import pack, unpack
-from featurestore.connection import connect
-from featurestore.keys import Namespace, Shard
-from featurestore.redis_store import RedisSessionStore
-from featurestore.session import fold
-from featurestore.visitors import unpack as unpack_profiles
-from worker.batch import Engine, Result
-from worker.intake import Plan, Records, decode, plan
-from worker.outcome import Outcome, outcome
-from worker.outputs import Outputs
-from worker.reasons import Explainer
+from decisions.core import Engine, Result
+from decisions.intake import Plan, Records, decode, plan
+from decisions.outcome import Outcome, outcome
+from decisions.reasons import Explainer
+from featurestore.session.codec import pack, unpack
+from featurestore.session.fold import fold
+from featurestore.session.visitors import unpack as unpack_profiles
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.redis.connection import connect
+from featurestore.store.redis.store import RedisSessionStore
+from worker.pipeline.outputs import Outputs
 from worker.settings import Settings
 from worker.wiring import fold_config, load_bundle, load_policy
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import hiredis
 
-from featurestore import resp
+from featurestore.store.redis import resp
 
 ANSWER_S: Final = 30.0
 

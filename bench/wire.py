@@ -15,7 +15,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from featurestore.jit import compiled, copy_bytes, inlined, write_decimal
+from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
 
 CLIENT: Final = b"bench"
 PRODUCE: Final = 0

@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from models.simulator import SimConfig, SimEvent, simulate
-from worker.intake import Records
+from decisions.intake import Records
+from models.simulator.simulator import SimConfig, SimEvent, simulate
 
 SEED: Final = 6
 SESSIONS_PER_S: Final = 100.0

@@ -3,13 +3,13 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from featurestore.features import N_FEATURES
-from featurestore.keys import Namespace
-from worker.batch import Engine
+from decisions.core import Engine
+from decisions.reasons import Explainer
+from featurestore.session.features import N_FEATURES
+from featurestore.store.keys import Namespace
 from worker.clock import SystemClock
-from worker.drift import DriftMonitor
-from worker.metrics import Metrics
-from worker.reasons import Explainer
+from worker.metrics.drift import DriftMonitor
+from worker.metrics.metrics import Metrics
 from worker.wiring import fold_config, load_bundle, load_policy
 
 

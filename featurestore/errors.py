@@ -23,7 +23,7 @@ class ClickstageError(Exception):
 
 
 class InvalidEvent(ClickstageError):
-    """A record that is not an event of the contract; ``reason`` is one of the closed list in `events.REASONS`."""
+    """A record that is not an event of the contract; ``reason`` is one of the closed list in `event.REASONS`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from featurestore.errors import SettingsError
-from featurestore.features import FEATURES
-from featurestore.session import N_GAPS, FoldConfig
-from featurestore.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER
+from featurestore.session.features import FEATURES
+from featurestore.session.fold import N_GAPS, FoldConfig
+from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER
 
 _COLUMN: Final = {name: i for i, name in enumerate(FEATURES)}
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

@@ -26,15 +26,15 @@ from urllib.request import urlopen
 import numpy as np
 import redis
 
-from featurestore.codec import unpack
-from featurestore.features import FEATURES
-from featurestore.keys import Namespace, Shard
-from featurestore.session import LIVE, observe
+from featurestore.session.codec import unpack
+from featurestore.session.features import FEATURES
+from featurestore.session.fold import LIVE, observe
+from featurestore.store.keys import Namespace, Shard
 from tests.services import FLAVOURS, RedisServer, Unavailable, create_topics, find_kafka, free_port, topic_id
 from tests.services.kafka_topics import read_topic
-from worker.adapters import eshop_times, read
 from worker.commands.replay import send
 from worker.settings import Settings
+from worker.trackers.adapters import eshop_times, read
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 ESHOP = DATA / "eshop_clothing_2008.csv.gz"

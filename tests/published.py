@@ -9,20 +9,20 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from featurestore import decisions, events
-from featurestore.keys import Namespace
-from featurestore.sessions import Due
-from models.casestreams import CASE_NAMES, case_events
-from worker import intake, summaries
-from worker.batch import Engine
-from worker.intake import Records
-from worker.reasons import Explainer
+from decisions import document, intake, summaries
+from decisions.core import Engine
+from decisions.intake import Records
+from decisions.reasons import Explainer
+from featurestore.contract import event
+from featurestore.store.keys import Namespace
+from featurestore.store.protocols import Due
+from models.simulator.casestreams import CASE_NAMES, case_events
 from worker.wiring import fold_config, load_bundle, load_policy
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SCHEMAS: Final = {
-    "event": events.json_schema,
-    "decision": decisions.json_schema,
+    "event": event.json_schema,
+    "decision": document.json_schema,
     "session-summary": summaries.json_schema,
 }
 START_MS: Final = 1_780_000_000_000
@@ -77,9 +77,9 @@ def main() -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text(schema()), encoding="utf-8")
         print(path.relative_to(DOCS.parent))
-    for name, document in examples().items():
+    for name, example in examples().items():
         path = DOCS / "examples" / f"{name}.json"
-        path.write_text(text(document), encoding="utf-8")
+        path.write_text(text(example), encoding="utf-8")
         print(path.relative_to(DOCS.parent))
 
 

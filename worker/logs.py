@@ -8,7 +8,7 @@ The code logs with the standard library; figures go into ``extra`` and come out 
     {
         "ts": "2026-01-02T03:04:05.678Z",
         "level": "warning",
-        "logger": "worker.loop",
+        "logger": "worker.pipeline.loop",
         "message": "Redis does not answer; paused",
         "retries": 3,
         "waited_s": 1.5,

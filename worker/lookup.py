@@ -7,14 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.codec import unpack
-from featurestore.connection import Client
-from featurestore.decisions import Decision, decode_decision
+from decisions.document import Decision, decode_decision
+from featurestore.columns.hashing import hash_text
 from featurestore.errors import SettingsError
-from featurestore.hashing import hash_text
-from featurestore.keys import Namespace, Shard, decision_key
-from featurestore.nodes import AWAY
-from featurestore.sessions import unavailable
+from featurestore.session.codec import unpack
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.keys import Namespace, Shard, decision_key
+from featurestore.store.protocols import unavailable
+from featurestore.store.redis.connection import Client
 from worker.settings import Settings
 from worker.wiring import kafka_topic, namespace_of, redis_client
 

@@ -12,10 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from featurestore import codec, events, keys
-from featurestore.session import MEMORY, STATE
-from worker import catalogue, settings
+from featurestore.contract import event
+from featurestore.session import codec
+from featurestore.session.fold import MEMORY, STATE
+from featurestore.store import keys
+from worker import settings
 from worker.errors import ExitCode
+from worker.metrics import catalogue
 
 ROOT: Final = Path(__file__).parent.parent
 _END: Final = "<!-- end -->"
@@ -62,7 +65,7 @@ def alike_table() -> str:
 
 def type_table() -> str:
     """The event types' codes."""
-    return ", ".join(f"{code} `{name}`" for code, name in enumerate(events.EVENT_TYPES)) + "."
+    return ", ".join(f"{code} `{name}`" for code, name in enumerate(event.EVENT_TYPES)) + "."
 
 
 def key_table() -> str:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from featurestore.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
+from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
-from featurestore.ids import IdKey
+from featurestore.store.redis.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
 
 PREFIX = "CLICKSTAGE_"
 _Positive = Annotated[int, Field(gt=0)]

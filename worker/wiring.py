@@ -12,32 +12,33 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
+import decisions
 import models
-from featurestore import resp
-from featurestore.cluster import ClusterSessionStore
-from featurestore.connection import Client, connect_any, is_cluster
+from decisions.core import Engine
+from decisions.policy import Policy, PolicyWatcher
+from decisions.reasons import Explainer
 from featurestore.errors import BundleError, SettingsError, Unsafe
-from featurestore.keys import Namespace
-from featurestore.nodes import AWAY
-from featurestore.redis_store import RedisSessionStore
-from featurestore.session import FoldConfig
-from featurestore.sessions import SessionStore
-from models.bundle import Bundle
-from worker.batch import Engine
+from featurestore.session.fold import FoldConfig
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.cluster.store import ClusterSessionStore
+from featurestore.store.keys import Namespace
+from featurestore.store.protocols import SessionStore
+from featurestore.store.redis import resp
+from featurestore.store.redis.connection import Client, connect_any, is_cluster
+from featurestore.store.redis.store import RedisSessionStore
+from models.bundle.bundle import Bundle
+from worker.checks.preflight import part_of_cluster, refuse_worst
 from worker.clock import Clock, HeldBack, SystemClock
-from worker.drift import DriftMonitor
-from worker.kpis import Kpis
-from worker.live_check import part_of_cluster, refuse_worst
-from worker.loop import Loop
-from worker.metrics import Metrics, new_registry
-from worker.observe import Observer
-from worker.outputs import Outputs
-from worker.ownership import Ownership
-from worker.policy import Policy, PolicyWatcher
-from worker.reasons import Explainer
+from worker.kafka.source import KafkaSource
+from worker.kafka.topic_watch import TopicWatch
+from worker.metrics.drift import DriftMonitor
+from worker.metrics.kpis import Kpis
+from worker.metrics.metrics import Metrics, new_registry
+from worker.partitions.ownership import Ownership
+from worker.pipeline.loop import Loop
+from worker.pipeline.observe import Observer
+from worker.pipeline.outputs import Outputs
 from worker.settings import Settings
-from worker.source import KafkaSource
-from worker.topic_watch import TopicWatch
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ PASSING: Final = frozenset(
 T = TypeVar("T")
 
 BUNDLES: Final = Path(models.__file__).parent / "bundles"
-_SHIPPED: Final = Path(__file__).parent / "policies"
+_SHIPPED: Final = Path(decisions.__file__).parent / "policies"
 POLICIES: Final = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parent.parent / "deploy" / "policies"
 """In an installed package beside this file; in a checkout where marketing edits them."""
 DEFAULT_POLICY: Final = POLICIES / "default.yaml"

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.stages import STAGES
-from models.classifiers import KINDS
+from featurestore.session.stages import STAGES
 from models.report.canvas import INK, LINE, OURS, SECOND, SOFT, STAGE_COLOURS, Figure, panels, picture
 from models.study import published as p
 from models.study.published import FEATURES
+from models.training.classifiers import KINDS
 
 NAMES = {name: KINDS[name].title for name in p.MODELS}
 

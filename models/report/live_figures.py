@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.stages import STAGES
+from featurestore.session.stages import STAGES
 from models.report.canvas import LINE, OURS, SECOND, SOFT, STAGE_COLOURS, Figure, panels, picture
 from models.report.figures import NAMES
 from models.report.html import DASH

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from featurestore.stages import STAGES
+from featurestore.session.stages import STAGES
 from models.report.compare import fraction, percent, signed
 from models.report.figures import NAMES
 from models.report.html import Markup, figure, heading, paragraph, section, table
-from models.shoppers import MAPPING
 from models.study.published import FEATURES, SAKAR_ACCURACY
+from models.study.shoppers import MAPPING
 
 Report = dict[str, Any]
 Pictures = dict[str, str]

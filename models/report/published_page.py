@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from featurestore.stages import STAGES
-from models.classifiers import KINDS
+from featurestore.session.stages import STAGES
 from models.report import why
 from models.report.compare import Figure, comparison, deviation, fraction, matrix, percent, reasons
 from models.report.figures import NAMES
@@ -13,6 +12,7 @@ from models.study.cases import FILLED
 from models.study.mistakes import GROUPS
 from models.study.profiles import PROFILES
 from models.study.published import FEATURES
+from models.training.classifiers import KINDS
 
 Report = dict[str, Any]
 Pictures = dict[str, str]

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from featurestore.stages import STAGES
+from featurestore.session.stages import STAGES
 from models.study.profiles import as_served
 from models.study.protocol import Floats
 from models.study.published import CASES

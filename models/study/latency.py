@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.flatten import servable
-from models.forest import Forest
 from models.study.protocol import Floats
+from models.trees.ensemble import Forest
+from models.trees.flatten import servable
 
 CALLS: Final = 10_000
 SLOW_CALLS: Final = 1_000

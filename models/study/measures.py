@@ -10,7 +10,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from featurestore.stages import STAGES
+from featurestore.session.stages import STAGES
 from models.study.protocol import (
     CLASSIFIERS,
     FOLDS,

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.features import FEATURES as SERVED
+from featurestore.session.features import FEATURES as SERVED
 from models.study.published import FEATURES
 
 SESSIONS_PER_PROFILE: Final = 600

@@ -17,10 +17,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from featurestore.errors import SettingsError
-from featurestore.stages import STAGES
-from models.classifiers import KINDS
+from featurestore.session.stages import STAGES
 from models.rules import StageRules
 from models.study.profiles import SESSIONS_PER_PROFILE, as_served, draw_sessions
+from models.training.classifiers import KINDS
 
 NOISE: Final = 0.05
 TEST_SHARE: Final = 0.2
@@ -100,7 +100,7 @@ def noise_ceiling(rate: float) -> float:
 
 
 def new_model(name: str, seed: int, trees: int = TREES, depth: int | None = DEPTH) -> Any:
-    """An unfitted classifier of the table in `models.classifiers`.
+    """An unfitted classifier of the table in `models.training.classifiers`.
 
     ``trees`` is 200 for P; boosting gets half as many rounds, scikit-learn's 100.
     """

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from featurestore.stages import STAGES
+from featurestore.session.stages import STAGES
 from models.study.protocol import STAGE_CODES, Floats, Stages
 
 CURVE_POINTS = 101

@@ -9,14 +9,14 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from featurestore import pending
-from featurestore.cluster import ClusterSessionStore
-from featurestore.connection import connect_cluster
-from featurestore.erasure import ClusterEraser, fields_of
+from featurestore.columns.hashing import hash_text
 from featurestore.errors import SettingsError, StoreUnavailable, Unsafe
-from featurestore.hashing import hash_text
-from featurestore.keys import DECISION_PREFIX, Namespace, Shard, decision_key, slot_of
-from featurestore.sessions import APPLIED, Due, Lease, ShardWrite, WriteResult
+from featurestore.store.cluster import cross_slot_outbox
+from featurestore.store.cluster.store import ClusterSessionStore
+from featurestore.store.erasure import ClusterEraser, fields_of
+from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard, decision_key, slot_of
+from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
+from featurestore.store.redis.connection import connect_cluster
 from tests.contract.test_session_store import CLUSTERS, LIFE_MS, SPACE, ZERO, _entry
 from tests.run_services import RunServices
 from tests.services import ClusterServers, RedisServer
@@ -90,9 +90,9 @@ def batch(lease: Lease, expected: int | None, applied: int | None, *documents: b
     return write
 
 
-def held(bench: Bench, key: str) -> pending.Pending:
+def held(bench: Bench, key: str) -> cross_slot_outbox.Pending:
     """What a bucket keeps for other slots."""
-    return pending.stored(bench.client.hgetall(key))[0]
+    return cross_slot_outbox.stored(bench.client.hgetall(key))[0]
 
 
 def lease_of(store: ClusterSessionStore) -> Lease:

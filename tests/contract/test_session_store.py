@@ -10,16 +10,15 @@ from typing import Any, cast
 import pytest
 import redis
 
-from featurestore.cluster import ClusterSessionStore
-from featurestore.connection import Client, connect, connect_cluster
-from featurestore.ends import END_SLOT_MS, end_slot
-from featurestore.erasure import eraser_for, fields_of
+from featurestore.columns.hashing import hash_text
 from featurestore.errors import StoreUnavailable
-from featurestore.hashing import hash_text
-from featurestore.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
-from featurestore.memory import MemoryStore
-from featurestore.redis_store import RedisSessionStore
-from featurestore.sessions import (
+from featurestore.session.visitors import ENTRY, unpack
+from featurestore.store.cluster.store import ClusterSessionStore
+from featurestore.store.erasure import eraser_for, fields_of
+from featurestore.store.expiry_buckets import END_SLOT_MS, end_slot
+from featurestore.store.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
+from featurestore.store.memory import MemoryStore
+from featurestore.store.protocols import (
     APPLIED,
     FENCED,
     MOVED,
@@ -30,8 +29,9 @@ from featurestore.sessions import (
     WriteResult,
     epoch_number,
 )
-from featurestore.tombstones import Erased
-from featurestore.visitors import ENTRY, unpack
+from featurestore.store.redis.connection import Client, connect, connect_cluster
+from featurestore.store.redis.store import RedisSessionStore
+from featurestore.store.tombstones import Erased
 from tests.run_services import RunServices
 
 SPACE = Namespace("test", "group", "topic")

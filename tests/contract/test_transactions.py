@@ -8,12 +8,12 @@ from typing import Any, cast
 import pytest
 import redis
 
-from featurestore.connection import connect
 from featurestore.errors import StoreUnavailable
-from featurestore.keys import Namespace, Shard
-from featurestore.redis_store import RedisSessionStore
-from featurestore.sessions import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult
-from featurestore.visitors import ENTRY
+from featurestore.session.visitors import ENTRY
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.protocols import APPLIED, FENCED, MOVED, Lease, ShardWrite, WriteResult
+from featurestore.store.redis.connection import connect
+from featurestore.store.redis.store import RedisSessionStore
 from tests.run_services import RunServices
 
 SPACE = Namespace("test", "group", "topic")

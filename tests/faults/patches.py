@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import featurestore.pending
-import worker.batch
-import worker.loop
+import decisions.core
+import featurestore.store.cluster.cross_slot_outbox
+import worker.pipeline.loop
 import worker.wiring
-from featurestore import outbox
-from featurestore.cluster import ClusterSessionStore
-from featurestore.events import TICK
-from featurestore.redis_store import Fences, RedisSessionStore, Script
-from featurestore.session import FoldConfig
-from featurestore.sessions import FENCED
+from featurestore.contract.event import TICK
+from featurestore.session.fold import FoldConfig
+from featurestore.store import outbox
+from featurestore.store.cluster.store import ClusterSessionStore
+from featurestore.store.protocols import FENCED
+from featurestore.store.redis.store import Fences, RedisSessionStore, Script
 from worker.clock import SystemClock
-from worker.loop import Loop
-from worker.outputs import Outputs
-from worker.ownership import Ownership
-from worker.source import KafkaSource
+from worker.kafka.source import KafkaSource
+from worker.partitions.ownership import Ownership
+from worker.pipeline.loop import Loop
+from worker.pipeline.outputs import Outputs
 
 FOLD: Final = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
 """Sessions that are silent after two seconds and over after four and a half, so that a test sees all of a life."""
@@ -36,10 +36,10 @@ MUTATION: Final = "CLICKSTAGE_TEST_MUTATION"
 
 STEPS: Final[dict[str, tuple[Any, str]]] = {
     "poll": (KafkaSource, "poll"),
-    "decode": (worker.loop, "decode"),
+    "decode": (worker.pipeline.loop, "decode"),
     "load": (RedisSessionStore, "begin_load"),
-    "fold": (worker.batch, "fold"),
-    "decide": (worker.batch.Engine, "run"),
+    "fold": (decisions.core, "fold"),
+    "decide": (decisions.core.Engine, "run"),
     "flush": (Loop, "_flush"),
     "write": (RedisSessionStore, "begin_write"),
     "answer": (Loop, "_answers"),
@@ -88,7 +88,7 @@ def stop_before_write(nth: int) -> None:
 
 def fail_at_timers(nth: int) -> None:
     """Die once decisions of the nth round of timers are made and nothing of them is written."""
-    whole = worker.batch.Engine.run
+    whole = decisions.core.Engine.run
     left = nth
 
     def run(self: Any, batch: Any, *args: Any) -> Any:
@@ -99,7 +99,7 @@ def fail_at_timers(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    _replace(worker.batch.Engine, "run", run)
+    _replace(decisions.core.Engine, "run", run)
 
 
 def clock_off_by(ms: int, after_s: float = 0.0) -> None:
@@ -114,7 +114,7 @@ def clock_off_by(ms: int, after_s: float = 0.0) -> None:
 
 def slow_scoring(seconds: float, nth: int) -> None:
     """Let the nth batch take ``seconds``."""
-    whole = worker.batch.Engine.run
+    whole = decisions.core.Engine.run
     left = nth
 
     def run(self: Any, *args: Any) -> Any:
@@ -124,7 +124,7 @@ def slow_scoring(seconds: float, nth: int) -> None:
             time.sleep(seconds)
         return whole(self, *args)
 
-    _replace(worker.batch.Engine, "run", run)
+    _replace(decisions.core.Engine, "run", run)
 
 
 def die_before_decisions(nth: int) -> None:
@@ -145,7 +145,7 @@ def die_before_decisions(nth: int) -> None:
 
 def decisions_live(ms: int) -> None:
     """Let a decision live longer than the short sessions do."""
-    _replace(worker.batch.Engine, "decision_ttl_ms", ms)
+    _replace(decisions.core.Engine, "decision_ttl_ms", ms)
 
 
 def callback_raises(name: str) -> None:
@@ -256,7 +256,7 @@ def no_flush() -> None:
 
 def no_landing() -> None:
     """What a dead owner left to write to other slots is not looked at."""
-    featurestore.pending.stored = lambda reply: ({}, 0)
+    featurestore.store.cluster.cross_slot_outbox.stored = lambda reply: ({}, 0)
 
 
 MUTATIONS: Final[dict[str, Callable[[], None]]] = {

@@ -21,15 +21,15 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from featurestore.keys import Namespace, Shard, decision_key
-from featurestore.nodes import AWAY
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.keys import Namespace, Shard, decision_key
 from tests.faults.ledger import Row
 from tests.faults.patches import FOLD
 from tests.faults.traffic import Traffic
 from tests.faults.zygote import Zygote
 from tests.services import ClusterServers, RedisServer, create_topics, read_topic, topic_id
 from tests.services.process import wait_for
-from worker.verify import Difference, Expected, compare, engine_for, expect, records_of
+from worker.checks.recompute import Difference, Expected, compare, engine_for, expect, records_of
 
 PARTITIONS: Final = 4
 LOG_CONFIG: Final = {"message.timestamp.type": "CreateTime"}

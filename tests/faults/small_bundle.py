@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from featurestore.features import FEATURES
-from models.baseline import Baseline
-from models.bundle import write_bundle
-from models.forest import Forest
-from models.manifest import Training
+from featurestore.session.features import FEATURES
+from models.bundle.baseline import Baseline
+from models.bundle.bundle import write_bundle
+from models.bundle.manifest import Training
 from models.rules import StageRules
+from models.trees.ensemble import Forest
 
 SCALE = np.array([12.0, 24.0, 24.0, 4.0, 1.5, 1.0, 2.5, 0.4, 3.0])
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from featurestore import pending
+from featurestore.store.cluster import cross_slot_outbox
 from tests.faults.conftest import MakeRig, central
 from tests.faults.rig import Rig
 from tests.run_services import RunServices
@@ -226,7 +226,7 @@ def left_pending(bench: Rig) -> dict[str, bytes]:
         for number in range(bench.partitions):
             for shard in bench.shards(number):
                 for key in (bench.namespace.pending_before(shard), bench.namespace.pending(shard)):
-                    left.update(pending.stored(client.hgetall(key))[0])
+                    left.update(cross_slot_outbox.stored(client.hgetall(key))[0])
     return left
 
 
@@ -237,7 +237,7 @@ def landed(bench: Rig, owed: Mapping[str, bytes]) -> bool:
             stored: Any = client.get(key)
             if client.exists(bench.namespace.gone(key)):
                 continue
-            if value[:1] == pending.DELETE or stored is None:
+            if value[:1] == cross_slot_outbox.DELETE or stored is None:
                 return False
             if msgspec.json.decode(stored)["seq"] < msgspec.json.decode(value[1:])["seq"]:
                 return False

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.connection import connect
-from featurestore.keys import Namespace, Shard
-from featurestore.redis_store import RedisSessionStore
-from featurestore.sessions import APPLIED, FENCED, MOVED, ShardWrite
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.protocols import APPLIED, FENCED, MOVED, ShardWrite
+from featurestore.store.redis.connection import connect
+from featurestore.store.redis.store import RedisSessionStore
 from tests.conftest import StartRedis
 from tests.faults import patches
 from tests.services import FLAVOURS, RedisServer

@@ -13,8 +13,8 @@ from tests.faults.conftest import MakeRig, central
 from tests.faults.patches import STEPS
 from tests.faults.rig import Worker
 from tests.services import read_topic
+from worker.checks.recompute import compare, engine_for, expect, records_of
 from worker.errors import ExitCode
-from worker.verify import compare, engine_for, expect, records_of
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 

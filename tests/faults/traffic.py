@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Producer
 
-from worker.outputs import RELIABLE
+from worker.pipeline.outputs import RELIABLE
 
 TYPES = ("page_view", "view_item", "view_item", "search", "add_to_cart", "remove_from_cart", "view_cart", "scroll")
 SHORT_GAP_S = (0.1, 0.7)

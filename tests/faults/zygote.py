@@ -77,8 +77,8 @@ class Zygote:
 def _main(bundle: str) -> None:
     from tests.faults import patches
     from worker import cli
+    from worker.checks.recompute import engine_for
     from worker.commands import worker as command  # noqa: F401 - loaded before the forks
-    from worker.verify import engine_for
 
     engine_for(Path(bundle), patches.FOLD, "t").warm_up()
     signal.signal(signal.SIGCHLD, _reap)

@@ -15,17 +15,17 @@ import numpy as np
 import yaml
 from confluent_kafka import Producer
 
-from models.baseline import Baseline
-from models.bundle import Bundle, write_bundle
-from models.dataset import record
-from models.simulator import SimConfig, SimEvent, simulate
+from models.bundle.baseline import Baseline
+from models.bundle.bundle import Bundle, write_bundle
+from models.simulator.simulator import SimConfig, SimEvent, simulate
+from models.training.dataset import record
 from tests.services import PrometheusServer, free_port
 from tests.services.process import ServerProcess, wait_for
-from tests.unit.promql import PROMETHEUS
+from tests.unit.deploy.promql import PROMETHEUS
 from worker.clock import SystemClock
-from worker.drift import DriftMonitor, Tally
-from worker.metrics import Metrics
-from worker.outputs import PARTITIONER
+from worker.metrics.drift import DriftMonitor, Tally
+from worker.metrics.metrics import Metrics
+from worker.pipeline.outputs import PARTITIONER
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.casestreams import CASE_NAMES, case_events
+from models.simulator.casestreams import CASE_NAMES, case_events
 from tests.integration.shopfloor import Shopfloor, clicks, now_ms
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka

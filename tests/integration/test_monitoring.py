@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from deploy.grafana.dashboards import DASHBOARDS
-from featurestore.features import FEATURES
-from featurestore.stages import STAGES
-from models.bundle import Bundle
-from models.simulator import SimConfig
+from featurestore.session.features import FEATURES
+from featurestore.session.stages import STAGES
+from models.bundle.bundle import Bundle
+from models.simulator.simulator import SimConfig
 from tests.integration.fleet import (
     WINDOW_S,
     Fleet,
@@ -39,9 +39,9 @@ from tests.integration.fleet import (
 from tests.run_services import RunServices
 from tests.services import PrometheusServer, RedisServer, create_topics
 from tests.services.kafka_broker import Kafka
-from tests.unit.promql import rules
+from tests.unit.deploy.promql import rules
 from worker.commands import shoppers, truth
-from worker.drift import Tally, read
+from worker.metrics.drift import Tally, read
 from worker.settings import Settings
 from worker.wiring import DEFAULT_POLICY, load_bundle
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from confluent_kafka import Producer
 
-from featurestore.keys import Shard
+from featurestore.store.keys import Shard
 from tests.proof_eshop import PARTITIONS, Stack, stored, wait_applied, workers
 from tests.services import RedisServer, read_topic
 from tests.services.kafka_broker import Kafka

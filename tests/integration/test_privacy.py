@@ -10,8 +10,8 @@ import pytest
 import redis
 from confluent_kafka import Producer
 
-from featurestore.hashing import hash_text
-from featurestore.ids import IdKey
+from featurestore.columns.hashing import hash_text
+from featurestore.contract.ids import IdKey
 from tests.proof_eshop import PARTITIONS, Stack, stored, workers
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from featurestore.ids import IdKey
+from featurestore.contract.ids import IdKey
 from tests.conftest import StartRedis
 from tests.services import RedisServer
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.session import SEQ_STEP
+from decisions.policy import Policy
+from featurestore.session.fold import SEQ_STEP
 from tests.integration.shopfloor import Shopfloor, now_ms, unique_documents
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
-from worker.policy import Policy
 from worker.wiring import DEFAULT_POLICY
 
 RELOADS = "clickstage_policy_reloads_total"

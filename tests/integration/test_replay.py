@@ -13,10 +13,10 @@ from tests.proof_eshop import CLICKS, ESHOP, OTTO, PARTITIONS, SESSIONS, Stack, 
 from tests.services import RedisServer, create_topics
 from tests.services.kafka_broker import Kafka
 from tests.services.kafka_topics import read_topic
-from worker.adapters import read
+from worker.checks.replay_check import verify
 from worker.cli import main
 from worker.commands.replay import send
-from worker.replay_check import verify
+from worker.trackers.adapters import read
 
 needs_data = pytest.mark.skipif(not ESHOP.exists(), reason="../shared/data is not here")
 GAP_MS = 1_800_000

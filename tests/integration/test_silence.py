@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from featurestore.session import SEQ_STEP
+from featurestore.session.fold import SEQ_STEP
 from tests.integration.shopfloor import (
     ENDED_MS,
     Shopfloor,

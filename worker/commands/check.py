@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from decisions.policy.lint import CODES, report
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.policy.lint import CODES, report
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     if args.policy:
         return _policies(args.policy)
     args.policy = None
-    from worker.live_check import VOID, look
+    from worker.checks.preflight import VOID, look
 
     worst = ExitCode.OK
     for part, findings in look(settings_from(args)).items():

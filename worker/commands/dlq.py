@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from featurestore.contract.event import decode
 from featurestore.errors import Backpressure, InvalidEvent, SettingsError, Unsafe
-from featurestore.events import decode
 from worker.commands.options import add_settings, settings_from
-from worker.deadletters import PREFIX
 from worker.errors import ExitCode
-from worker.outputs import producer_config
+from worker.kafka.deadletters import PREFIX
+from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
 REDRIVEN: Final = "clickstage.redriven"

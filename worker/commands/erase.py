@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import msgspec
 from confluent_kafka import Producer
 
-from featurestore.erasure import Eraser, Removed, eraser_for, fields_of
+from featurestore.columns.hashing import hash_text
+from featurestore.contract.ids import IdKey
 from featurestore.errors import Backpressure
-from featurestore.hashing import hash_text
-from featurestore.ids import IdKey
-from featurestore.keys import Shard
+from featurestore.store.erasure import Eraser, Removed, eraser_for, fields_of
+from featurestore.store.keys import Shard
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Lookup, known_buckets
-from worker.outputs import producer_config
+from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
 NOTES = """What it does: state, deadline, decision and (for a visitor) profile are deleted from Redis; a tombstone makes

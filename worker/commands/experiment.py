@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from decisions.experiments.report import analyse, read_lines, render, render_size, to_json
+from decisions.experiments.stats import obrien_fleming, sample_size
 from featurestore.errors import SettingsError
 from worker.errors import ExitCode
-from worker.experiment_report import analyse, read_lines, render, render_size, to_json
-from worker.experiment_stats import obrien_fleming, sample_size
 
 
 def main(argv: Sequence[str]) -> int:

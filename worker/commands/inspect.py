@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.decisions import Decision, decode_decision
-from featurestore.events import DEVICES, EVENT_TYPES, SOURCES, country_name
-from featurestore.features import FEATURES
-from featurestore.ids import IdKey
-from featurestore.session import IS_BOT, LIVE, SILENT, observe
-from featurestore.stages import STAGES
+from decisions.document import Decision, decode_decision
+from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_name
+from featurestore.contract.ids import IdKey
+from featurestore.session.features import FEATURES
+from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
+from featurestore.session.stages import STAGES
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Found, Lookup
@@ -70,7 +70,7 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
 
 def timeline(settings: Settings, session_id: str) -> list[str]:
     """Every decision of the session that the decisions topic still holds, oldest first, each with why."""
-    from worker.replay_check import read_all
+    from worker.checks.replay_check import read_all
 
     seen: dict[tuple[str, int], Decision] = {}
     for message in read_all(settings, settings.decisions_topic):
@@ -88,7 +88,7 @@ def timeline(settings: Settings, session_id: str) -> list[str]:
 
 
 def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -> list[str]:
-    from worker.reasons import Explainer
+    from decisions.reasons import Explainer
     from worker.wiring import load_bundle
 
     bundle = load_bundle(settings.bundle)

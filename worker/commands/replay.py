@@ -11,12 +11,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined] # all public
 
 from featurestore.errors import ClickstageError, SettingsError
-from worker.adapters import ESHOP_SEED, FORMATS, read, shifted
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.outputs import producer_config
-from worker.rows import Click
+from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
+from worker.trackers.adapters import ESHOP_SEED, FORMATS, read, shifted
+from worker.trackers.rows import Click
 
 NOTES: Final = f"""formats:
   eshop  UCI 553, `eshop_clothing_2008.csv`. The file has no time of day: the times inside a session are made from
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         f"{len(clicks) / seconds:.0f} events/s"
     )
     if args.verify:
-        from worker.replay_check import verify
+        from worker.checks.replay_check import verify
 
         difference = verify(settings)
         print(f"decisions in {settings.decisions_topic}: {difference}")

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 
-from featurestore.connection import Client
 from featurestore.errors import SettingsError, Unsafe
-from featurestore.keys import SHARD_TTL_S, Namespace, Shard
-from featurestore.nodes import AWAY
-from featurestore.sessions import unavailable
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.keys import SHARD_TTL_S, Namespace, Shard
+from featurestore.store.protocols import unavailable
+from featurestore.store.redis.connection import Client
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Lookup, known_buckets

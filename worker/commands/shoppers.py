@@ -14,11 +14,11 @@ from typing import Final
 from confluent_kafka import KafkaException, Producer
 
 from featurestore.errors import SettingsError
-from models.simulator import SimConfig, SimEvent, live
+from models.simulator.simulator import SimConfig, SimEvent, live
 from worker import logs
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.outputs import RELIABLE
+from worker.pipeline.outputs import RELIABLE
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry, write_to_textfile
 
 from featurestore.errors import SettingsError
 from worker import logs
+from worker.checks.decision_accuracy import Truth, as_json, export, join, report
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.live_truth import Truth, as_json, export, join, report
 from worker.settings import Settings
 from worker.wiring import load_bundle
 

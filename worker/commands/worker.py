@@ -21,9 +21,9 @@ from worker import logs
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.health import HealthServer
+from worker.metrics.health import HealthServer
+from worker.pipeline.watchdog import Watchdog
 from worker.settings import Settings
-from worker.watchdog import Watchdog
 from worker.wiring import build
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from featurestore.errors import SettingsError
-from featurestore.keys import decision_key
+from featurestore.store.keys import decision_key
 from worker.demo.gauges import Reading, quantile, scrape
 from worker.demo.mock_kafka import MockKafka
 from worker.demo.newest import Newest

@@ -5,7 +5,7 @@ from collections import deque
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from featurestore.decisions import Decision, decode_decision
+from decisions.document import Decision, decode_decision
 
 
 class Newest:

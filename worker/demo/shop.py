@@ -5,8 +5,8 @@ from typing import Final
 
 from confluent_kafka import Producer
 
-from models.simulator import SimConfig, live
-from worker.outputs import RELIABLE
+from models.simulator.simulator import SimConfig, live
+from worker.pipeline.outputs import RELIABLE
 
 POISON_EVERY: Final = 1_500
 """One record in so many is no event, so that the dead letters have something to show."""

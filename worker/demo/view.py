@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from featurestore.decisions import Decision
-from featurestore.stages import STAGES
+from decisions.document import Decision
+from featurestore.session.stages import STAGES
 
 COLOURS = {"Explorer": "cyan", "Evaluator": "yellow", "Intent Buyer": "green", "Drop-Off Risk": "red"}
 

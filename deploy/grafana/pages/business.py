@@ -3,7 +3,7 @@
 from typing import Final
 
 from deploy.grafana.panels import Dashboard, Panel, Query, Section
-from worker.catalogue import help_of
+from worker.metrics.catalogue import help_of
 
 BUSINESS: Final = Dashboard(
     uid="clickstage-business",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from deploy.grafana.panels import Dashboard, Panel, Query, Section, Variable
-from worker.catalogue import help_of
+from worker.metrics.catalogue import help_of
 
 DRIFT: Final = Dashboard(
     uid="clickstage-drift",

@@ -1,0 +1,1 @@
+"""From events and stored sessions to decisions: pure, without Kafka and Redis."""

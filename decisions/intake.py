@@ -1,0 +1,252 @@
+"""Records in, a plan out: what is an event, which sessions a batch touches. Pure; the first half of `core`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.columns.column import Texts
+from featurestore.columns.hash_join import group
+from featurestore.columns.hashing import hash64
+from featurestore.columns.jit import compiled
+from featurestore.contract.event import columns
+from featurestore.contract.event import decode as decode_one
+from featurestore.contract.ids import IdKey
+from featurestore.contract.scan import scan
+from featurestore.errors import InvalidEvent
+from featurestore.session.fold import ticks
+from featurestore.store.keys import Shard
+from featurestore.store.protocols import Due
+
+AS_SENT = IdKey.of("")
+"""Ids stay as they are."""
+
+
+class Records(NamedTuple):
+    """The records of one partition, in log order."""
+
+    partition: int
+    values: list[bytes | None]
+    offsets: list[int] | range
+    record_ms: list[int]
+
+
+class Decoded(NamedTuple):
+    """The events of some partitions, one partition after the other, in log order.
+
+    Attributes:
+        parts: partition, its first event, and one past its last.
+        rows: `EVENT` without slots, shape (n,).
+        sessions: their ids, shape (n,).
+        hashes: of the ids, shape (n,).
+        record_ms: time of each event's record, -1 for none.
+        bad: partition → (index in its records, why), in log order; partitions without any are left out.
+    """
+
+    parts: list[tuple[int, int, int]]
+    rows: NDArray[np.void]
+    sessions: Texts
+    hashes: NDArray[np.uint64]
+    record_ms: NDArray[np.int64]
+    bad: dict[int, list[tuple[int, InvalidEvent]]]
+
+    def kept(self, mask: NDArray[np.bool_]) -> "Decoded":
+        """Those events alone."""
+        before = np.zeros(mask.size + 1, np.int64)
+        np.cumsum(mask, out=before[1:])
+        parts = [(partition, int(before[first]), int(before[end])) for partition, first, end in self.parts]
+        rows = np.flatnonzero(mask)
+        return Decoded(
+            parts, self.rows[rows], self.sessions.take(rows), self.hashes[rows], self.record_ms[rows], self.bad
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """Which sessions a batch touches.
+
+    Attributes:
+        sessions: id of each slot; the slots of a shard are contiguous.
+        hashes: of the ids.
+        spans: shard, first slot, end slot.
+        events: rows of `EVENT`, slots filled in.
+        record_ms: time of each event's record, for latency.
+        passed: for each span, the slots of ends that are looked at for the last time (`ends`).
+    """
+
+    sessions: Texts
+    hashes: NDArray[np.uint64]
+    spans: list[tuple[Shard, int, int]]
+    events: NDArray[np.void]
+    record_ms: NDArray[np.int64]
+    passed: list[list[int]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not self.events.size and not any(self.passed)
+
+    def newest(self) -> list[int]:
+        """For each span the time of its newest record, epoch ms; -1 where it brought no event.
+
+        The record's time, not the event's: one browser with a fast clock must not age everybody's silence. What a
+        record does not say is taken from the event.
+        """
+        ends = np.array([end for *_, end in self.spans], np.int64)
+        newest: list[int] = _newest(self.events["slot"], self.record_ms, self.events["t"], ends).tolist()
+        return newest
+
+    def requests(self) -> list[tuple[Shard, Texts]]:
+        """What to load."""
+        return [(shard, self.sessions.take(slice(first, end))) for shard, first, end in self.spans]
+
+
+def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
+    """Decode records; what is no event is set aside with its reason, a tombstone (no value) is skipped.
+
+    Args:
+        records: of some partitions, none of them empty.
+        ids: replaces session and visitor ids before anything else sees them.
+    """
+    values = records[0].values if len(records) == 1 else list(chain.from_iterable(part.values for part in records))
+    n = len(values)
+    offsets = np.concatenate([_numbers(part.offsets) for part in records])
+    record_ms = np.fromiter(chain.from_iterable(part.record_ms for part in records), np.int64, n)
+    filled = values if None not in values else [value or b"" for value in values]
+    ends = np.cumsum(np.fromiter(map(len, filled), np.int64, n))  # type: ignore[arg-type] # none is None
+    raw = b"".join(filled)  # type: ignore[arg-type]
+    made = scan(raw, ends, record_ms)
+    parts, first = [], 0
+    for part in records:
+        parts.append((part.partition, first, first + len(part.values)))
+        first += len(part.values)
+    left = np.flatnonzero(~made.read) if not ids else np.arange(n)
+    made.rows["offset"] = offsets
+    decoded = Decoded(parts, made.rows, Texts(raw, made.starts, made.ends), made.hashes, record_ms, {})
+    return _one_by_one(decoded, values, left, ids) if left.size else decoded
+
+
+def _numbers(offsets: list[int] | range) -> NDArray[np.int64]:
+    if isinstance(offsets, range):
+        return np.arange(offsets.start, offsets.stop, offsets.step)
+    return np.array(offsets, np.int64)
+
+
+def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[np.int64], ids: IdKey) -> Decoded:
+    """With the values that the fast reader left, or whose ids are replaced, by the contract's own decoder."""
+    parts, rows, sessions, hashes, record_ms, bad = decoded
+    starts = [first for _, first, _ in parts]
+    good, events = [], []
+    for i in left.tolist():
+        value = values[i]
+        if value is None:  # a tombstone is no poison: compaction's business, not ours
+            continue
+        try:
+            event = decode_one(value)
+        except InvalidEvent as error:
+            partition, first, _ = parts[int(np.searchsorted(starts, i, side="right")) - 1]
+            bad.setdefault(partition, []).append((i - first, error))
+        else:
+            ids.apply(event)
+            good.append(i)
+            events.append(event)
+    names = [event.session_id.encode("utf-8", "surrogatepass") for event in events]
+    ends = len(sessions.raw) + np.cumsum([len(name) for name in names], dtype=np.int64)
+    sessions = Texts(b"".join((sessions.raw, *names)), sessions.starts, sessions.ends)
+    at = np.array(good, np.int64)
+    sessions.ends[at] = ends
+    sessions.starts[at] = ends - np.array([len(name) for name in names], np.int64)
+    hashes[at] = hash64([event.session_id for event in events])
+    rows[at] = columns(events, [0] * len(events), rows["offset"][at].tolist(), record_ms[at].tolist())
+    kept = np.ones(rows.size, np.bool_)
+    kept[left] = False
+    kept[at] = True
+    made = decoded._replace(sessions=sessions)
+    return made if len(good) == left.size else made.kept(kept)
+
+
+def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
+    """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
+    rows = decoded.rows
+    parts = np.array([part[1:] for part in decoded.parts], np.int64).reshape(-1, 2)
+    slots, chosen, edges = group(decoded.hashes, decoded.sessions, parts)
+    spans = [
+        (Shard(partition), first, end)
+        for (partition, *_), (first, end) in zip(decoded.parts, pairwise([0, *edges.tolist()]), strict=True)
+        if first < end
+    ]
+    count = chosen.size
+    if buckets > 1 and count:
+        chosen, spans = _by_bucket(chosen, decoded.hashes[chosen], spans, slots, buckets)
+    rows["slot"] = slots
+    applied = np.empty(count, np.int64)
+    for shard, first, end in spans:
+        applied[first:end] = floor(shard)
+    record_ms = decoded.record_ms
+    fresh = rows["offset"] > applied[slots]
+    if not fresh.all():
+        rows, record_ms = rows[fresh], record_ms[fresh]
+    passed: list[list[int]] = [[] for _ in spans]
+    return Plan(decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms, passed)
+
+
+def plan_ticks(found: Sequence[tuple[Shard, Due, int]]) -> Plan:
+    """A plan in which only time passes: (shard, what has fallen due, epoch ms)."""
+    sessions: list[str] = []
+    spans = []
+    rows = []
+    for shard, due, t in found:
+        first = len(sessions)
+        sessions += dict.fromkeys(due.sessions)
+        spans.append((shard, first, len(sessions)))
+        rows.append(ticks(list(range(first, len(sessions))), t))
+    events = np.concatenate(rows)
+    return Plan(
+        Texts.of(sessions),
+        hash64(sessions),
+        spans,
+        events,
+        np.full(events.size, -1, np.int64),
+        [due.passed for _, due, _ in found],
+    )
+
+
+def _by_bucket(
+    chosen: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    spans: Sequence[tuple[Shard, int, int]],
+    slots: NDArray[np.int32],
+    buckets: int,
+) -> tuple[NDArray[np.int64], list[tuple[Shard, int, int]]]:
+    """The sessions in the order of their buckets within each partition, and a span for each bucket that has some."""
+    order = []
+    finer = []
+    for shard, first, end in spans:
+        bucket = (hashes[first:end] % np.uint64(buckets)).astype(np.int64)
+        order.append(first + np.argsort(bucket, kind="stable"))
+        counts = np.bincount(bucket, minlength=buckets)
+        ends = first + np.cumsum(counts)
+        finer += [
+            (Shard(shard.partition, b), int(ends[b] - counts[b]), int(ends[b])) for b in np.flatnonzero(counts).tolist()
+        ]
+    taken = np.concatenate(order)
+    place = np.empty(taken.size, np.int32)
+    place[taken] = np.arange(taken.size, dtype=np.int32)
+    slots[:] = place[slots]
+    return chosen[taken], finer
+
+
+@compiled
+def _newest(
+    slots: NDArray[np.int32], record_ms: NDArray[np.int64], event_ms: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    written = np.full(ends.size, -1, np.int64)
+    happened = np.full(ends.size, -1, np.int64)
+    for i in range(slots.size):
+        span = np.searchsorted(ends, slots[i], side="right")
+        written[span] = max(written[span], record_ms[i])
+        happened[span] = max(happened[span], event_ms[i])
+    return np.where(written >= 0, written, happened)

@@ -1,0 +1,146 @@
+"""What a fold means for the store: which sessions to keep, which are gone, whose decision is shown or dropped. Pure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.columns.jit import compiled
+from featurestore.contract.event import CLEAR as WITHDRAWN
+from featurestore.contract.event import TICK
+from featurestore.session.fold import CLEAR, END, IS_BOT, LIVE, SILENT, FoldConfig, deadlines
+
+
+class Outcome(NamedTuple):
+    """Slots, each array in their order.
+
+    Attributes:
+        put: sessions that live and may have changed.
+        gone: sessions that were looked at and are no more.
+        shown: those whose decision is put where the front end reads.
+        row: of each of these, the observation that it rests on.
+        dropped: those whose decision must not be read any more.
+        armed: those whose entry in the idle index moves, and that await their silence.
+        ending: those whose entry in the idle index moves, and that await nothing but their end.
+    """
+
+    put: NDArray[np.int64]
+    gone: NDArray[np.int64]
+    shown: NDArray[np.int64]
+    row: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+    armed: NDArray[np.int64]
+    ending: NDArray[np.int64]
+
+
+def outcome(
+    events: NDArray[np.void],
+    rows: NDArray[np.void],
+    scored: NDArray[np.bool_],
+    states: NDArray[np.void],
+    config: FoldConfig,
+) -> Outcome:
+    """Sort the slots of a batch; writes into ``states`` where those that are armed stand in the idle index.
+
+    An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked at,
+    found busy, and armed anew. So an entry is written once a silence, not once an event.
+
+    An end's entry stays in its list when the session moves on. A tick that such an entry brings finds the session
+    standing after the tick's own time, and does not arm it: entries that are left behind are used up, and never grow.
+
+    Args:
+        events: of the batch, ticks included.
+        rows: what the fold saw.
+        scored: which rows have a decision, shape of ``rows``.
+        states: after the fold, one row a slot.
+        config: of the fold.
+    """
+    slots = np.empty((7, states.size), np.int64)
+    sizes = _outcome(events, rows, scored, states, deadlines(states, config), slots)
+    return Outcome(*(part[:size] for part, size in zip(slots, sizes, strict=True)))
+
+
+@compiled
+def _outcome(
+    events: NDArray[np.void],
+    rows: NDArray[np.void],
+    scored: NDArray[np.bool_],
+    states: NDArray[np.void],
+    due: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> tuple[int, int, int, int, int, int, int]:
+    n = states.size
+    touched = np.zeros(n, np.bool_)
+    fallen = np.full(n, -1, np.int64)
+    closed = np.full(n, -1, np.int64)
+    latest = np.full(n, -1, np.int64)
+    for m in range(rows.size):
+        slot = rows[m]["slot"]
+        touched[slot] = True
+        if rows[m]["kind"] == END or rows[m]["kind"] == CLEAR:
+            closed[slot] = m
+        if scored[m]:
+            latest[slot] = m
+    for i in range(events.size):
+        if events[i]["kind"] == TICK:
+            touched[events[i]["slot"]] = True
+            fallen[events[i]["slot"]] = events[i]["t"]
+    puts = gone = shown = dropped = armed = ending = 0
+    for slot in range(n):
+        live = states[slot]["flags"] & LIVE != 0
+        # A session's last decision counts only if the session was not closed after it.
+        if live and latest[slot] > closed[slot]:
+            out[2, shown] = slot
+            out[3, shown] = latest[slot]
+            shown += 1
+        elif closed[slot] >= 0:
+            out[4, dropped] = slot
+            dropped += 1
+        if not touched[slot]:
+            continue
+        if not live:
+            out[1, gone] = slot
+            gone += 1
+            continue
+        out[0, puts] = slot
+        puts += 1
+        stands = states[slot]["armed"]
+        if stands == 0 or stands > due[slot] or stands <= fallen[slot]:
+            states[slot]["armed"] = due[slot]
+            if states[slot]["flags"] & (SILENT | IS_BOT) != 0:
+                out[6, ending] = slot
+                ending += 1
+            else:
+                out[5, armed] = slot
+                armed += 1
+    return puts, gone, shown, shown, dropped, armed, ending
+
+
+def visitors_wanted(events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int) -> NDArray[np.int64]:
+    """The first event of each slot that names a visitor to a session that does not know one, or begins anew."""
+    wanted = np.empty(states.size, np.int64)
+    return wanted[: _visitors_wanted(events, states, session_gap_ms, wanted)]
+
+
+@compiled
+def _visitors_wanted(
+    events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int, wanted: NDArray[np.int64]
+) -> int:
+    found = 0
+    cleared = np.zeros(states.size, np.bool_)
+    for i in range(events.size):
+        if events[i]["kind"] == WITHDRAWN:  # a session that is cleared may begin anew in the same batch
+            cleared[events[i]["slot"]] = True
+    taken = np.zeros(states.size, np.bool_)
+    for i in range(events.size):
+        e = events[i]
+        slot = e["slot"]
+        if e["visitor"] == 0 or taken[slot]:
+            continue
+        s = states[slot]
+        known = s["flags"] & LIVE != 0 and s["visitor"] != 0
+        if not known or cleared[slot] or e["t"] >= s["t_max"] + session_gap_ms:
+            taken[slot] = True
+            wanted[found] = i
+            found += 1
+    return found

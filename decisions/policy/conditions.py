@@ -1,0 +1,193 @@
+"""The conditions of a rule: ``cart_value >= 80 and device in [mobile, tablet]``.
+
+A hand-written scanner, linear in the text: there is nothing in the language that could backtrack or run.
+
+    conditions = condition { "and" condition }
+    condition  = name ("<" | "<=" | ">" | ">=" | "==") value  |  name "in" "[" value { "," value } "]"
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from featurestore.columns.hashing import hash_text
+from featurestore.contract.event import DEVICES, SOURCES, country_code
+from featurestore.session.features import FEATURES
+
+CONTEXT: Final = (
+    "device",
+    "source",
+    "country",
+    "first_time_visitor",
+    "cart_value",
+    "cart_items",
+    "category",
+    "purchases",
+)
+"""What a condition may name beside the features; numbered after them."""
+
+VARIABLES: Final = (*FEATURES, *CONTEXT)
+OPERATORS: Final = ("<", "<=", ">", ">=", "==", "in")
+"""The index is the compiled operator code."""
+
+MAX_VALUES: Final = 64
+_NAMED: Final = ("device", "source", "country", "first_time_visitor", "category")
+"""Variables whose values are names: only == and in make sense."""
+
+
+class ConditionError(ValueError):
+    """A condition cannot be read; the message says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One comparison. ``values`` are the numbers compared with, ``words`` the same as written."""
+
+    variable: str
+    operator: str
+    values: tuple[float, ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        right = f"[{', '.join(self.words)}]" if self.operator == "in" else self.words[0]
+        return f"{self.variable} {self.operator} {right}"
+
+
+def parse_conditions(text: str) -> tuple[Condition, ...]:
+    """Read conditions joined by ``and``.
+
+    Raises:
+        ConditionError: with a remedy.
+    """
+    tokens = _scan(text)
+    found: list[Condition] = []
+    at = 0
+    while True:
+        condition, at = _condition(tokens, at)
+        found.append(condition)
+        if at == len(tokens):
+            return tuple(found)
+        if tokens[at] != ("word", "and"):
+            raise ConditionError(f"expected `and` before {tokens[at][1]!r}; for `or` write a second rule")
+        at += 1
+
+
+def category_code(name: str) -> int:
+    """The 32-bit code that the fold stores for a category."""
+    return hash_text(name) & 0xFFFF_FFFF
+
+
+def _scan(text: str) -> list[tuple[str, str]]:
+    """Tokens as (kind, text), kind one of word, quoted, mark."""
+    tokens: list[tuple[str, str]] = []
+    i = 0
+    while i < len(text):
+        c = text[i]
+        if c.isspace():
+            i += 1
+        elif c in "<>=!~":
+            j = i + 1
+            while j < len(text) and text[j] in "<>=!~":
+                j += 1
+            tokens.append(("mark", text[i:j]))
+            i = j
+        elif c in "[],()":
+            tokens.append(("mark", c))
+            i += 1
+        elif c in "\"'":
+            j = text.find(c, i + 1)
+            if j < 0:
+                raise ConditionError(f"the quote {c} is never closed")
+            tokens.append(("quoted", text[i + 1 : j]))
+            i = j + 1
+        else:
+            j = i
+            while j < len(text) and not text[j].isspace() and text[j] not in "<>=!~[],()\"'":
+                j += 1
+            tokens.append(("word", text[i:j]))
+            i = j
+    return tokens
+
+
+def _condition(tokens: list[tuple[str, str]], at: int) -> tuple[Condition, int]:
+    kind, variable = _token(tokens, at, "a feature or context name")
+    if kind != "word" or variable not in VARIABLES:
+        raise ConditionError(f"unknown feature or context {variable!r}{suggest(variable, VARIABLES)}")
+    _, operator = _token(tokens, at + 1, f"an operator after {variable!r}")
+    if operator not in OPERATORS:
+        raise ConditionError(f"unknown operator {operator!r}; use one of {' '.join(OPERATORS)}")
+    if operator == "in":
+        words, at = _list(tokens, at + 2)
+    else:
+        if variable in _NAMED and operator != "==":
+            raise ConditionError(f"{variable} is a name, not a number; compare it with == or in")
+        kind, word = _token(tokens, at + 2, f"a value after {operator!r}")
+        if kind == "mark":
+            raise ConditionError(f"expected a value after {operator!r}, not {word!r}")
+        words, at = (word,), at + 3
+    return Condition(variable, operator, tuple(_value(variable, w) for w in words), words), at
+
+
+def _list(tokens: list[tuple[str, str]], at: int) -> tuple[tuple[str, ...], int]:
+    if _token(tokens, at, "a list like [a, b] after 'in'") != ("mark", "["):
+        raise ConditionError("`in` needs a list in brackets, like [a, b]")
+    words: list[str] = []
+    while True:
+        kind, word = _token(tokens, at + 1, "a value in the list")
+        if kind == "mark":
+            raise ConditionError(f"expected a value in the list, not {word!r}; values are separated by commas")
+        words.append(word)
+        if len(words) > MAX_VALUES:
+            raise ConditionError(f"a list holds at most {MAX_VALUES} values")
+        mark = _token(tokens, at + 2, "] after the list")
+        at += 2
+        if mark == ("mark", "]"):
+            return tuple(words), at + 1
+        if mark != ("mark", ","):
+            raise ConditionError(f"expected a comma or ] before {mark[1]!r}; put a name with spaces in quotes")
+
+
+def _token(tokens: list[tuple[str, str]], at: int, what: str) -> tuple[str, str]:
+    if at >= len(tokens):
+        raise ConditionError(f"expected {what}, but the condition ends")
+    return tokens[at]
+
+
+def _value(variable: str, word: str) -> float:
+    """The number that stands for ``word`` in the compiled comparison."""
+    if variable == "device":
+        return _code(word, DEVICES, variable)
+    if variable == "source":
+        return _code(word, SOURCES, variable)
+    if variable == "first_time_visitor":
+        if word not in {"true", "false"}:
+            raise ConditionError(f"first_time_visitor is true or false, not {word!r}")
+        return float(word == "true")
+    if variable == "country":
+        code = country_code(word)
+        if code == 0 and word != "unknown":
+            raise ConditionError(f"{word!r} is no country; use two letters like DE, or unknown")
+        return float(code)
+    if variable == "category":
+        return float(category_code(word))
+    try:
+        value = float(word)
+    except ValueError:
+        raise ConditionError(f"{variable} is a number; {word!r} is none") from None
+    if not abs(value) < 1e15:
+        raise ConditionError(f"{word!r} is out of range for {variable}")
+    return value
+
+
+def _code(word: str, table: tuple[str, ...], variable: str) -> float:
+    if word not in table:
+        raise ConditionError(f"unknown {variable} {word!r}{suggest(word, table)}")
+    return float(table.index(word))
+
+
+def suggest(word: str, choices: tuple[str, ...] | list[str]) -> str:
+    """``; did you mean ...`` where something is close, else the choices."""
+    close = get_close_matches(word, choices, 1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; use one of: {', '.join(choices)}"

@@ -1,0 +1,409 @@
+"""The decision loop: one pass over the observations of a batch, the memory of each session changed in place.
+
+A *showing* of an action begins when the decision turns to it and lasts while decisions stay with it. Caps count
+showings. A cool-down runs from the end of the last showing: the offer's end for a timed offer, else the last decision
+that showed it. A timed offer that the shopper left and comes back to within its time goes on, with its old end.
+
+Time never runs backwards in a session: an event older than the decision before it is decided at that decision's time.
+Everything comes from the arguments, so the same log gives the same decisions, however it is cut into batches.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol
+from decisions.policy import vocabulary as v
+from decisions.policy.compile import FALLBACK_NEXT
+from featurestore.columns.jit import compiled, inlined
+from featurestore.session.features import N_FEATURES
+from featurestore.session.fold import BOT as BOT_ROW
+from featurestore.session.fold import CLEAR, END, N_ACTIONS, SILENCE
+
+OVER: Final = 1
+"""Flag of a memory whose session has ended: the next row under the same slot starts afresh."""
+
+MAX_GAP_MS: Final = 600_000
+"""Time between two decisions counts at most this in a stage, like a gap in the features."""
+
+_ACT, _FALLBACK, _NEUTRAL, _HELD = v.ACT, v.FALLBACK, v.NEUTRAL, v.HELD
+_CAPPED, _GUARDED, _KILLED, _HOLDOUT = v.CAPPED, v.GUARDED, v.KILLED, v.HOLDOUT
+_BOT, _ENDED = v.BOT, v.ENDED
+_STAGE_CHANGED, _ACTION_CHANGED = v.STAGE_CHANGED, v.ACTION_CHANGED
+_CAPS: Final = (
+    v.SESSION_PERSUASION_CAP
+    | v.VISITOR_PERSUASION_CAP
+    | v.ACTION_SESSION_CAP
+    | v.ACTION_VISITOR_CAP
+    | v.COOL_DOWN
+    | v.OFFER_ENDED
+    | v.MEMORY_FULL
+)
+_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY = range(N_FEATURES, N_FEATURES + 7)
+_UNKNOWN = np.nan
+
+
+@compiled
+def decide_rows(
+    obs: NDArray[np.void],
+    features: NDArray[np.float64],
+    proba: NDArray[np.float64],
+    context: NDArray[np.void],
+    memory: NDArray[np.void],
+    policy: NDArray[np.void],
+    out: NDArray[np.void],
+    ended: NDArray[np.void],
+) -> None:
+    """Fill ``out``, one row an observation; copy the memory at the k-th END row to ``ended[k]`` while there is room."""
+    tables = policy[0]
+    n_ended = 0
+    for i in range(obs.size):
+        kind = obs[i]["kind"]
+        m = memory[obs[i]["slot"]]
+        c = context[i]
+        d = out[i]
+        d["confidence"] = 0.0
+        d["offer_until"] = 0
+        d["arms"] = 0
+        d["action"] = 0
+        d["guards"] = 0
+        d["changed"] = 0
+        if kind == CLEAR:
+            _forget(m)
+            d["stage"] = 0
+            d["top"] = 0
+            d["route"] = _ENDED
+            continue
+        if m["flags"] & OVER and kind != END:
+            _forget(m)
+        d["arms"] = enrol(c["session"], c["visitor"], tables)
+        now = max(obs[i]["t"], m["stage_since"])
+        if m["shown"] > 0:
+            m["stage_ms"][m["shown"] - 1] += min(now - m["stage_since"], MAX_GAP_MS)
+        m["stage_since"] = now
+        if kind in (END, BOT_ROW):
+            stage = max(_signed(m["shown"]) - 1, 0)
+            d["stage"] = stage
+            d["top"] = stage
+            d["route"] = _BOT
+            if kind == END:
+                d["route"] = _ENDED
+                m["flags"] |= OVER
+                if n_ended < ended.size:
+                    ended[n_ended] = memory[obs[i]["slot"]]
+                    n_ended += 1
+            continue
+        top = _likeliest(proba, i, -1)
+        stage, changed = _stage(m, proba, i, top, kind == SILENCE, tables)
+        d["top"] = top
+        d["stage"] = stage
+        d["confidence"] = proba[i, stage]
+        route, action, guards = _choose(i, stage, top, now, d["arms"], features, proba, c, m, tables)
+        if _show(m, action, now, tables):
+            changed |= _ACTION_CHANGED
+        d["route"] = route
+        d["action"] = action
+        d["guards"] = guards
+        d["offer_until"] = m["offer_until"]
+        d["changed"] = changed
+
+
+@inlined
+def _forget(m: np.void) -> None:
+    m["shown"] = 0
+    m["candidate"] = 0
+    m["candidate_n"] = 0
+    m["flips"] = 0
+    m["persuasive"] = 0
+    m["flags"] = 0
+    m["n_actions"] = 0
+    m["reserved"] = 0
+    m["stage_since"] = 0
+    m["offer_until"] = 0
+    m["stage_ms"][:] = 0
+    m["action"] = 0
+    m["action_id"][:] = 0
+    m["action_count"][:] = 0
+    m["action_at"][:] = 0
+
+
+@inlined
+def _likeliest(proba: NDArray[np.float64], i: int, but: int) -> int:
+    """The likeliest stage other than ``but``; the lower number on a tie."""
+    best = 1 if but == 0 else 0
+    for s in range(best + 1, proba.shape[1]):
+        if s != but and proba[i, s] > proba[i, best]:
+            best = s
+    return best
+
+
+@inlined
+def _stage(m: np.void, proba: NDArray[np.float64], i: int, top: int, silence: bool, tables: np.void) -> tuple[int, int]:
+    """The stage shown after hysteresis, and whether it changed."""
+    shown = _signed(m["shown"]) - 1
+    if top == shown:
+        m["candidate"] = 0
+        m["candidate_n"] = 0
+        return shown, 0
+    if shown >= 0:
+        if m["candidate"] != top + 1:
+            m["candidate"] = top + 1
+            m["candidate_n"] = 0
+        m["candidate_n"] = min(m["candidate_n"] + 1, 255)
+        clear = proba[i, top] - proba[i, shown] >= tables["margin"]
+        if not (silence or clear or m["candidate_n"] >= tables["persistence"]):
+            return shown, 0
+        m["flips"] = min(m["flips"] + 1, 255)
+    m["shown"] = top + 1
+    m["candidate"] = 0
+    m["candidate_n"] = 0
+    return top, _STAGE_CHANGED
+
+
+@inlined
+def _choose(
+    i: int,
+    stage: int,
+    top: int,
+    now: int,
+    arms: int,
+    features: NDArray[np.float64],
+    proba: NDArray[np.float64],
+    c: np.void,
+    m: np.void,
+    tables: np.void,
+) -> tuple[int, int, int]:
+    """Route, action number and guards of one decision; changes nothing."""
+    if tables["all_killed"]:
+        return _KILLED, 0, v.ALL_KILLED
+    for e in range(tables["n_experiments"]):
+        arm = (arms >> (BITS_PER_EXPERIMENT * e)) & 15
+        if arm > 0 and tables["holdout"][e, arm - 1]:
+            return _HOLDOUT, tables["neutral"], v.GUARD_HOLDOUT
+    if top != stage:
+        action = _number(m["action"], tables)
+        if action < 0:
+            return _HELD, tables["neutral"], 0
+        guards = _forbidden(action, c, tables)
+        if action > 0 and not _running(action, now, m, tables):
+            guards |= v.OFFER_ENDED
+        return _HELD, action if guards == 0 else tables["neutral"], guards
+
+    sure = proba[i, stage] >= tables["threshold"][stage]
+    guards = 0 if sure else v.LOW_CONFIDENCE
+    blocked = -1
+    at = stage
+    own = True
+    last = False
+    while True:
+        if sure or not own:
+            for r in range(tables["rule_from"][at], tables["rule_from"][at + 1]):
+                if not _holds(r, i, features, c, tables):
+                    continue
+                wanted = tables["rule_action"][r]
+                action = _replaced(wanted, arms, tables)
+                if action == 0 and wanted != 0:
+                    return _HOLDOUT, tables["neutral"], guards | v.GUARD_HOLDOUT
+                against = _against(action, proba[i, at], now, c, m, tables)
+                if against == 0:
+                    if own:
+                        return _ACT, action, guards
+                    return _FALLBACK if blocked < 0 or not sure else blocked, action, guards
+                guards |= against
+                if blocked < 0:
+                    blocked = _KILLED if against & v.ACTION_KILLED else _CAPPED if against & _CAPS else _GUARDED
+        own = False
+        after = tables["fallback"][at]
+        if last or (after < 0 and after != FALLBACK_NEXT):
+            return _NEUTRAL if blocked < 0 else blocked, tables["neutral"], guards
+        if after == FALLBACK_NEXT:
+            last = True
+            after = _likeliest(proba, i, at)
+        at = after
+
+
+@inlined
+def _replaced(action: int, arms: int, tables: np.void) -> int:
+    """The action that the shopper's arms put in place of ``action``."""
+    for e in range(tables["n_experiments"]):
+        arm = (arms >> (BITS_PER_EXPERIMENT * e)) & 15
+        if arm > 0:
+            action = tables["replaced"][e, arm - 1, action]
+    return action
+
+
+@inlined
+def _holds(r: int, i: int, features: NDArray[np.float64], c: np.void, tables: np.void) -> bool:
+    for k in range(tables["cond_from"][r], tables["cond_from"][r + 1]):
+        x = _variable(tables["cond_variable"][k], i, features, c)
+        operator = tables["cond_operator"][k]
+        first = tables["value_from"][k]
+        y = tables["values"][first]
+        if operator == 0:
+            ok = x < y
+        elif operator == 1:
+            ok = x <= y
+        elif operator == 2:
+            ok = x > y
+        elif operator == 3:
+            ok = x >= y
+        else:  # == and in
+            ok = False
+            for j in range(first, tables["value_from"][k + 1]):
+                ok = ok or x == tables["values"][j]
+        if not ok:
+            return False
+    return True
+
+
+@inlined
+def _variable(variable: int, i: int, features: NDArray[np.float64], c: np.void) -> float:
+    """The value a condition compares; unknown is NaN, which no comparison meets."""
+    if variable < N_FEATURES:
+        return float(features[i, variable])
+    if variable == _DEVICE:
+        return float(c["device"])
+    if variable == _SOURCE:
+        return float(c["source"])
+    if variable == _COUNTRY:
+        return float(c["country"])
+    if variable == _FIRST:
+        return _UNKNOWN if c["visitor"] == 0 else 1.0 if c["visitor_sessions"] == 0 else 0.0
+    if variable == _CART_VALUE:
+        return float(c["cart_value"])
+    if variable == _CART_ITEMS:
+        return float(c["cart_items"])
+    if variable == _CATEGORY:
+        return float(c["category"])
+    return float(c["purchases"])
+
+
+@inlined
+def _forbidden(a: int, c: np.void, tables: np.void) -> int:
+    """Guards that also end a showing that has begun."""
+    if tables["killed"][a]:
+        return v.ACTION_KILLED
+    guards = 0
+    if tables["persuasive"][a]:
+        for j in range(tables["n_excluded"]):
+            if tables["excluded"][j] == c["category"]:
+                guards |= v.EXCLUDED_CATEGORY
+    if tables["urgency"][a] and not tables["urgency_first_visit"] and c["visitor"] != 0 and c["visitor_sessions"] == 0:
+        guards |= v.URGENCY_FIRST_VISIT
+    return guards
+
+
+@inlined
+def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables: np.void) -> int:
+    """All guards that speak against showing action ``a`` now; 0 when it may be shown."""
+    if a == 0:
+        return 0
+    guards = _forbidden(a, c, tables)
+    if guards == v.ACTION_KILLED or _running(a, now, m, tables):
+        return guards
+    if tables["urgency"][a] and not confidence >= tables["urgency_min_confidence"]:
+        guards |= v.URGENCY_CONFIDENCE
+    if tables["persuasive"][a]:
+        if _signed(m["persuasive"]) >= tables["persuasive_per_session"]:
+            guards |= v.SESSION_PERSUASION_CAP
+        seen = _signed(c["visitor_actions"]) + _signed(m["persuasive"])
+        if c["visitor"] != 0 and seen >= tables["persuasive_per_visitor"]:
+            guards |= v.VISITOR_PERSUASION_CAP
+    j = _place(tables["action_id"][a], m)
+    shown = _signed(m["action_count"][j]) if j >= 0 else 0
+    if c["visitor"] != 0 and _signed(c["visitor_actions"]) + shown >= tables["visitor_cap"][a]:
+        guards |= v.ACTION_VISITOR_CAP
+    if j >= 0:
+        limits = 0
+        if shown >= tables["session_cap"][a]:
+            limits |= v.ACTION_SESSION_CAP
+        if now < m["action_at"][j] + tables["cool_down_ms"][a]:
+            limits |= v.COOL_DOWN
+        if limits != 0 and tables["offer_ms"][a] > 0:
+            limits |= v.OFFER_ENDED
+        guards |= limits
+    elif tables["limited"][a] and _room(m, tables) < 0:
+        guards |= v.MEMORY_FULL
+    return guards
+
+
+@inlined
+def _running(a: int, now: int, m: np.void, tables: np.void) -> bool:
+    """Whether a showing of action ``a`` is under way, or an offer of it is still open."""
+    if m["action"] == tables["action_id"][a]:
+        return bool(m["offer_until"] == 0 or now < m["offer_until"])
+    if tables["offer_ms"][a] == 0:
+        return False
+    j = _place(tables["action_id"][a], m)
+    return j >= 0 and bool(now < m["action_at"][j])
+
+
+@inlined
+def _show(m: np.void, a: int, now: int, tables: np.void) -> bool:
+    """Enter action ``a`` in the memory; whether what is shown changed."""
+    before = m["action"]
+    name = tables["action_id"][a]
+    if a == 0:
+        m["action"] = 0
+        m["offer_until"] = 0
+        return bool(before != 0)
+    j = _place(name, m)
+    if _running(a, now, m, tables):
+        if before != name:
+            m["offer_until"] = m["action_at"][j]
+        elif m["offer_until"] == 0 and j >= 0:
+            m["action_at"][j] = now
+        m["action"] = name
+        return bool(before != name)
+    m["action"] = name
+    m["offer_until"] = now + tables["offer_ms"][a] if tables["offer_ms"][a] > 0 else 0
+    if tables["persuasive"][a]:
+        m["persuasive"] = min(m["persuasive"] + 1, 255)
+    if j < 0 and m["n_actions"] < N_ACTIONS:
+        j = _signed(m["n_actions"])
+        m["n_actions"] = j + 1
+    elif j < 0 and tables["limited"][a]:
+        j = _room(m, tables)
+        m["action_count"][j] = 0
+    if j >= 0:
+        m["action_id"][j] = name
+        m["action_count"][j] = min(m["action_count"][j] + 1, 255)
+        m["action_at"][j] = max(now, m["offer_until"])
+    return True
+
+
+@inlined
+def _place(action_id: int, m: np.void) -> int:
+    """Where the memory keeps an action, -1 if it does not."""
+    for j in range(_signed(m["n_actions"])):
+        if m["action_id"][j] == action_id:
+            return j
+    return -1
+
+
+@inlined
+def _room(m: np.void, tables: np.void) -> int:
+    """A place for one more action: a free one, else one whose action has no limit to remember; -1 for none."""
+    if m["n_actions"] < N_ACTIONS:
+        return _signed(m["n_actions"])
+    for j in range(N_ACTIONS):
+        a = _number(m["action_id"][j], tables)
+        if a < 0 or not (tables["limited"][a] or tables["persuasive"][a]):
+            return j
+    return -1
+
+
+@inlined
+def _number(action_id: int, tables: np.void) -> int:
+    """The number of the action with this id, -1 where the policy has none (it was removed by a reload)."""
+    for a in range(tables["n_actions"]):
+        if tables["action_id"][a] == action_id:
+            return a
+    return -1
+
+
+@inlined
+def _signed(x: int) -> int:
+    """An unsigned field as a signed number; arithmetic that mixes the two turns into floats here."""
+    return x + 0

@@ -1,0 +1,355 @@
+"""A linter for policies: what loads and runs, but should not meet a shopper.
+
+Dark patterns by the taxonomy of Mathur et al., Dark patterns at scale, CSCW 2019 (scarcity, urgency, social proof), and
+plain mistakes. `lint` never raises for a wrong policy: what the loader refuses becomes a finding like the others.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Final
+
+from decisions.policy.conditions import Condition
+from decisions.policy.model import NEUTRAL_WORD, NEXT_WORD, Action, Arm, PolicyFile, Rule, load
+from decisions.policy.policy import read_policy
+from decisions.policy.source import Path, PolicyFileError
+from decisions.policy.vocabulary import NO_ACTION
+from featurestore.errors import PolicyError
+from featurestore.session.stages import DROP_OFF_RISK, STAGES
+
+SCARCITY: Final = (
+    "only a few",
+    "almost gone",
+    "almost sold out",
+    "nearly gone",
+    "selling fast",
+    "going fast",
+    "in high demand",
+    "high demand",
+    "last one",
+    "last chance",
+    "last pieces",
+    "limited stock",
+    "low stock",
+    "while stocks last",
+    "before it's gone",
+    "before it is gone",
+    "people are viewing",
+    "people are looking",
+    "others are viewing",
+    "just bought",
+)
+"""Claims about stock and other shoppers: nothing in Clickstage knows either."""
+
+HURRY: Final = (
+    "hurry",
+    "act now",
+    "now or never",
+    "don't miss",
+    "do not miss",
+    "ends soon",
+    "expires soon",
+    "today only",
+)
+"""Time pressure without a time."""
+
+WAITING: Final = ("idle_time", "time_between_clicks", "session_duration")
+"""Features that grow while a shopper holds out."""
+
+CODES: Final = {
+    "refused": "the policy does not load",
+    "fake-scarcity": "a label claims scarcity or other shoppers",
+    "vague-urgency": "a label presses for time without saying how long",
+    "endless-urgency": "an urgency action never ends and never pauses",
+    "unlimited-persuasion": "nothing limits how often a persuasive action is shown",
+    "urgency-on-first-visit": "urgency is allowed to meet first-time visitors",
+    "urgency-on-doubt": "urgency is allowed below the stage's own threshold",
+    "discount-escalation": "who holds out longer gets a larger discount",
+    "unreachable-rule": "a rule that can never be the one that applies",
+    "stage-without-action": "a stage that shows nothing",
+    "unused-action": "no rule shows it",
+    "low-threshold": "acts although another stage may be likelier",
+    "never-acts": "the threshold is out of a model's reach",
+    "persuasion-on-doubt": "a fallback persuades when the model is not sure",
+    "no-comparison": "an experiment without an arm that changes nothing, or without a holdout",
+    "overlapping-experiments": "two experiments change the same action",
+    "everybody-held-out": "an experiment's holdout is the larger part of the traffic",
+}
+"""Every code that a finding can have."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark: where, which rule of the linter, what to do."""
+
+    line: int
+    code: str
+    message: str
+
+
+def lint(path: str | FilePath) -> list[Finding]:
+    """Findings in a policy file, by line; empty for a clean one. Raises PolicyError only if it cannot be read."""
+    return lint_text(read_policy(path), str(path))
+
+
+def lint_text(text: str, name: str = "policy.yaml") -> list[Finding]:
+    """`lint` for a text."""
+    try:
+        policy, source = load(text, name)
+    except PolicyFileError as error:
+        return [Finding(p.line, "refused", p.message) for p in error.problems]
+    found = [Finding(source.line(path), code, message) for check in _CHECKS for path, code, message in check(policy)]
+    return sorted(found, key=lambda f: (f.line, f.code))
+
+
+_Remark = tuple[Path, str, str]
+
+
+def _wording(policy: PolicyFile) -> Iterator[_Remark]:
+    for name, action in policy.actions.items():
+        label = " ".join(action.label.lower().replace("\u2019", "'").split())
+        at: Path = ("actions", name, "label")
+        claims = [words for words in SCARCITY if words in label]
+        if not claims:
+            claims = _only_n_left(label)
+        if claims:
+            yield at, "fake-scarcity", f"{claims[0]!r} is a claim that nothing here can know to be true; leave it out"
+        pressing = [words for words in HURRY if words in label]
+        if pressing and action.offer_minutes is None:
+            yield (
+                at,
+                "vague-urgency",
+                f"{pressing[0]!r} without a real end; set `offer_minutes` and say it, or leave it out",
+            )
+
+
+def _only_n_left(label: str) -> list[str]:
+    """``only 3 left``, ``2 in stock``, ``just 5 remaining``, ``4 rooms left`` and the like."""
+    words = label.replace(",", " ").replace("!", " ").replace(".", " ").split()
+    for i, word in enumerate(words):
+        one, two = (*words[i + 1 : i + 3], "", "")[:2]
+        if word.isdigit() and one in {"left", "remaining"}:
+            return [" ".join(words[max(i - 1, 0) : i + 2])]
+        if word.isdigit() and (two == "left" or (one, two) == ("in", "stock")):
+            return [" ".join(words[max(i - 1, 0) : i + 3])]
+    return []
+
+
+def _limits(policy: PolicyFile) -> Iterator[_Remark]:
+    rails = policy.guardrails
+    for name, action in policy.actions.items():
+        at: Path = ("actions", name)
+        if action.urgency and action.offer_minutes is None and not action.cool_down_seconds:
+            yield (
+                at,
+                "endless-urgency",
+                f"{name!r} presses for time without end; set `offer_minutes` or `cool_down_seconds`",
+            )
+        capped = action.session_cap or action.max_per_visitor or action.cool_down_seconds
+        if action.persuasive and not capped and rails.persuasive_per_session is None:
+            yield (
+                at,
+                "unlimited-persuasion",
+                f"nothing limits {name!r}; set `max_per_session`, or a cap in `guardrails`",
+            )
+    if rails.urgency_for_first_time_visitors and any(a.urgency for a in policy.actions.values()):
+        yield (
+            ("guardrails", "urgency_for_first_time_visitors"),
+            "urgency-on-first-visit",
+            "who has never been here cannot judge an offer under pressure; set it to false",
+        )
+    for stage_name, stage in policy.stages.items():
+        urgent = [rule for rule in stage.rules if _of(policy, rule.show).urgency]
+        if urgent and rails.urgency_min_confidence < stage.threshold:
+            yield (
+                ("guardrails", "urgency_min_confidence"),
+                "urgency-on-doubt",
+                f"below the threshold of {stage_name!r} ({stage.threshold:g}), so it guards nothing there; raise it",
+            )
+
+
+def _escalation(policy: PolicyFile) -> Iterator[_Remark]:
+    """A larger discount for rules that ask for more waiting than another discount's rule, or in Drop-Off Risk."""
+    granted = [
+        (("stages", stage, "rules", i), stage, rule, _of(policy, rule.show).discount_percent or 0.0)
+        for stage, rules in ((name, s.rules) for name, s in policy.stages.items())
+        for i, rule in enumerate(rules)
+    ]
+    granted = [g for g in granted if g[3] > 0]
+    for path, stage, rule, percent in granted:
+        for _, other_stage, other, less in granted:
+            if less >= percent:
+                continue
+            silent = stage == STAGES[DROP_OFF_RISK] != other_stage
+            if silent or _waits_longer(rule, other) or _comes_back(rule, other):
+                why = "falls silent" if silent else "holds out or comes back"
+                yield (
+                    path,
+                    "discount-escalation",
+                    f"who {why} gets {percent:g} % instead of {less:g} %, which teaches shoppers to wait; level them",
+                )
+                break
+
+
+def _waits_longer(rule: Rule, other: Rule) -> bool:
+    mine, theirs = _bounds(rule), _bounds(other)
+    return any(mine[name][0] > theirs.get(name, (-math.inf, math.inf))[0] for name in WAITING if name in mine)
+
+
+def _comes_back(rule: Rule, other: Rule) -> bool:
+    mine = [c for c in rule.conditions() if c.variable == "first_time_visitor"]
+    theirs = [c for c in other.conditions() if c.variable == "first_time_visitor"]
+    return any(c.words == ("false",) for c in mine) and not any(c.words == ("false",) for c in theirs)
+
+
+def _bounds(rule: Rule) -> dict[str, tuple[float, float]]:
+    """The interval in which each variable must lie, as far as <, <=, >, >= and == on numbers tell."""
+    bounds: dict[str, tuple[float, float]] = {}
+    for c in rule.conditions():
+        low, high = bounds.get(c.variable, (-math.inf, math.inf))
+        if c.operator in {">", ">=", "=="}:
+            low = max(low, math.nextafter(c.values[0], math.inf) if c.operator == ">" else c.values[0])
+        if c.operator in {"<", "<=", "=="}:
+            high = min(high, math.nextafter(c.values[0], -math.inf) if c.operator == "<" else c.values[0])
+        bounds[c.variable] = (low, high)
+    return bounds
+
+
+def _reach(policy: PolicyFile) -> Iterator[_Remark]:
+    for name, stage in policy.stages.items():
+        for i, rule in enumerate(stage.rules):
+            at: Path = ("stages", name, "rules", i)
+            if any(low > high for low, high in _bounds(rule).values()) or _no_name_fits(rule):
+                yield at, "unreachable-rule", "its conditions contradict each other; correct them"
+                continue
+            for j, earlier in enumerate(stage.rules[:i]):
+                if _always_shown(policy, earlier, rule) and all(_implied(c, rule) for c in earlier.conditions()):
+                    line = f"rule {j + 1} of the stage"
+                    yield (
+                        at,
+                        "unreachable-rule",
+                        f"{line} applies whenever this one does; put this one first or remove it",
+                    )
+                    break
+
+
+def _always_shown(policy: PolicyFile, earlier: Rule, later: Rule) -> bool:
+    """Whether nothing can withhold the earlier rule's action while the later rule's could be shown."""
+    action = _of(policy, earlier.show)
+    free = not (action.persuasive or action.session_cap or action.cool_down_seconds)
+    killed = earlier.show in policy.kill_switches.actions
+    return earlier.show == later.show or (free and not killed)
+
+
+def _implied(condition: Condition, rule: Rule) -> bool:
+    """Whether the rule's conditions include what ``condition`` asks."""
+    names = {"==", "in"}
+    same = [c for c in rule.conditions() if c.variable == condition.variable and c.operator in names]
+    if condition.operator in names:
+        return any(set(c.values) <= set(condition.values) for c in same)
+    low, high = _bounds(rule).get(condition.variable, (-math.inf, math.inf))
+    value = condition.values[0]
+    return {"<": high < value, "<=": high <= value, ">": low > value, ">=": low >= value}[condition.operator]
+
+
+def _no_name_fits(rule: Rule) -> bool:
+    left: dict[str, set[float]] = {}
+    for c in rule.conditions():
+        if c.operator in {"==", "in"}:
+            left[c.variable] = left.get(c.variable, set(c.values)) & set(c.values)
+    return any(not values for values in left.values())
+
+
+def _use(policy: PolicyFile) -> Iterator[_Remark]:
+    for name in STAGES:
+        stage = policy.stages.get(name)
+        if stage is None:
+            yield ("stages",), "stage-without-action", f"{name!r} is missing, so it shows the neutral action; add it"
+        elif all(r.show == NO_ACTION or r.show in policy.kill_switches.actions for r in stage.rules):
+            yield ("stages", name), "stage-without-action", f"{name!r} has no rule that shows something; add one"
+    used = {rule.show for stage in policy.stages.values() for rule in stage.rules} | {policy.neutral}
+    used |= {new for x in policy.experiments.values() for arm in x.arms.values() for new in arm.replace.values()}
+    for name in policy.actions:
+        if name not in used:
+            yield ("actions", name), "unused-action", f"no rule shows {name!r}; use it or remove it"
+
+
+def _thresholds(policy: PolicyFile) -> Iterator[_Remark]:
+    for name, stage in policy.stages.items():
+        at: Path = ("stages", name, "threshold")
+        if stage.threshold < 0.5:
+            yield at, "low-threshold", f"at {stage.threshold:g} another stage may be likelier; use 0.5 or more"
+        elif stage.threshold > 0.99:
+            yield at, "never-acts", f"hardly any decision reaches {stage.threshold:g}; 0.7 is the usual value"
+        if stage.fallback == NEUTRAL_WORD:
+            continue
+        targets = STAGES if stage.fallback == NEXT_WORD else (stage.fallback,)
+        rules = [r for t in targets if t != name and t in policy.stages for r in policy.stages[t].rules]
+        if any(_of(policy, rule.show).persuasive for rule in rules):
+            yield (
+                ("stages", name, "fallback"),
+                "persuasion-on-doubt",
+                f"falling back to {stage.fallback!r} may persuade a shopper whom the model cannot place; use `neutral`",
+            )
+
+
+def _experiments(policy: PolicyFile) -> Iterator[_Remark]:
+    owner: dict[str, tuple[str, str]] = {}
+    for name, x in policy.experiments.items():
+        at: Path = ("experiments", name)
+        if not any(_is_control(arm) or arm.holdout for arm in x.arms.values()):
+            yield (
+                (*at, "arms"),
+                "no-comparison",
+                "every arm changes something; let one arm change nothing, or hold it out",
+            )
+        held = sum(arm.share for arm in x.arms.values() if arm.holdout)
+        if held * x.share > 0.5:
+            yield (
+                (*at, "arms"),
+                "everybody-held-out",
+                f"{held * x.share:.0%} of all traffic sees no action; 5 to 10 % do",
+            )
+        for action in {old for arm in x.arms.values() for old in arm.replace}:
+            layer = x.layer or name
+            other, other_layer = owner.setdefault(action, (name, layer))
+            if other != name and other_layer != layer:
+                yield at, "overlapping-experiments", f"{other!r} changes {action!r} too; put both into one `layer`"
+
+
+def _is_control(arm: Arm) -> bool:
+    return not arm.holdout and not arm.replace
+
+
+def _of(policy: PolicyFile, name: str) -> Action:
+    return policy.actions.get(name, _NOTHING)
+
+
+_NOTHING: Final = Action(label=NO_ACTION)
+_CHECKS: Final[tuple[Callable[[PolicyFile], Iterator[_Remark]], ...]] = (
+    _wording,
+    _limits,
+    _escalation,
+    _reach,
+    _use,
+    _thresholds,
+    _experiments,
+)
+
+
+def report(path: str | FilePath) -> tuple[str, bool]:
+    """What ``clickstage check --policy`` prints, and whether the policy is clean."""
+    try:
+        findings = lint(path)
+    except PolicyError as error:
+        return str(error), False
+    if findings:
+        lines = [f"{path}:{f.line}: {f.code}: {f.message}" for f in findings]
+        return "\n".join([*lines, f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"]), False
+    policy, _ = load(read_policy(path), str(path))
+    rules = sum(len(stage.rules) for stage in policy.stages.values())
+    return (
+        f"{path}: version {policy.version}, hash {policy.hash}: {len(policy.actions)} actions, {rules} rules, "
+        f"{len(policy.experiments)} experiments; nothing to complain about"
+    ), True

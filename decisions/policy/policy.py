@@ -1,0 +1,159 @@
+"""A policy, ready to decide."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol_many
+from decisions.policy.compile import compile_policy
+from decisions.policy.engine import decide_rows
+from decisions.policy.model import Action, PolicyFile, action_ids, load
+from decisions.policy.vocabulary import DECISION
+from featurestore.errors import PolicyError
+from featurestore.session.features import N_FEATURES
+from featurestore.session.fold import CONTEXT, EVENT_ROW, MEMORY, OBSERVATION, STATE, Observations
+from featurestore.session.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A compiled policy; immutable, safe to share between threads.
+
+    Attributes:
+        file: what marketing wrote, checked.
+        hash: 8 hex digits over the content, in each decision.
+        action_names: by action number; 0 is "none".
+        action_ids: persisted id by action number, as kept in a session's memory.
+    """
+
+    file: PolicyFile
+    hash: str
+    action_names: tuple[str, ...]
+    action_ids: tuple[int, ...]
+    _tables: NDArray[np.void]
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "policy.yaml") -> "Policy":
+        """Check and compile the text of a policy; ``name`` stands in errors.
+
+        Raises:
+            PolicyFileError: with file, line and remedy of every problem.
+        """
+        file, _ = load(text, name)
+        return cls(file, file.hash, file.action_names, action_ids(file), compile_policy(file))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Policy":
+        """Check and compile a policy file.
+
+        Raises:
+            PolicyError: the file cannot be read or is wrong.
+        """
+        return cls.from_text(read_policy(path), str(path))
+
+    @property
+    def version(self) -> str:
+        """The version that marketing gave it."""
+        return self.file.version
+
+    @property
+    def label(self) -> str:
+        """``version+hash``: what a decision says about its policy."""
+        return f"{self.version}+{self.hash}"
+
+    def decide(
+        self, observations: Observations, probabilities: NDArray[np.float64], memory: NDArray[np.void]
+    ) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """One decision per observation, in log order; ``memory`` changes in place. Does not block, has no clock.
+
+        Args:
+            observations: what the fold saw.
+            probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
+            memory: rows of `fold.MEMORY` by slot; zero for a session without decisions.
+
+        Returns:
+            Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
+            under the same slot since.
+        """
+        rows, features, context, over, *_ = observations
+        out = np.empty(rows.size, DECISION)
+        ended = np.zeros(over.size, MEMORY)
+        decide_rows(rows, features, probabilities, context, memory, self._tables, out, ended)
+        return out, ended
+
+    def enrol(self, sessions: NDArray[np.uint64], visitors: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """The arms of shoppers, packed as in a decision; shape (n,)."""
+        out = np.empty(sessions.size, np.uint32)
+        enrol_many(sessions, visitors, self._tables, out)
+        return out
+
+    @cached_property
+    def arms(self) -> Mapping[int, dict[str, str]]:
+        """Packed arms in words: experiment -> ``arm@salt_version``, for the experiments that the shopper is in."""
+        return _Arms(self.file)
+
+    def arms_of(self, bits: int) -> dict[str, str]:
+        """One entry of `arms`; KeyError for a combination that this policy cannot have drawn."""
+        return self.arms[bits]
+
+    @cached_property
+    def action_of(self) -> Mapping[int, str]:
+        """The name behind each action id that a memory holds; a reload may have removed some."""
+        return dict(zip(self.action_ids, self.action_names, strict=True))
+
+    def action(self, number: int) -> Action | None:
+        """The entry of an action, None for "none"."""
+        return self.file.actions.get(self.action_names[number])
+
+    def warm_up(self) -> None:
+        """Compile the loop now, so that no event waits for it."""
+        rows = np.zeros(1, OBSERVATION)
+        rows["kind"] = EVENT_ROW
+        probabilities = np.full((1, len(STAGES)), 1 / len(STAGES))
+        seen = Observations(rows, np.zeros((1, N_FEATURES)), np.zeros(1, CONTEXT), np.zeros(0, STATE), 0, 0)
+        self.decide(seen, probabilities, np.zeros(1, MEMORY))
+        self.enrol(np.ones(1, np.uint64), np.ones(1, np.uint64))
+
+
+class _Arms(Mapping[int, dict[str, str]]):
+    """Words for packed arms, made when first asked for: eight experiments have billions of combinations."""
+
+    def __init__(self, file: PolicyFile) -> None:
+        self._experiments = [(name, x.salt_version, tuple(x.arms)) for name, x in file.experiments.items()]
+        self._known: dict[int, dict[str, str]] = {}
+
+    def __getitem__(self, bits: int) -> dict[str, str]:
+        if bits not in self._known:
+            words = {}
+            for e, (name, salt_version, arms) in enumerate(self._experiments):
+                arm = bits >> (BITS_PER_EXPERIMENT * e) & 15
+                if arm > len(arms):
+                    raise KeyError(bits)
+                if arm:
+                    words[name] = f"{arms[arm - 1]}@{salt_version}"
+            self._known[bits] = words
+        return self._known[bits]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def read_policy(path: str | Path) -> str:
+    """The text of a policy file.
+
+    Raises:
+        PolicyError: with the remedy.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError(f"{path}:1: not UTF-8; save the file as plain text in UTF-8") from None
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror}); check the path and the rights") from None

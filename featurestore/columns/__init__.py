@@ -1,0 +1,1 @@
+"""Columns of texts and bytes, hashes, and the compiled code under both."""

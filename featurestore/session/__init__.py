@@ -1,0 +1,1 @@
+"""The state of a session: its fold, its features, its stored bytes."""

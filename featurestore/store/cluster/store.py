@@ -1,0 +1,238 @@
+"""Sessions on Redis Cluster: a bucket's keys in one slot under one fence, decisions and profiles in slots of their own.
+
+1. the fenced script of a bucket applies its batch, and keeps what belongs to other slots in the same bucket (`pending`)
+2. once it has answered that the batch is applied, decisions and profiles go where they belong
+3. the batch after the next is sent only when those have landed: the bucket keeps the pending of its last two batches
+
+A worker that dies between 1 and 2 leaves the pending to whoever takes the bucket next: that is written before the lease
+is used. Every piece may be written twice and late, so a repeated call needs no question. `docs/decisions/0014` says why
+so. On one node `redis.store.RedisSessionStore` does all of it in one script.
+"""
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from featurestore.errors import StoreUnavailable
+from featurestore.store.cluster import cross_slot_outbox
+from featurestore.store.cluster.cluster_connection import Command, Nodes, NodeScript
+from featurestore.store.cluster.cross_slot_outbox import Pending
+from featurestore.store.expiry_buckets import by_slot, end_slot, life_s
+from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
+from featurestore.store.protocols import (
+    APPLIED,
+    Due,
+    Lease,
+    ShardWrite,
+    WriteResult,
+    due_of,
+    in_place,
+    lease_of,
+    write_result,
+)
+from featurestore.store.tombstones import Erased
+
+LANDING = "writing decisions"
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Writes to other slots that are under way; ``answer`` is None where they must be sent again."""
+
+    commands: list[Command]
+    answer: Callable[[], list[Any]] | None
+
+
+class ClusterSessionStore:
+    """Sessions in the buckets of a Redis or Valkey Cluster; see `SessionStore`."""
+
+    def __init__(self, client: "redis.RedisCluster", namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._acquire = NodeScript("acquire")
+        self._write = NodeScript("batch", "cluster_write")
+        self._decide = NodeScript("cluster_decide")
+        self._remember = NodeScript("cluster_remember")
+        self._due = NodeScript("due")
+        self._nodes = Nodes(client, [self._acquire, self._write, self._due, self._decide, self._remember])
+        self._slots: dict[Shard, int] = {}
+        self._flights: deque[_Flight] = deque()
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        """See `SessionStore`. What the last owner left to write to other slots is written first."""
+        space = self._namespace
+        takes: list[Command] = []
+        left: list[Command] = []
+        for shard in shards:
+            keys = (space.meta(shard), space.outboxes(shard))
+            call = ("EVALSHA", self._acquire.sha, 2, *keys, now_ms, own, uuid.uuid4().hex)
+            takes.append((self._slot(shard), call))
+            left += [
+                (self._slot(shard), ("HGETALL", key)) for key in (space.pending_before(shard), space.pending(shard))
+            ]
+        replies = self._nodes.ask(takes, "taking ownership")
+        # After the fence: nobody adds to what is read now.
+        found = [cross_slot_outbox.stored(reply) for reply in self._nodes.ask(left, "taking ownership")]
+        self._nodes.ask([command for fields, life in found for command in self._landing(fields, life)], LANDING)
+        return [lease_of(reply) for reply in replies]
+
+    def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
+        """See `SessionStore`."""
+        return self.begin_load(requests)()
+
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        """See `SessionStore`."""
+        states = self._namespace.states
+        commands = [
+            (self._slot(shard), ("HMGET", states(shard), *sessions)) for shard, sessions in requests if len(sessions)
+        ]
+        read = self._nodes.begin(commands, "loading sessions")
+        return lambda: in_place(requests, read())
+
+    def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `SessionStore`; sessions that the batch before ended may be missing in them."""
+        return self.begin_profiles(keys)()
+
+    def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
+        """See `SessionStore`."""
+        return self._nodes.begin([(slot_of(key), ("GET", key)) for key in keys], "loading profiles")
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        """See `SessionStore`; returns when decisions and profiles have landed too."""
+        results = self.begin_write(writes, decision_ttl_ms)()
+        self._land(under_way=0)
+        return results
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        """See `SessionStore`. Reading the answer sends decisions and profiles, and does not wait for them."""
+        self._land(under_way=1)
+        landed = not self._flights
+        fields = [cross_slot_outbox.of(write, self._namespace) for write in writes]
+        calls = [
+            (
+                self._slot(write.shard),
+                self._arguments(write, cross_slot_outbox.flat(part, decision_ttl_ms), landed=landed),
+            )
+            for write, part in zip(writes, fields, strict=True)
+        ]
+        read = self._nodes.begin(calls, "writing a batch")
+
+        def answer() -> list[WriteResult]:
+            results = [write_result(reply) for reply in read()]
+            self._take_off(
+                command
+                for write, result, part in zip(writes, results, fields, strict=True)
+                if result.status == APPLIED
+                for command in self._landing(part, decision_ttl_ms)
+            )
+            return results
+
+        return answer
+
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
+        """See `SessionStore`."""
+        return self.begin_due(queries, limit)()
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
+        """See `SessionStore`."""
+        space = self._namespace
+        commands: list[Command] = []
+        for shard, now_ms in queries:
+            asked = (space.idle(shard), space.ends(shard), now_ms, end_slot(now_ms), limit)
+            commands.append((self._slot(shard), ("EVALSHA", self._due.sha, 2, *asked)))
+        read = self._nodes.begin(commands, "reading deadlines")
+        return lambda: [due_of(reply) for reply in read()]
+
+    def erased(self) -> Erased:
+        """See `SessionStore`."""
+        key = self._namespace.erased()
+        [reply] = self._nodes.ask([(slot_of(key), ("HGETALL", key))], "reading tombstones")
+        return Erased.of({field: int(at) for field, at in cross_slot_outbox.stored(reply)[0].items()})
+
+    def _slot(self, shard: Shard) -> int:
+        slot = self._slots.get(shard)
+        if slot is None:
+            slot = self._slots[shard] = slot_of(self._namespace.meta(shard))
+        return slot
+
+    def _arguments(self, write: ShardWrite, kept: list[str | bytes | int], *, landed: bool) -> tuple[Any, ...]:
+        space, shard = self._namespace, write.shard
+        n = len(write.sessions)
+        puts: list[Any] = [None] * (2 * n + 2 * len(write.deadlines))
+        puts[0 : 2 * n : 2] = write.sessions
+        puts[1 : 2 * n : 2] = write.blobs
+        puts[2 * n :: 2] = write.deadlines
+        puts[2 * n + 1 :: 2] = write.armed
+        slots = by_slot(write.ending, write.slots)
+        return (
+            "EVALSHA",
+            self._write.sha,
+            8,
+            space.meta(shard),
+            space.states(shard),
+            space.idle(shard),
+            space.outboxes(shard),
+            space.pending(shard),
+            space.pending_before(shard),
+            space.never(shard),
+            space.ends(shard),
+            write.epoch,
+            "" if write.expected is None else write.expected,
+            "" if write.applied is None else write.applied,
+            SHARD_TTL_S,
+            n,
+            len(write.deadlines),
+            len(write.removed),
+            len(kept) // 2,
+            write.served,
+            write.outbox,
+            int(landed),
+            write.number,
+            len(write.disarmed),
+            len(write.passed),
+            len(slots),
+            *write.passed,
+            *(part for slot, names in slots for part in (slot, len(names), life_s(slot))),
+            *puts,
+            *write.removed,
+            *kept,
+            *write.disarmed,
+            *(name for _, names in slots for name in names),
+        )
+
+    def _landing(self, fields: Pending, life_ms: int) -> Iterator[Command]:
+        """The commands that write to other slots."""
+        for key, action, value in cross_slot_outbox.pieces(fields):
+            gone = self._namespace.gone(key)
+            if action == cross_slot_outbox.EXTEND:
+                yield slot_of(key), ("EVALSHA", self._remember.sha, 2, key, gone, value, VISITOR_TTL_S)
+            else:
+                yield slot_of(key), ("EVALSHA", self._decide.sha, 2, key, gone, action, value, life_ms)
+
+    def _take_off(self, commands: Iterator[Command]) -> None:
+        """Send writes to other slots; whether they land is looked at before the batch after the next."""
+        flight = _Flight(list(commands), None)
+        if not flight.commands:
+            return
+        self._flights.append(flight)
+        with suppress(StoreUnavailable):  # `_land` sends them again
+            flight.answer = self._nodes.begin(flight.commands, LANDING)
+
+    def _land(self, under_way: int) -> None:
+        """Wait until no more than so many batches' writes to other slots are under way.
+
+        Raises:
+            StoreUnavailable: they are kept, and sent again by the next call.
+        """
+        while len(self._flights) > under_way:
+            flight = self._flights[0]
+            answer, flight.answer = flight.answer, None
+            if answer is not None:
+                answer()
+            else:
+                self._nodes.ask(flight.commands, LANDING)
+            self._flights.popleft()

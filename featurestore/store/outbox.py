@@ -1,0 +1,59 @@
+"""The outbox: what a batch produces to Kafka, kept in the same script that applies the batch.
+
+The applied offset and the outputs are thus one: a worker that dies after the script and before Kafka has acknowledged
+leaves the outbox to the next owner, which produces it again. Outboxes are kept until Kafka has acknowledged what they
+hold, so no decision waits for Kafka; how many may be kept is bounded (`worker.pipeline.outputs`). Outputs have derived
+identities, so a second copy is the same record.
+
+Stored: MessagePack ``[offset, [draft, ...], [[stream, [key, ...], [value, ...]], ...]]``: decisions as `drafts`, which
+are shorter than their documents, and what comes without a draft as it is; stream 0 is the decisions topic, 1 the
+sessions topic.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from featurestore.store.packed import Draft
+
+DECISIONS: Final = 0
+SESSIONS: Final = 1
+
+NEVER_COMMITTED: Final = 2**53
+"""Offset of outputs that no committed offset vouches for: what timers produce."""
+
+
+class Output(NamedTuple):
+    """What is produced to one stream, in order.
+
+    Attributes:
+        stream: `DECISIONS` or `SESSIONS`.
+        keys: session ids.
+        values: documents.
+        draft: of the documents, where there is one.
+    """
+
+    stream: int
+    keys: Sequence[str]
+    values: Sequence[bytes]
+    draft: Draft | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[bytes], list[tuple[int, list[str], list[bytes]]]])
+
+
+def encode(offset: int, outputs: Sequence[Output]) -> bytes:
+    """The outputs of a batch whose last record stood at ``offset``."""
+    drafts = [draft.packed() for *_, draft in outputs if draft is not None]
+    plain = [(stream, list(keys), list(values)) for stream, keys, values, draft in outputs if draft is None]
+    return _encoder.encode((offset, drafts, plain))
+
+
+def decode(stored: bytes) -> tuple[int, list[Output]]:
+    """Offset and outputs."""
+    offset, packed, plain = _decoder.decode(stored)
+    drafts = map(Draft.unpacked, packed)
+    outputs = [Output(DECISIONS, draft.names, draft.logged(draft.documents()), draft) for draft in drafts]
+    return offset, [*outputs, *(Output(*output) for output in plain)]

@@ -1,0 +1,1 @@
+"""The session store on one Redis or Valkey."""

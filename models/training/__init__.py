@@ -1,0 +1,1 @@
+"""From recorded or simulated events to a bundle."""

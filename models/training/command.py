@@ -1,0 +1,107 @@
+"""The command line of training: ``clickstage train``."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.rules import StageRules, load_rules
+from models.training.classifiers import GROWN
+from models.training.eventfile import read_events
+from models.training.train import TrainConfig, Trained, save, train
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, judge on held-out sessions, write the bundle; returns the exit code.
+
+    Raises:
+        SettingsError: if an option, the rules or the events cannot give a model.
+        BundleError: if the bundle exists or cannot be written.
+    """
+    options = _parser().parse_args(arguments)
+    rules = StageRules() if options.rules is None else load_rules(options.rules)
+    names = set(TrainConfig.model_fields) & set(vars(options))
+    config = TrainConfig.checked(**{name: getattr(options, name) for name in names})
+    events = None if options.events is None else read_events(options.events)
+    created = options.created or datetime.now(UTC).date().isoformat()
+    path, trained = train_bundle(config, rules, options.out, created=created, replace=options.replace, events=events)
+    Console().print(summary(trained) + f"\nWrote {path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def train_bundle(
+    config: TrainConfig,
+    rules: StageRules,
+    directory: Path,
+    *,
+    created: str,
+    replace: bool = False,
+    events: list[tuple[bytes, bytes, int]] | None = None,
+    console: Console | None = None,
+) -> tuple[Path, Trained]:
+    """`train` and `save` behind a progress bar on standard error.
+
+    Raises:
+        SettingsError, BundleError: as these two do.
+    """
+    console = console or Console(stderr=True)
+    columns = (TextColumn("{task.description:<38}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("start", total=1.0)
+
+        def report(step: str, share: float) -> None:
+            progress.update(bar, description=step, completed=share)
+
+        trained = train(config, rules, events, report)
+        report("write the bundle", 0.95)
+        path = save(trained, directory, created=created, replace=replace)
+        report("done", 1.0)
+    return path, trained
+
+
+def summary(trained: Trained) -> str:
+    """What a person wants to know of a training, in a few lines."""
+    held = trained.held_out
+    stages = ", ".join(f"{name} {values['f1'] or 0:.3f}" for name, values in held["by_stage"].items())
+    rows = min(trained.config.rows, trained.train.t.size)
+    return (
+        f"{trained.config.model} of {trained.forest.n_trees} trees on {rows:,} "
+        f"rows of {trained.sessions:,} sessions, forest {trained.forest.digest()[:16]}\n"
+        f"held out: {held['rows']:,} rows of {held['sessions']:,} later sessions: accuracy {held['accuracy']:.2%}, "
+        f"macro-F1 {held['macro_f1']:.2%} ({stages})\n"
+        f"confidence of 0.7 or more in {held['confident_share']:.1%} of the rows, "
+        f"{held['flips_per_session']:.2f} changes of stage a session"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = TrainConfig()
+    parser = argparse.ArgumentParser(prog="clickstage train", description="From simulated or own events to a bundle.")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bundles"), metavar="DIR", help="where bundles are kept (bundles)"
+    )
+    parser.add_argument("--replace", action="store_true", help="replace a bundle of that name and version")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="stage rules (.yaml or .json); default: built in")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="own events, one a line; default: simulated")
+    parser.add_argument("--created", metavar="TEXT", help="date written into the bundle; default: today")
+    parser.add_argument("--model", choices=GROWN, default=default.model)
+    parser.add_argument("--search", action="store_true", help="choose trees and depth by 5-fold search, as published")
+    for name, kind, text in (
+        ("name", str, "of the bundle"),
+        ("version", str, "of the bundle"),
+        ("seed", int, "same seed, same forest"),
+        ("sessions", int, "to simulate"),
+        ("rows", int, "to train on, at most"),
+        ("trees", int, "of the forest"),
+        ("depth", int, "of a tree, at most"),
+        ("leaves", int, "of a tree, at most; above 63 scoring gets slower"),
+        ("noise", float, "share of labels drawn anew"),
+        ("doubt", float, "how vague the Evaluator's thresholds are, 0 for not at all"),
+        ("jobs", int, "processes"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(default, name), help=f"{text} (%(default)s)")
+    parser.add_argument("--bounce-rate", type=float, help="to impute where no visitor is ever known")
+    return parser

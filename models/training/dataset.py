@@ -1,0 +1,164 @@
+"""Training rows: simulated (or recorded) events run through the very fold that the worker uses.
+
+A row is one observation that a live worker would score: a session after one of its events, or in silence at its idle
+deadline. Its label is what the rules say of that row. Finished sessions, one row each as in the published study, come
+from the same run.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.columns.hashing import hash64
+from featurestore.columns.jit import compiled
+from featurestore.contract.event import columns, decode_unchecked
+from featurestore.session.features import N_FEATURES
+from featurestore.session.fold import END, EVENT_ROW, SILENCE, deadlines, empty_states, fold, ticks
+from featurestore.session.visitors import PROFILE, remember_session
+from models.rules import StageRules
+from models.simulator.simulator import SimEvent
+
+_AFTER_MS: Final = 2 * 3_600_000
+
+
+class Rows(NamedTuple):
+    """Observations in the order in which they were made.
+
+    Attributes:
+        X: (n, 9) features, NaN where missing.
+        stages: (n,) stage code by the rules.
+        session: (n,) index of the session, in order of first event.
+        t: (n,) epoch ms of the observation.
+        kind: (n,) EVENT_ROW or SILENCE; END for finished sessions.
+    """
+
+    X: NDArray[np.float64]
+    stages: NDArray[np.uint8]
+    session: NDArray[np.int64]
+    t: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Rows":
+        return Rows(self.X[chosen], self.stages[chosen], self.session[chosen], self.t[chosen], self.kind[chosen])
+
+    def position(self) -> NDArray[np.int64]:
+        """1 for the first row of each session, 2 for the second, ...; rows of a session must be in order."""
+        order = np.argsort(self.session, kind="stable")
+        sizes = np.unique(self.session, return_counts=True)[1]
+        at = np.empty(self.session.size, np.int64)
+        at[order] = np.arange(self.session.size) - np.repeat(np.cumsum(sizes) - sizes, sizes) + 1
+        return at
+
+
+class Recording(NamedTuple):
+    """What a run of events gives.
+
+    Attributes:
+        live: the rows a worker would have scored.
+        finished: one row a finished session, as after its last event.
+        started: (sessions,) epoch ms of the first event of each session.
+        names: (sessions,) the session ids.
+    """
+
+    live: Rows
+    finished: Rows
+    started: NDArray[np.int64]
+    names: list[str]
+
+
+def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int = 4_096) -> Recording:
+    """Run events in log order through the fold, with timers and visitor profiles as a worker would, to the end.
+
+    Timers and profiles are looked at every ``batch`` events; as in a worker, only bounce_rate and
+    the rows around late events depend on it.
+
+    Raises:
+        msgspec.DecodeError, msgspec.ValidationError: a value is no event of the contract.
+    """
+    records = [event for chunk in chunks for event in chunk]
+    events = [decode_unchecked(value) for _, value, _ in records]
+    slots: dict[str, int] = {}
+    slot = [slots.setdefault(event.session_id, len(slots)) for event in events]
+    names = list(slots)
+    rows = columns(events, slot, range(len(events)), [t for _, _, t in records])
+    started = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(started, rows["slot"], rows["t"])
+    run = _Run(names, rows["visitor"], rules)
+    for start in range(0, rows.size, batch):
+        run.apply(rows[start : start + batch])
+    if rows.size:
+        run.let_time_pass(int(rows["t"].max()) + _AFTER_MS)
+    live, finished = run.rows(rules)
+    return Recording(live, finished, started, names)
+
+
+class _Run:
+    """One pass over a log: states of all sessions, profiles of all visitors."""
+
+    def __init__(self, names: list[str], visitors: NDArray[np.uint64], rules: StageRules) -> None:
+        self._config = rules.fold_config()
+        self._states = empty_states(len(names))
+        self._states["session"] = hash64(names)
+        self._profiles = np.zeros(len(names), PROFILE)
+        self._visitors = np.unique(visitors)
+        self._known = np.zeros(self._visitors.size, PROFILE)
+        self._parts: list[tuple[NDArray[np.void], NDArray[np.float64]]] = []
+
+    def apply(self, events: NDArray[np.void]) -> None:
+        self.let_time_pass(int(events["t"].min()))
+        self._profiles[events["slot"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
+        self._fold(events)
+        self.let_time_pass(int(events["t"].max()))
+
+    def let_time_pass(self, t: int) -> None:
+        due = deadlines(self._states, self._config)
+        slots = np.flatnonzero((due > 0) & (due <= t))
+        if slots.size:
+            self._fold(ticks(slots, t))
+
+    def _fold(self, events: NDArray[np.void]) -> None:
+        seen = fold(self._states, self._profiles, events, self._config)
+        self._parts.append((seen.rows.copy(), seen.features.copy()))
+        _remember(self._known, np.searchsorted(self._visitors, seen.ended["visitor"]), seen.ended)
+
+    def rows(self, rules: StageRules) -> tuple[Rows, Rows]:
+        """The scored rows and the finished sessions."""
+        if not self._parts:
+            seen, X = np.zeros(0, [("slot", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, N_FEATURES))
+        else:
+            seen = np.concatenate([rows for rows, _ in self._parts])
+            X = np.concatenate([features for _, features in self._parts])
+        every = Rows(X, rules.label(X), seen["slot"].astype(np.int64), seen["t"], seen["kind"])
+        scored = (seen["kind"] == EVENT_ROW) | (seen["kind"] == SILENCE)
+        return every.take(scored), every.take(seen["kind"] == END)
+
+
+@compiled
+def _remember(profiles: NDArray[np.void], visitor: NDArray[np.int64], ended: NDArray[np.void]) -> None:
+    for i in range(ended.size):
+        s = ended[i]
+        if s["visitor"] != 0:
+            key = s["session"] ^ np.uint64(s["t_min"])
+            remember_session(profiles[visitor[i]], key, s["t_max"], 0, s["pages"] <= 1)
+
+
+class Split(NamedTuple):
+    """Two sets of rows without a common session, the second later than the first."""
+
+    train: Rows
+    test: Rows
+
+
+def split_by_time(rows: Rows, started: NDArray[np.int64], share: float) -> Split:
+    """Sessions that were over before the moment by which ``share`` of all had begun, and those that began after it.
+
+    Sessions that were going on at that moment belong to neither.
+    """
+    if started.size == 0:
+        return Split(rows, rows)
+    border = np.sort(started)[min(started.size - 1, int(share * started.size))]
+    last = np.zeros(started.size, np.int64)
+    np.maximum.at(last, rows.session, rows.t)
+    return Split(rows.take(last[rows.session] < border), rows.take(started[rows.session] >= border))

@@ -1,0 +1,1 @@
+"""Tree ensembles: flattened, laid out for the processor, scored and explained."""

@@ -1,0 +1,306 @@
+"""The compiled loops of the forest: ranks, the two layouts, and the end of the sum.
+
+Everything after `rank_rows` is integer arithmetic. A row's value is turned once into its *rank*, the number of the
+forest's thresholds for that feature that lie below it, so ``x <= threshold[k]`` is ``rank <= k`` for every tree; and
+leaves hold fixed-point integers, so neither the order of the trees, nor the layout, nor the batch can change a bit
+of the result.
+
+Ranks are absolute: feature ``j`` owns the ranks ``first[j] .. first[j] + (its thresholds)``.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.columns.jit import compiled
+
+BLOCK = 64  # words in a block of leaf sets; 64 keeps a block's tables in the L2 cache and its loops vectorised
+CHUNK = 1024  # rows whose ranks and sums are held at once; a multiple of eight
+LEAVES = 63  # leaves in a word of several: bit 0 stays free, so that an empty word finds the empty slot 0
+HALF = 32  # leaves of a tree that shares its word with another; its half is never empty
+DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # (1 << i) * DE_BRUIJN >> 58 differs for each i
+SLOT_SHIFT = np.uint64(58)
+
+F32 = np.float32
+I32 = np.int32
+U32 = np.uint32
+U64 = np.uint64
+
+
+@compiled
+def rank_rows(
+    X: NDArray[np.float64],
+    keys: NDArray[np.int32],
+    start: NDArray[np.int64],
+    half: NDArray[np.int64],
+    first: NDArray[np.int64],
+    ranks: NDArray[np.uint32],
+) -> None:
+    """Absolute rank of each value of ``X`` (n, m) into ``ranks`` (at least n rows, at least m columns).
+
+    ``keys`` holds each feature's sorted thresholds as order-preserving integers (`order_keys`), padded with the
+    largest to ``2 * half[j] - 1`` from ``start[j]`` on. Values are rounded to float32 first, as scikit-learn does;
+    -0 equals 0 and NaN goes right everywhere, because no comparison with it holds.
+    """
+    n, m = X.shape
+    rounded = np.empty((n, m), F32)
+    for r in range(n):
+        for j in range(m):
+            x = F32(X[r, j])
+            rounded[r, j] = x + F32(0.0) if x == x else F32(np.inf)  # noqa: PLR0124 (NaN)
+    bits = rounded.view(I32)
+    for r in range(n):
+        for j in range(m):
+            b = bits[r, j]
+            x_key = np.int64(b ^ ((b >> I32(31)) & I32(0x7FFFFFFF)))
+            at = U64(start[j])
+            step = half[j]
+            while step > 0:  # the sign of a difference instead of a comparison: no branch to mispredict
+                below = (np.int64(keys[at + U64(step - 1)]) - x_key) >> 63
+                at += U64(step & below)
+                step >>= 1
+            ranks[r, j] = U32(U64(first[j]) + at - U64(start[j]))
+
+
+@compiled
+def walk_rows(
+    ranks: NDArray[np.uint32],
+    n: int,
+    nodes: NDArray[np.uint64],
+    start: NDArray[np.int64],
+    depth: NDArray[np.int64],
+    value: NDArray[np.int64],
+    total: NDArray[np.int64],
+) -> None:
+    """Add every tree's leaf value to ``total`` (n, 4): trees outside, eight rows at a time inside.
+
+    A node is ``rank << 32 | left << 8 | feature``; the right child is ``left + 1``; a leaf is its own left child
+    with the largest rank, so all rows of a tree take ``depth`` steps without a branch. Eight independent walks hide
+    each other's latency. ``ranks`` has room for n rounded up to eight rows; the spare rows are walked and ignored.
+    """
+    m = U64(ranks.shape[1])
+    flat = ranks.reshape(-1)
+    low, mid, up, right = U64(255), U64(0xFFFFFF), U64(8), U64(32)
+    for t in range(depth.shape[0]):
+        tree = nodes[start[t] : start[t + 1]]
+        leaves = value[start[t] : start[t + 1]]
+        for r in range(0, n, 8):
+            o0 = U64(r) * m
+            o1, o2, o3, o4 = o0 + m, o0 + U64(2) * m, o0 + U64(3) * m, o0 + U64(4) * m
+            o5, o6, o7 = o0 + U64(5) * m, o0 + U64(6) * m, o0 + U64(7) * m
+            i0 = i1 = i2 = i3 = i4 = i5 = i6 = i7 = U64(0)
+            for _ in range(depth[t]):
+                a = tree[i0]
+                i0 = ((a >> up) & mid) + U64(U64(flat[o0 + (a & low)]) > (a >> right))
+                a = tree[i1]
+                i1 = ((a >> up) & mid) + U64(U64(flat[o1 + (a & low)]) > (a >> right))
+                a = tree[i2]
+                i2 = ((a >> up) & mid) + U64(U64(flat[o2 + (a & low)]) > (a >> right))
+                a = tree[i3]
+                i3 = ((a >> up) & mid) + U64(U64(flat[o3 + (a & low)]) > (a >> right))
+                a = tree[i4]
+                i4 = ((a >> up) & mid) + U64(U64(flat[o4 + (a & low)]) > (a >> right))
+                a = tree[i5]
+                i5 = ((a >> up) & mid) + U64(U64(flat[o5 + (a & low)]) > (a >> right))
+                a = tree[i6]
+                i6 = ((a >> up) & mid) + U64(U64(flat[o6 + (a & low)]) > (a >> right))
+                a = tree[i7]
+                i7 = ((a >> up) & mid) + U64(U64(flat[o7 + (a & low)]) > (a >> right))
+            for c in range(total.shape[1]):
+                total[r, c] += leaves[i0, c]
+                total[r + 1, c] += leaves[i1, c]
+                total[r + 2, c] += leaves[i2, c]
+                total[r + 3, c] += leaves[i3, c]
+                total[r + 4, c] += leaves[i4, c]
+                total[r + 5, c] += leaves[i5, c]
+                total[r + 6, c] += leaves[i6, c]
+                total[r + 7, c] += leaves[i7, c]
+
+
+@compiled
+def walk_one(
+    ranks: NDArray[np.uint32],
+    row: int,
+    nodes: NDArray[np.uint64],
+    start: NDArray[np.int64],
+    depth: NDArray[np.int64],
+    value: NDArray[np.int64],
+    total: NDArray[np.int64],
+) -> None:
+    """What `walk_rows` does, for one row: four trees at a time, as a single walk would wait for memory at each step."""
+    x = ranks[row]
+    low, mid, up, right = U64(255), U64(0xFFFFFF), U64(8), U64(32)
+    n_trees = depth.shape[0]
+    for t in range(0, n_trees, 4):
+        t1, t2, t3 = min(t + 1, n_trees - 1), min(t + 2, n_trees - 1), min(t + 3, n_trees - 1)
+        s0, s1, s2, s3 = U64(start[t]), U64(start[t1]), U64(start[t2]), U64(start[t3])
+        i0 = i1 = i2 = i3 = U64(0)
+        for _ in range(max(depth[t], depth[t1], depth[t2], depth[t3])):
+            a = nodes[s0 + i0]
+            i0 = ((a >> up) & mid) + U64(U64(x[a & low]) > (a >> right))
+            a = nodes[s1 + i1]
+            i1 = ((a >> up) & mid) + U64(U64(x[a & low]) > (a >> right))
+            a = nodes[s2 + i2]
+            i2 = ((a >> up) & mid) + U64(U64(x[a & low]) > (a >> right))
+            a = nodes[s3 + i3]
+            i3 = ((a >> up) & mid) + U64(U64(x[a & low]) > (a >> right))
+        for c in range(total.shape[1]):
+            total[row, c] += value[s0 + i0, c]
+            if t + 1 < n_trees:
+                total[row, c] += value[s1 + i1, c]
+            if t + 2 < n_trees:
+                total[row, c] += value[s2 + i2, c]
+            if t + 3 < n_trees:
+                total[row, c] += value[s3 + i3, c]
+
+
+@compiled
+def leafset_rows(
+    ranks: NDArray[np.uint32],
+    n: int,
+    width: NDArray[np.int64],
+    count: NDArray[np.int64],
+    local: NDArray[np.uint16],
+    table: NDArray[np.uint64],
+    start: NDArray[np.int64],
+    value: NDArray[np.int64],
+    value_start: NDArray[np.int64],
+    total: NDArray[np.int64],
+) -> None:
+    """Add every tree's leaf value to ``total`` (n, 4) by intersecting sets of leaves instead of walking.
+
+    ``table[start[b] + local[b, rank]]`` is, for the 64 words of block ``b``, the set of leaves that a value of that
+    rank can still reach. The intersection over all features leaves one bit per tree: its leaf. The block has
+    ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * (64 // width) + g``; or, with a
+    width of 0, of half a word each, the high halves after the low ones. The idea of one bit per leaf is that of
+    QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
+    ``ranks`` has a multiple of three columns; the spare ones point at a row of ones.
+    """
+    columns = ranks.shape[1]
+    words = np.empty(BLOCK, U64)
+    place = np.empty(2 * BLOCK, U64)
+    low_half, half = U64(0xFFFFFFFF), U64(32)
+    for b in range(local.shape[0]):
+        to_row = local[b]
+        rows = table[start[b] : start[b + 1]]
+        leaves = value[value_start[b] : value_start[b + 1]]
+        w_count = width[b]
+        for r in range(n):
+            first, second, third = rows[to_row[ranks[r, 0]]], rows[to_row[ranks[r, 1]]], rows[to_row[ranks[r, 2]]]
+            for k in range(BLOCK):
+                words[k] = first[k] & second[k] & third[k]
+            for j in range(3, columns, 3):
+                first, second = rows[to_row[ranks[r, j]]], rows[to_row[ranks[r, j + 1]]]
+                third = rows[to_row[ranks[r, j + 2]]]
+                for k in range(BLOCK):
+                    words[k] &= first[k] & second[k] & third[k]
+            if w_count == 0:
+                for k in range(BLOCK):
+                    place[k] = U64(k * 64) + (((words[k] & low_half) * DE_BRUIJN) >> SLOT_SHIFT)
+                for k in range(BLOCK):
+                    place[BLOCK + k] = U64((BLOCK + k) * 64) + (((words[k] >> half) * DE_BRUIJN) >> SLOT_SHIFT)
+            elif w_count == 1:
+                for k in range(BLOCK):
+                    place[k] = U64(k * 64) + ((words[k] * DE_BRUIJN) >> SLOT_SHIFT)
+            else:
+                trees = BLOCK // w_count
+                for g in range(trees):
+                    place[g] = U64(g * w_count * 64)
+                for w in range(w_count):
+                    offset = U64(w * 64)
+                    for g in range(trees):
+                        slot = (words[w * trees + g] * DE_BRUIJN) >> SLOT_SHIFT
+                        place[g] += slot + (offset if slot != U64(0) else U64(0))
+            t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
+            for g in range(count[b]):
+                leaf = leaves[place[g]]
+                t0 += leaf[0]
+                t1 += leaf[1]
+                t2 += leaf[2]
+                t3 += leaf[3]
+            total[r, 0], total[r, 1], total[r, 2], total[r, 3] = t0, t1, t2, t3
+
+
+@compiled
+def finish_rows(
+    total: NDArray[np.int64], n: int, unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
+) -> None:
+    """Fixed-point sums to probabilities: ``bias + total / unit``, then the softmax for boosting."""
+    stages = out.shape[1]
+    for r in range(n):
+        for c in range(stages):
+            out[r, c] = bias[c] + total[r, c] / unit
+        if softmax:
+            top = out[r, 0]
+            for c in range(1, stages):
+                top = max(top, out[r, c])
+            together = 0.0
+            for c in range(stages):
+                out[r, c] = np.exp(out[r, c] - top)
+                together += out[r, c]
+            for c in range(stages):
+                out[r, c] /= together
+
+
+@compiled
+def predict_by_walking(
+    X: NDArray[np.float64],
+    keys: NDArray[np.int32],
+    key_start: NDArray[np.int64],
+    half: NDArray[np.int64],
+    first: NDArray[np.int64],
+    nodes: NDArray[np.uint64],
+    start: NDArray[np.int64],
+    depth: NDArray[np.int64],
+    value: NDArray[np.int64],
+    unit: float,
+    bias: NDArray[np.float64],
+    softmax: bool,
+    out: NDArray[np.float64],
+) -> None:
+    """Rank, walk and finish, `CHUNK` rows at a time so that ranks and sums stay in the cache."""
+    n, m = X.shape
+    room = min(n + 7, CHUNK)
+    ranks = np.zeros((room, m), U32)
+    total = np.empty((room, out.shape[1]), np.int64)
+    for at in range(0, n, CHUNK):
+        rows = min(CHUNK, n - at)
+        rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
+        total[:] = 0
+        if rows < 8:
+            for r in range(rows):
+                walk_one(ranks, r, nodes, start, depth, value, total)
+        else:
+            walk_rows(ranks, rows, nodes, start, depth, value, total)
+        finish_rows(total, rows, unit, bias, softmax, out[at : at + rows])
+
+
+@compiled
+def predict_by_leafsets(
+    X: NDArray[np.float64],
+    keys: NDArray[np.int32],
+    key_start: NDArray[np.int64],
+    half: NDArray[np.int64],
+    first: NDArray[np.int64],
+    width: NDArray[np.int64],
+    count: NDArray[np.int64],
+    local: NDArray[np.uint16],
+    table: NDArray[np.uint64],
+    start: NDArray[np.int64],
+    value: NDArray[np.int64],
+    value_start: NDArray[np.int64],
+    unit: float,
+    bias: NDArray[np.float64],
+    softmax: bool,
+    out: NDArray[np.float64],
+) -> None:
+    """Rank, intersect and finish, `CHUNK` rows at a time."""
+    n, m = X.shape
+    room = min(n, CHUNK)
+    ranks = np.full((room, 3 * max((m + 2) // 3, 1)), U32(local.shape[1] - 1), U32)
+    total = np.empty((room, out.shape[1]), np.int64)
+    for at in range(0, n, CHUNK):
+        rows = min(CHUNK, n - at)
+        rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
+        total[:] = 0
+        leafset_rows(ranks, rows, width, count, local, table, start, value, value_start, total)
+        finish_rows(total, rows, unit, bias, softmax, out[at : at + rows])

@@ -1,0 +1,326 @@
+"""Two ways to lay a forest out for the processor, and which one a forest gets.
+
+*Leaf sets* suit trees of up to some hundred leaves, which clean labels give: the set of reachable leaves is looked up
+per feature and intersected, without a single step down a tree. *Walking* suits large trees: compact nodes, eight rows
+interleaved. Both read the same ranks and add the same integers, so their results are equal bit for bit.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurestore.columns.jit import compiled
+from models.trees.kernels import BLOCK, DE_BRUIJN, HALF, LEAVES, SLOT_SHIFT, predict_by_leafsets, predict_by_walking
+
+# A leaf set costs about as much per word as walking costs for this many steps (bench/forest.py --both).
+STEPS_PER_WORD: Final = 4
+MAX_WORDS_A_TREE: Final = 8
+MAX_FEATURES: Final = 256
+_LEAF_RANK: Final = 0xFFFFFFFF
+# Slot of each bit. Passed to the compiled builders, like the other constants of `kernels`: numba's cache on disk does
+# not notice a change in another file.
+_SLOTS: Final = ((np.uint64(1) << np.arange(64, dtype=np.uint64)) * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
+
+
+def order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Integers in the order of the floats: the sign and magnitude of IEEE 754 as two's complement; -0 becomes 0."""
+    bits = (values + np.float32(0)).view(np.int32)
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The forest itself, as it is stored: nodes breadth first within a tree, the right child after the left.
+
+    ``start`` (t + 1,) first node of each tree · ``feature`` (n,) split feature, -1 at a leaf · ``threshold`` (n,) goes
+    left if ``x <= threshold`` · ``left`` (n,) left child, counted from the tree's first node · ``value`` (n, stages)
+    fixed-point value; at an inner node the mean of its training rows.
+    """
+
+    start: NDArray[np.int64]
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.int32]
+    value: NDArray[np.int64]
+
+    def leaves(self) -> NDArray[np.int64]:
+        """Leaves of each tree: one more than its inner nodes."""
+        return (np.diff(self.start) + 1) // 2
+
+    def depths(self) -> NDArray[np.int64]:
+        return tree_depths(self.start, self.left, self.feature)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The forest's thresholds per feature, sorted, distinct and padded for a search of fixed length."""
+
+    keys: NDArray[np.int32]
+    start: NDArray[np.int64]
+    half: NDArray[np.int64]
+    first: NDArray[np.int64]  # first absolute rank of each feature, then the number of all ranks
+
+    @classmethod
+    def build(cls, feature: NDArray[np.int32], threshold: NDArray[np.float32], n_features: int) -> "Ranks":
+        """Thresholds of all nodes; a leaf has feature -1."""
+        keys, start, half, first = [], [0], [], [0]
+        for j in range(n_features):
+            distinct = np.unique(order_keys(threshold[feature == j]))
+            size = 1 << len(distinct).bit_length()
+            keys.append(np.concatenate([distinct, np.full(size - 1 - len(distinct), 2**31 - 1, np.int32)]))
+            start.append(start[-1] + size - 1)
+            half.append(size // 2)
+            first.append(first[-1] + len(distinct) + 1)
+        as_int = [np.array(part, np.int64) for part in (start, half, first)]
+        return cls(np.concatenate([*keys, np.zeros(1, np.int32)]), *as_int)
+
+    def of_nodes(self, feature: NDArray[np.int32], threshold: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Absolute rank of each node's threshold: a row goes right if its rank is greater. Leaves: the largest."""
+        ranks = np.full(len(feature), _LEAF_RANK, np.int64)
+        for j in range(len(self.half)):
+            mine = feature == j
+            keys = self.keys[self.start[j] : self.start[j + 1]]
+            ranks[mine] = self.first[j] + np.searchsorted(keys, order_keys(threshold[mine]))
+        return ranks
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Eight-byte nodes, breadth first, siblings adjacent; see `kernels.walk_rows`."""
+
+    ranks: Ranks
+    nodes: NDArray[np.uint64]
+    start: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+    name = "walk"
+
+    @classmethod
+    def build(cls, trees: Trees, ranks: Ranks) -> "Walk":
+        leaf = trees.feature < 0
+        inner = np.arange(len(leaf)) - np.repeat(trees.start[:-1], np.diff(trees.start))
+        left = np.where(leaf, inner, trees.left).astype(np.uint64)
+        rank = ranks.of_nodes(trees.feature, trees.threshold).astype(np.uint64)
+        feature = np.where(leaf, 0, trees.feature).astype(np.uint64)
+        nodes = (rank << np.uint64(32)) | (left << np.uint64(8)) | feature
+        return cls(ranks, nodes, trees.start, trees.depths(), trees.value)
+
+    def predict(
+        self, X: NDArray[np.float64], unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
+    ) -> None:
+        r = self.ranks
+        predict_by_walking(
+            X,
+            r.keys,
+            r.start,
+            r.half,
+            r.first,
+            self.nodes,
+            self.start,
+            self.depth,
+            self.value,
+            unit,
+            bias,
+            softmax,
+            out,
+        )
+
+
+@dataclass(frozen=True)
+class LeafSets:
+    """Tables of reachable leaves; see `kernels.leafset_rows`."""
+
+    ranks: Ranks
+    width: NDArray[np.int64]
+    count: NDArray[np.int64]
+    local: NDArray[np.uint16]
+    table: NDArray[np.uint64]
+    start: NDArray[np.int64]
+    value: NDArray[np.int64]
+    value_start: NDArray[np.int64]
+
+    name = "leafsets"
+
+    @classmethod
+    def build(cls, trees: Trees, ranks: Ranks) -> "LeafSets":
+        rank = ranks.of_nodes(trees.feature, trees.threshold)
+        low, high = leaf_ranges(trees.start, trees.left, trees.feature)
+        blocks = _blocks(_widths(trees.leaves()))
+        n_ranks = int(ranks.first[-1])
+        local = np.zeros((len(blocks), n_ranks + 1), np.uint16)
+        tables, values = [], []
+        for b, (width, members) in enumerate(blocks):
+            lanes, leaves, slots = (BLOCK, HALF, _SLOTS[:HALF]) if width == 0 else (BLOCK // width, LEAVES, _SLOTS[1:])
+            used = np.zeros(n_ranks + 1, np.bool_)
+            for t in members:
+                split = rank[trees.start[t] : trees.start[t + 1]]
+                used[split[split != _LEAF_RANK]] = True
+            rows = number_local_ranks(used, ranks.first, local[b])
+            universe = np.zeros(BLOCK, np.uint64)
+            value = np.zeros((len(members) * max(width, 1) * 64, trees.value.shape[1]), np.int64)
+            place_leaves(
+                members, max(width, 1), lanes, slots, trees.start, trees.feature, low, trees.value, universe, value
+            )
+            table = np.tile(universe, (rows, 1))
+            fill_table(
+                members, lanes, leaves, trees.start, trees.feature, trees.left,
+                rank, low, high, ranks.first, local[b], table,
+            )  # fmt: skip
+            tables.append(table)
+            values.append(value)
+        return cls(
+            ranks,
+            np.array([width for width, _ in blocks], np.int64),
+            np.array([len(members) for _, members in blocks], np.int64),
+            local,
+            np.concatenate(tables),
+            np.cumsum([0, *map(len, tables)], dtype=np.int64),
+            np.concatenate(values),
+            np.cumsum([0, *map(len, values)], dtype=np.int64),
+        )
+
+    def predict(
+        self, X: NDArray[np.float64], unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
+    ) -> None:
+        r = self.ranks
+        predict_by_leafsets(
+            X, r.keys, r.start, r.half, r.first,
+            self.width, self.count, self.local, self.table, self.start, self.value, self.value_start,
+            unit, bias, softmax, out,
+        )  # fmt: skip
+
+
+def choose(trees: Trees) -> type[Walk] | type[LeafSets]:
+    """The layout that is expected to be faster, from the numbers of leaves and the depths alone."""
+    widths = _widths(trees.leaves())
+    words = np.where(widths == 0, 0.5, widths)
+    fits = widths.max(initial=0) <= MAX_WORDS_A_TREE
+    return LeafSets if fits and words.sum() * STEPS_PER_WORD <= trees.depths().sum() + len(words) else Walk
+
+
+def _widths(leaves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Words that each tree needs; 0 if half a word will do."""
+    return np.where(leaves <= HALF, 0, -(-leaves // LEAVES))
+
+
+def _blocks(widths: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Trees of equal width, as many as fit into a block."""
+    blocks = []
+    for width in np.unique(widths).tolist():
+        alike = np.flatnonzero(widths == width)
+        fit = BLOCK // width if width else 2 * BLOCK
+        blocks += [(width, alike[at : at + fit]) for at in range(0, len(alike), fit)]
+    return blocks
+
+
+@compiled
+def tree_depths(start: NDArray[np.int64], left: NDArray[np.int32], feature: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Steps to the deepest leaf of each tree; children come after their parents."""
+    depths = np.zeros(len(start) - 1, np.int64)
+    level = np.zeros(len(left), np.int64)
+    for t in range(len(depths)):
+        for i in range(start[t], start[t + 1]):
+            if feature[i] >= 0:
+                child = start[t] + left[i]
+                level[child] = level[child + 1] = level[i] + 1
+            depths[t] = max(depths[t], level[i])
+    return depths
+
+
+@compiled
+def leaf_ranges(
+    start: NDArray[np.int64], left: NDArray[np.int32], feature: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each node the leaves below it, ``low <= leaf < high``, numbered from left to right within the tree."""
+    low, high = np.zeros(len(left), np.int64), np.ones(len(left), np.int64)
+    for t in range(len(start) - 1):
+        for i in range(start[t + 1] - 1, start[t] - 1, -1):
+            if feature[i] >= 0:
+                child = start[t] + left[i]
+                high[i] = high[child] + high[child + 1]  # so far the number of leaves
+        for i in range(start[t], start[t + 1]):
+            if feature[i] >= 0:
+                child = start[t] + left[i]
+                low[child], low[child + 1] = low[i], low[i] + high[child]
+            high[i] += low[i]
+    return low, high
+
+
+@compiled
+def number_local_ranks(used: NDArray[np.bool_], first: NDArray[np.int64], local: NDArray[np.uint16]) -> int:
+    """Map each absolute rank to a table row, one row per interval between used thresholds; returns the rows."""
+    row = 0
+    for j in range(len(first) - 1):
+        for rank in range(first[j], first[j + 1]):
+            local[rank] = row
+            if used[rank]:
+                row += 1
+        row += 1
+    local[first[-1]] = row
+    return row + 1
+
+
+@compiled
+def place_leaves(
+    members: NDArray[np.int64],
+    width: int,
+    lanes: int,
+    slots: NDArray[np.int64],
+    start: NDArray[np.int64],
+    feature: NDArray[np.int32],
+    low: NDArray[np.int64],
+    value: NDArray[np.int64],
+    universe: NDArray[np.uint64],
+    placed: NDArray[np.int64],
+) -> None:
+    """Give each leaf of the block its bit in ``universe`` and its row in ``placed``.
+
+    ``slots`` has the slot of each leaf of a word; a word of 63 begins with bit 1, a half word of 32 with its bit 0.
+    """
+    begin = 64 - len(slots) if len(slots) > 32 else 0
+    for g in range(len(members)):
+        shift = begin + 32 * (g // lanes)
+        for i in range(start[members[g]], start[members[g] + 1]):
+            if feature[i] < 0:
+                word, nth = low[i] // len(slots), low[i] % len(slots)
+                universe[word * lanes + g % lanes] |= np.uint64(1) << np.uint64(nth + shift)
+                placed[(g * width + word) * 64 + slots[nth]] = value[i]
+
+
+@compiled
+def fill_table(
+    members: NDArray[np.int64],
+    lanes: int,
+    leaves: int,
+    start: NDArray[np.int64],
+    feature: NDArray[np.int32],
+    left: NDArray[np.int32],
+    rank: NDArray[np.int64],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    first: NDArray[np.int64],
+    local: NDArray[np.uint16],
+    table: NDArray[np.uint64],
+) -> None:
+    """Remove from each table row the leaves that its interval cannot reach; bits as in `place_leaves`."""
+    begin = 64 - leaves if leaves > 32 else 0
+    for g in range(len(members)):
+        shift = begin + 32 * (g // lanes)
+        origin = start[members[g]]
+        for i in range(origin, start[members[g] + 1]):
+            if feature[i] < 0:
+                continue
+            top, end = local[first[feature[i]]], local[first[feature[i] + 1] - 1]
+            for side in range(2):
+                child = origin + left[i] + side
+                # rows up to the node's own go left and cannot reach the right child, the others the left one
+                row_from, row_to = (local[rank[i]] + 1, end + 1) if side == 0 else (top, local[rank[i]] + 1)
+                for word in range(low[child] // leaves, (high[child] - 1) // leaves + 1):
+                    a, b = max(low[child] - word * leaves, 0), min(high[child] - word * leaves, leaves)
+                    # a run of b - a ones from the bit of leaf a on
+                    gone = ((np.uint64(2) << np.uint64(b - a - 1)) - np.uint64(1)) << np.uint64(a + shift)
+                    for row in range(row_from, row_to):
+                        table[row, word * lanes + g % lanes] &= ~gone

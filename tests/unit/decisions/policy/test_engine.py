@@ -1,0 +1,311 @@
+"""The compiled loop decides as its readable twin, and keeps its promises whatever it is fed."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject
+
+from decisions.policy import Policy
+from decisions.policy.engine import decide_rows
+from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.session.stages import STAGES
+from tests.unit.decisions.policy.policy_cases import (
+    QUIET,
+    START,
+    decided,
+    memories,
+    observed,
+    policies,
+    policy_text,
+    row_lists,
+    sure,
+)
+from tests.unit.decisions.policy.policy_twin import Row, Twin
+
+DEFAULT = Path(__file__).parents[4] / "deploy" / "policies" / "default.yaml"
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+def at(seconds: float, stage: str, confidence: float = 0.95, **context: float) -> Row:
+    kind = int(context.pop("kind", EVENT_ROW))
+    slot = int(context.pop("slot", 0))
+    t = START + round(seconds * 1000)
+    whole = {name: value if name == "cart_value" else int(value) for name, value in context.items()}
+    return Row(slot, kind, t, QUIET, sure(stage, confidence), **whole)  # type: ignore[arg-type]  # by name
+
+
+def timed_offer(**parts: object) -> Policy:
+    offer = {"label": "x", "persuasive": True, "urgency": True, "offer_minutes": 15} | parts
+    actions = {"offer": offer, "panel": {"label": "Panel"}}
+    stages = {"Intent Buyer": {"rules": [{"show": "offer"}]}, "Evaluator": {"rules": [{"show": "panel"}]}}
+    return Policy.from_text(policy_text(actions=actions, stages=stages))
+
+
+@SLOW
+@given(policies(), row_lists())
+def test_the_compiled_loop_decides_as_the_twin(text: str, rows: list[Row]) -> None:
+    policy = Policy.from_text(text)
+    twin = Twin(policy.file)
+    memory = memories(2)
+    answers = decided(policy, rows, memory)
+    assert answers == [twin.decide(row) for row in rows]
+    for slot, session in twin.sessions.items():
+        m = memory[slot]
+        assert m["stage_ms"].tolist() == list(session.spent.values())
+        assert (m["flips"], m["persuasive"]) == (session.flips, session.persuasive)
+        used = slice(0, m["n_actions"])
+        names = [policy.action_of[i] for i in m["action_id"][used].tolist()]
+        counts = dict(zip(names, m["action_count"][used].tolist(), strict=True))
+        assert counts == {name: s.count for name, s in session.showings.items()}
+
+
+@SLOW
+@given(policies(), row_lists(), st.data())
+def test_decisions_do_not_depend_on_how_the_log_is_cut_into_batches(
+    text: str, rows: list[Row], data: DataObject
+) -> None:
+    policy = Policy.from_text(text)
+    cut = data.draw(st.integers(0, len(rows)))
+    whole, parts = memories(2), memories(2)
+    answers = decided(policy, rows, whole)
+    assert answers == decided(policy, rows[:cut], parts) + decided(policy, rows[cut:], parts)
+    assert whole.tobytes() == parts.tobytes()
+
+
+@SLOW
+@given(policies(), row_lists(slots=3))
+def test_sessions_do_not_touch_each_other(text: str, rows: list[Row]) -> None:
+    policy = Policy.from_text(text)
+    answers = decided(policy, rows, memories(3))
+    for slot in range(3):
+        alone = [i for i, row in enumerate(rows) if row.slot == slot]
+        assert decided(policy, [rows[i] for i in alone], memories(3)) == [answers[i] for i in alone]
+
+
+@SLOW
+@given(policies(), row_lists(size=60))
+def test_caps_cool_downs_and_expiry_hold_under_any_interleaving(text: str, rows: list[Row]) -> None:
+    policy = Policy.from_text(text)
+    file = policy.file
+    begun: dict[int, Counter[str]] = defaultdict(Counter)
+    last_shown: dict[tuple[int, str], int] = {}
+    clock: dict[int, int] = {}
+    for row, answer in zip(rows, decided(policy, rows, memories(2)), strict=True):
+        slot = row.slot
+        if row.kind in {CLEAR, END}:
+            begun[slot].clear()
+            clock[slot] = 0
+            for key in [k for k in last_shown if k[0] == slot]:
+                del last_shown[key]
+            continue
+        now = clock[slot] = max(row.t, clock.get(slot, 0))
+        if row.kind == BOT:
+            continue
+        action = file.actions.get(answer.action)
+        if action is None:
+            continue
+        if answer.offer_until:
+            assert now < answer.offer_until, "an offer is never shown after its end"
+            assert answer.offer_until <= now + (action.offer_minutes or 0) * 60_000
+        assert answer.action not in file.kill_switches.actions
+        resumed = action.offer_minutes and now < last_shown.get((slot, answer.action), 0)
+        if answer.action_changed and not resumed:
+            begun[slot][answer.action] += 1
+            if (slot, answer.action) in last_shown:
+                assert now >= last_shown[slot, answer.action] + action.cool_down_seconds * 1000
+        last_shown[slot, answer.action] = answer.offer_until or now
+        if action.session_cap is not None:
+            assert begun[slot][answer.action] <= action.session_cap
+        cap = file.guardrails.persuasive_per_session
+        if cap is not None:
+            assert sum(n for name, n in begun[slot].items() if file.actions[name].persuasive) <= cap
+
+
+def test_the_same_inputs_give_the_same_decisions() -> None:
+    policy = timed_offer()
+    rows = [at(i, STAGES[i % 4]) for i in range(50)]
+    assert decided(policy, rows, memories(1)) == decided(policy, rows, memories(1))
+
+
+def test_an_offer_of_fifteen_minutes_ends_after_fifteen_minutes_and_stays_ended() -> None:
+    answers = decided(timed_offer(), [at(60 * m, "Intent Buyer") for m in (0, 5, 14.99, 15, 16, 60)], memories(1))
+    assert [a.action for a in answers] == ["offer", "offer", "offer", "none", "none", "none"]
+    assert {a.offer_until for a in answers[:3]} == {START + 900_000}
+    assert answers[3].route == "capped"
+    assert "offer_ended" in answers[3].guards
+
+
+def test_an_offer_that_the_shopper_comes_back_to_keeps_its_old_end() -> None:
+    rows = [at(0, "Intent Buyer"), at(60, "Evaluator"), at(600, "Intent Buyer"), at(901, "Intent Buyer")]
+    answers = decided(timed_offer(), rows, memories(1))
+    assert [a.action for a in answers] == ["offer", "panel", "offer", "none"]
+    assert answers[2].offer_until == START + 900_000
+
+
+def test_an_offer_may_come_again_only_after_its_cool_down() -> None:
+    policy = timed_offer(max_per_session=2, cool_down_seconds=1800)
+    answers = decided(policy, [at(60 * m, "Intent Buyer") for m in (0, 20, 44, 45, 59, 61, 200)], memories(1))
+    assert [a.action for a in answers] == ["offer", "none", "none", "offer", "offer", "none", "none"]
+
+
+def test_no_urgency_for_a_first_time_visitor() -> None:
+    policy = timed_offer()
+    first, known, unknown = (
+        decided(policy, [at(0, "Intent Buyer", visitor=v, visitor_sessions=n)], memories(1))[0]
+        for v, n in ((9, 0), (9, 1), (0, 0))
+    )
+    assert (first.action, first.route, first.guards) == ("none", "guarded", frozenset({"urgency_first_visit"}))
+    assert known.action == unknown.action == "offer"
+
+
+def test_no_urgency_below_its_confidence() -> None:
+    policy = timed_offer()
+    answer = decided(policy, [at(0, "Intent Buyer", 0.75)], memories(1))[0]
+    assert (answer.action, answer.route) == ("none", "guarded")
+
+
+def test_below_the_threshold_the_fallback_stage_chooses() -> None:
+    policy = Policy.from_text(policy_text())
+    doubtful = (0.34, 0.58, 0.04, 0.04)
+    answer = decided(policy, [Row(0, EVENT_ROW, START, QUIET, doubtful)], memories(1))[0]
+    assert (answer.stage, answer.route, answer.action) == ("Evaluator", "fallback", "banner")
+
+
+def test_a_stage_change_waits_for_margin_or_persistence() -> None:
+    policy = Policy.from_text(policy_text(hysteresis={"margin": 0.5, "persistence": 3}))
+    rows = [at(0, "Explorer"), *(at(i, "Evaluator", 0.4) for i in range(1, 4))]
+    assert [a.stage for a in decided(policy, rows, memories(1))] == ["Explorer"] * 3 + ["Evaluator"]
+    rows = [at(0, "Explorer"), at(1, "Evaluator", 0.4), at(2, "Evaluator", 0.9)]
+    answers = decided(policy, rows, memories(1))
+    assert [(a.stage, a.route) for a in answers][1:] == [("Explorer", "held"), ("Evaluator", "act")]
+    assert answers[1].action == "banner"
+
+
+def test_silence_changes_the_stage_at_once() -> None:
+    policy = Policy.from_text(policy_text(hysteresis={"persistence": 50}))
+    rows = [at(0, "Explorer"), at(60, "Drop-Off Risk", kind=SILENCE)]
+    assert decided(policy, rows, memories(1))[1].stage == "Drop-Off Risk"
+
+
+def test_the_time_in_a_stage_counts_up_to_the_end_of_the_session() -> None:
+    policy = Policy.from_text(policy_text())
+    rows = [at(0, "Explorer"), at(30, "Evaluator"), at(50, "Drop-Off Risk", kind=SILENCE), at(1800, "", kind=END)]
+    memory = memories(1)
+    _, ended = policy.decide(*observed(rows), memory)
+    assert ended[0]["stage_ms"].tolist() == [30_000, 20_000, 0, 600_000]
+
+
+def test_a_session_after_the_end_starts_with_an_empty_memory() -> None:
+    policy = timed_offer()
+    rows = [at(0, "Intent Buyer"), at(1800, "", kind=END), at(2000, "Intent Buyer")]
+    memory = memories(1)
+    answers = decided(policy, rows, memory)
+    assert [a.action for a in answers] == ["offer", "none", "offer"]
+    assert memory[0]["persuasive"] == 1
+
+
+def test_withdrawn_consent_leaves_no_trace() -> None:
+    memory = memories(1)
+    decided(timed_offer(), [at(0, "Intent Buyer"), at(1, "", kind=CLEAR)], memory)
+    assert not any(memory.tobytes())
+
+
+def test_an_offer_keeps_its_end_through_a_reload_that_changes_its_length() -> None:
+    memory = memories(1)
+    decided(timed_offer(), [at(0, "Intent Buyer")], memory)
+    answers = decided(timed_offer(offer_minutes=60), [at(60 * m, "Intent Buyer") for m in (5, 15)], memory)
+    assert [(a.action, a.offer_until) for a in answers] == [("offer", START + 900_000), ("none", 0)]
+
+
+def test_an_action_that_a_reload_removed_is_no_longer_held() -> None:
+    memory = memories(1)
+    decided(timed_offer(), [at(0, "Intent Buyer")], memory)
+    policy = Policy.from_text(policy_text(hysteresis={"persistence": 5}))
+    answer = decided(policy, [at(1, "Explorer")], memory)[0]
+    assert (answer.route, answer.action) == ("held", "none")
+
+
+def test_kill_switches_act_on_showings_under_way() -> None:
+    memory = memories(1)
+    decided(timed_offer(), [at(0, "Intent Buyer")], memory)
+    actions = {"offer": {"label": "x", "persuasive": True, "offer_minutes": 15}}
+    stages = {"Intent Buyer": {"rules": [{"show": "offer"}]}}
+    for switches, route in (({"actions": ["offer"]}, "killed"), ({"all": True}, "killed")):
+        policy = Policy.from_text(policy_text(actions=actions, stages=stages, kill_switches=switches))
+        answer = decided(policy, [at(1, "Intent Buyer")], memory)[0]
+        assert (answer.action, answer.route) == ("none", route)
+
+
+def test_a_cart_value_meets_its_own_price() -> None:
+    """A cart of 79.90 is kept in single precision; `cart_value >= 79.9` must hold."""
+    rules = [{"show": "banner", "when": "cart_value >= 79.9"}]
+    policy = Policy.from_text(policy_text(stages={"Explorer": {"rules": rules}}))
+    answer = decided(policy, [at(0, "Explorer", cart_value=79.9)], memories(1))[0]
+    assert answer.action == "banner"
+
+
+def test_counters_saturate() -> None:
+    memory = memories(1)
+    policy = Policy.from_text(policy_text())
+    rows = [at(i, "Explorer" if i % 2 else "Evaluator") for i in range(600)]
+    decided(policy, rows, memory)
+    assert memory[0]["flips"] == 255
+    assert max(memory[0]["action_count"]) == 255
+
+
+def test_the_loop_is_the_compiled_one() -> None:
+    policy = Policy.from_text(policy_text())
+    policy.warm_up()
+    assert decide_rows.signatures  # type: ignore[attr-defined]  # numba's dispatcher
+
+
+def test_twelve_actions_fit_into_eight_places_without_breaking_a_cap() -> None:
+    actions = {f"a{i}": {"label": "x", **({"max_per_session": 1} if i % 2 else {})} for i in range(18)}
+    rules = [{"show": name, "when": f"num_clicks == {i}"} for i, name in enumerate(actions)]
+    policy = Policy.from_text(policy_text(actions=actions, stages={"Explorer": {"rules": rules}}))
+    order = [*range(18), *range(18)]
+    rows = [Row(0, EVENT_ROW, START + i, (0.0, float(n), *QUIET[2:]), sure("Explorer")) for i, n in enumerate(order)]
+    answers = decided(policy, rows, memories(1))
+    shown = Counter(a.action for a in answers)
+    assert all(shown[f"a{i}"] <= 1 for i in range(1, 18, 2))
+    assert sum(shown[f"a{i}"] for i in range(1, 18, 2)) == 8
+    assert any("memory_full" in a.guards for a in answers)
+    assert all(shown[f"a{i}"] == 2 for i in range(0, 18, 2))
+
+
+def test_no_observations_give_no_decisions() -> None:
+    decisions, ended = Policy.from_text(policy_text()).decide(*observed([]), memories(0))
+    assert decisions.size == ended.size == 0
+    assert np.array_equal(decisions["stage"], [])
+
+
+CASES = {
+    "A": ("Explorer", 0.87, {}, "act", "trending-banner"),
+    "B": ("Evaluator", 0.91, {}, "act", "comparison-panel"),
+    "C": ("Intent Buyer", 0.95, {"cart_items": 3, "cart_value": 90}, "act", "timed-discount"),
+    "D": ("Drop-Off Risk", 0.83, {"cart_items": 1, "kind": SILENCE}, "act", "exit-intent-reminder"),
+    "E": ("Evaluator", 0.58, {}, "fallback", "category-banner"),
+}
+"""The published cases: pages, stage and confidence as published; what the default policy must make of them."""
+
+PAGES = {"A": 3, "B": 18, "C": 7, "D": 9, "E": 14}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_default_policy_gives_the_published_actions(case: str) -> None:
+    stage, confidence, context, route, action = CASES[case]
+    policy = Policy.from_file(DEFAULT)
+    row = at(0, stage, confidence, **context)
+    row = replace(row, features=(0.0, 0.0, PAGES[case], *QUIET[3:]))
+    answer = decided(policy, [row], memories(1))[0]
+    assert (answer.stage, answer.route, answer.action) == (stage, route, action)
+    if case == "C":
+        offer = policy.file.actions[action]
+        assert (offer.discount_percent, answer.offer_until - row.t) == (10, 15 * 60_000)
+    if case == "D":
+        assert "shipping is free" in policy.file.actions[action].label

@@ -1,0 +1,183 @@
+"""The linter finds what it promises and leaves honest policies alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decisions.policy import Policy
+from decisions.policy.lint import CODES, lint, lint_text, report
+from tests.unit.decisions.policy.policy_cases import policy_text
+
+PRESETS = sorted((Path(__file__).parents[4] / "deploy" / "policies").glob("*.yaml"))
+PUSH = {"persuasive": True, "urgency": True}
+
+
+def stages(*rules: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """All four stages, Explorer with these rules."""
+    panel = {"rules": [{"show": "panel"}]}
+    return {
+        "Explorer": {"rules": list(rules)},
+        "Evaluator": panel,
+        "Intent Buyer": panel,
+        "Drop-Off Risk": panel,
+        **others,
+    }
+
+
+def actions(**more: dict[str, Any]) -> dict[str, Any]:
+    return {"panel": {"label": "Panel"}} | more
+
+
+def with_offer(**offer: Any) -> str:
+    return policy_text(actions=actions(x={"label": "Offer"} | offer), stages=stages({"show": "x"}))
+
+
+def arms(**replace: str) -> dict[str, Any]:
+    return {"control": {"share": 0.5}, "other": {"share": 0.5, "replace": replace}}
+
+
+FOUND = {
+    "refused": policy_text(neutral="nowhere"),
+    "fake-scarcity": with_offer(label="Only 3 left, hurry up!"),
+    "vague-urgency": with_offer(label="Hurry, this offer ends soon"),
+    "endless-urgency": with_offer(**PUSH),
+    "unlimited-persuasion": policy_text(
+        actions=actions(x={"label": "x", "persuasive": True}),
+        stages=stages({"show": "x"}),
+        guardrails={"persuasive_per_session": None},
+    ),
+    "urgency-on-first-visit": policy_text(
+        actions=actions(x=PUSH | {"label": "x", "offer_minutes": 5}),
+        stages=stages({"show": "x"}),
+        guardrails={"urgency_for_first_time_visitors": True},
+    ),
+    "urgency-on-doubt": policy_text(
+        actions=actions(x=PUSH | {"label": "x", "offer_minutes": 5}),
+        stages=stages({"show": "x"}),
+        guardrails={"urgency_min_confidence": 0.6},
+    ),
+    "discount-escalation": policy_text(
+        actions=actions(
+            small={"label": "5 %", "persuasive": True, "discount_percent": 5},
+            large={"label": "20 %", "persuasive": True, "discount_percent": 20},
+        ),
+        stages=stages({"show": "large", "when": "idle_time > 60"}, {"show": "small"}),
+    ),
+    "unreachable-rule": policy_text(
+        actions=actions(x={"label": "x"}), stages=stages({"show": "x"}, {"show": "panel", "when": "pages_viewed > 3"})
+    ),
+    "stage-without-action": policy_text(),
+    "unused-action": policy_text(actions=actions(x={"label": "x"}), stages=stages({"show": "panel"})),
+    "low-threshold": policy_text(
+        actions=actions(), stages=stages(Evaluator={"threshold": 0.3, "rules": [{"show": "panel"}]})
+    ),
+    "never-acts": policy_text(
+        actions=actions(), stages=stages(Evaluator={"threshold": 1.0, "rules": [{"show": "panel"}]})
+    ),
+    "persuasion-on-doubt": policy_text(
+        actions=actions(x={"label": "x", "persuasive": True}),
+        stages=stages({"show": "x"}, Evaluator={"rules": [{"show": "panel"}], "fallback": "Explorer"}),
+    ),
+    "no-comparison": policy_text(
+        experiments={
+            "e": {
+                "arms": {
+                    "a": {"share": 0.5, "replace": {"banner": "panel"}},
+                    "b": {"share": 0.5, "replace": {"panel": "banner"}},
+                }
+            }
+        }
+    ),
+    "overlapping-experiments": policy_text(
+        experiments={"one": {"arms": arms(banner="panel")}, "two": {"arms": arms(banner="none")}}
+    ),
+    "everybody-held-out": policy_text(
+        experiments={"e": {"arms": {"holdout": {"share": 0.9, "holdout": True}, "shown": {"share": 0.1}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_has_a_policy_that_earns_it(code: str) -> None:
+    assert code in {f.code for f in lint_text(FOUND[code])}
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_the_presets_load_and_lint_clean(path: Path) -> None:
+    assert lint(path) == []
+    text, clean = report(path)
+    assert clean
+    assert Policy.from_file(path).hash in text
+
+
+def test_there_are_five_presets() -> None:
+    assert [p.stem for p in PRESETS] == ["default", "electronics", "fashion", "grocery", "travel"]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "Only 2 left!", "Just 5 remaining", "3 in stock", "12 people are viewing this", "Selling fast", "Almost gone",
+        "Last chance", "In high demand", "Only 4 rooms left",
+    ],
+)  # fmt: skip
+def test_claims_of_scarcity_are_found(label: str) -> None:
+    assert "fake-scarcity" in {f.code for f in lint_text(with_offer(label=label))}
+
+
+@pytest.mark.parametrize(
+    "label", ["10 % off, valid for 15 minutes", "Your basket is what you left", "In stock in size 38"]
+)
+def test_honest_labels_are_left_alone(label: str) -> None:
+    assert lint_text(with_offer(label=label)) == []
+
+
+def test_findings_carry_the_line_of_what_they_are_about() -> None:
+    text = with_offer(label="Only 3 left")
+    [finding] = lint_text(text)
+    assert "Only 3 left" in text.splitlines()[finding.line - 1]
+
+
+def test_a_rule_after_one_that_may_be_withheld_is_reachable() -> None:
+    text = policy_text(
+        actions=actions(x={"label": "x", "persuasive": True, "max_per_session": 1}),
+        stages=stages({"show": "x"}, {"show": "panel"}),
+    )
+    assert lint_text(text) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reachable"),
+    [
+        ("pages_viewed >= 3", "pages_viewed >= 5", False),
+        ("pages_viewed >= 5", "pages_viewed >= 3", True),
+        ("device in [mobile, tablet]", "device == mobile", False),
+        ("device == mobile", "device in [mobile, tablet]", True),
+        ("pages_viewed > 3 and device == mobile", "pages_viewed > 3", True),
+        ("idle_time < 9", "idle_time < 3 and device == mobile", False),
+        ("purchases == 0", "cart_items > 5 and cart_items < 3", False),
+        ("purchases == 0", "device == mobile and device == tablet", False),
+    ],
+)
+def test_reach_follows_from_the_conditions(first: str, second: str, reachable: bool) -> None:
+    text = policy_text(
+        actions=actions(x={"label": "x"}),
+        stages=stages({"show": "x", "when": first}, {"show": "panel", "when": second}),
+    )
+    assert ("unreachable-rule" not in {f.code for f in lint_text(text)}) is reachable
+
+
+def test_discounts_that_do_not_grow_are_left_alone() -> None:
+    deal = {"label": "10 %", "persuasive": True, "discount_percent": 10, "max_per_session": 1}
+    text = policy_text(actions=actions(x=deal), stages=stages({"show": "x", "when": "idle_time > 60"}, {"show": "x"}))
+    assert lint_text(text) == []
+
+
+def test_a_larger_discount_for_going_silent_is_found() -> None:
+    deal = {"label": "x", "persuasive": True, "max_per_session": 1}
+    text = policy_text(
+        actions=actions(five=deal | {"discount_percent": 5}, ten=deal | {"discount_percent": 10}),
+        stages=stages({"show": "five"}, **{"Drop-Off Risk": {"rules": [{"show": "ten"}]}}),
+    )
+    assert [f.code for f in lint_text(text)] == ["discount-escalation"]

@@ -1,0 +1,190 @@
+"""The compose file and the image: pinned, healthy, unprivileged, without secrets, and about this repository."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from worker.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+OWN = {name for name, service in SERVICES.items() if service["image"] == "clickstage:local"}
+ONE_SHOT = {"topics"}
+MINIMAL_IMAGES = {"truth-exporter"}  # has no shell to probe itself with; Prometheus sees it
+
+KNOWN_KEYS = {
+    "build", "cap_drop", "command", "depends_on", "deploy", "entrypoint", "environment", "expose", "healthcheck",
+    "hostname", "image", "init", "logging", "ports", "profiles", "read_only", "restart", "security_opt",
+    "stop_grace_period", "tmpfs", "volumes",
+}  # fmt: skip
+
+
+def every(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(name, sorted(SERVICES))
+
+
+def test_the_parts_of_the_issue_are_there() -> None:
+    assert {"kafka", "redis", "topics", "worker", "shoppers", "prometheus", "grafana"} <= set(SERVICES)
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+    assert SERVICES["shoppers"]["profiles"] == ["traffic"]
+    assert all("profiles" not in service for name, service in SERVICES.items() if name != "shoppers")
+
+
+@every("name")
+def test_a_service_has_only_keys_of_the_compose_specification(name: str) -> None:
+    assert set(SERVICES[name]) <= KNOWN_KEYS
+
+
+@every("name")
+def test_an_image_is_pinned(name: str) -> None:
+    image, _, tag = SERVICES[name]["image"].partition(":")
+    assert "/" not in image.split("/", 1)[0] or "." not in image.split("/", 1)[0], "no registry host"
+    assert tag == "local" if name in OWN else re.fullmatch(r"v?\d+\.\d+\.\d+(-\w+)?", tag)
+
+
+@every("name")
+def test_a_service_restarts_and_its_log_is_bounded(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+    assert service["logging"]["options"]["max-size"]
+
+
+@every("name")
+def test_a_service_is_probed(name: str) -> None:
+    service = SERVICES[name]
+    probed = "healthcheck" in service or (name in OWN and "HEALTHCHECK" in DOCKERFILE)
+    assert probed or name in ONE_SHOT | MINIMAL_IMAGES
+
+
+@every("name")
+def test_ports_are_published_to_this_machine_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@every("name")
+def test_what_it_waits_for_exists_and_can_become_so(name: str) -> None:
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[other]
+        else:
+            assert (how["condition"], other) == ("service_completed_successfully", "topics")
+
+
+@every("name")
+def test_mounted_files_are_in_the_repository_and_named_volumes_are_declared(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        source, _, target = volume.partition(":")
+        if source.startswith("."):
+            assert (ROOT / source).exists(), source
+            assert target.endswith(":ro")
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+def test_there_is_no_secret() -> None:
+    text = (ROOT / "docker-compose.yml").read_text() + DOCKERFILE + (ROOT / "deploy/redis/redis.conf").read_text()
+    for line in text.splitlines():
+        setting = line.split("#", 1)[0]
+        assert not re.search(r"(password|passwd|secret|token|requirepass)\s*[:=]?\s*\S", setting, re.IGNORECASE), line
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_our_containers_are_unprivileged_and_read_only(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]  # noqa: S108 - the container's, not ours
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_our_settings_are_settings(name: str) -> None:
+    environment = {k: v for k, v in SERVICES[name]["environment"].items() if k.startswith(PREFIX)}
+    Settings.load({}, environment)
+    assert {variable.removeprefix(PREFIX).lower() for variable in environment} <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_our_commands_are_commands(name: str) -> None:
+    from worker.cli import COMMANDS
+
+    assert SERVICES[name]["command"][0] in COMMANDS
+
+
+def test_the_metrics_port_is_one_number_everywhere() -> None:
+    port = str(Settings.model_fields["metrics_port"].default)
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (worker,) = (job for job in scrape if job["job_name"] == "clickstage")
+    assert str(worker["dns_sd_configs"][0]["port"]) == port
+    assert worker["dns_sd_configs"][0]["names"] == ["worker"]
+    assert SERVICES["worker"]["expose"] == [port]
+    assert f"EXPOSE {port}" in DOCKERFILE
+    assert f"127.0.0.1:{port}/live" in DOCKERFILE
+
+
+def test_there_are_partitions_for_every_worker() -> None:
+    assert int(SERVICES["topics"]["environment"]["PARTITIONS"]) >= SERVICES["worker"]["deploy"]["replicas"]
+
+
+def test_redis_may_not_evict_and_keeps_a_log() -> None:
+    lines = [line.split() for line in (ROOT / "deploy/redis/redis.conf").read_text().splitlines() if line[:1].isalpha()]
+    config = {words[0]: words[1:] for words in lines}
+    assert config["maxmemory-policy"] == ["noeviction"]
+    assert config["appendonly"] == ["yes"]
+
+
+def test_the_image_has_two_stages_and_an_unprivileged_user() -> None:
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(stages) == 2
+    assert all(re.search(r":\d+\.\d+\.\d+-", stage) for stage in stages)
+    runtime = DOCKERFILE.rsplit("\nFROM ", 1)[1]
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", runtime, re.MULTILINE)
+    assert "pip install" not in runtime
+    assert "--require-hashes" in DOCKERFILE
+    assert re.search(r'^ENTRYPOINT \["', runtime, re.MULTILINE)
+
+
+def test_what_the_image_copies_is_let_through_to_the_builder() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for sources in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in sources.split():
+            assert source in allowed, source
+            assert (ROOT / source).exists(), source
+
+
+@pytest.mark.parametrize("script", ["deploy/entrypoint.sh", "deploy/kafka/create-topics.sh"])
+def test_a_script_is_executable_and_parses(script: str) -> None:
+    path = ROOT / script
+    assert path.stat().st_mode & 0o111
+    assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
+
+
+def test_topics_are_made_as_the_design_says(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    fake = tmp_path / "kafka-topics.sh"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    fake.chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "TOPICS": str(fake), "KAFKA": "k:1", "PARTITIONS": "6", "REPLICAS": "3"}
+    subprocess.run(["sh", str(ROOT / "deploy/kafka/create-topics.sh")], env=environment, check=True)
+    made = {re.search(r"--topic (\S+) --partitions (\d+)", line)[0] for line in said.read_text().splitlines()}  # type: ignore[index]
+    assert made == {
+        "--topic clicks --partitions 6",
+        "--topic decisions --partitions 6",
+        "--topic sessions --partitions 6",
+        "--topic clicks.dlq --partitions 3",
+    }
+    assert said.read_text().count("min.insync.replicas=2") == 4
+
+
+def test_the_home_dashboard_is_mounted() -> None:
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/clickstage.yml").read_text())
+    assert home.startswith(provider["providers"][0]["options"]["path"])
+    assert json.loads((ROOT / "deploy/grafana/dashboards" / Path(home).name).read_text())["title"]

@@ -1,0 +1,153 @@
+"""docs/extending.md, applied and run.
+
+A block of the guide is a diff, a file to write (its first line names it), commands, or Python. The diffs of all recipes
+go into one copy of the repository, and one process runs the rest there, recipe by recipe: importing and compiling are
+most of the time.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+RECIPES = ("Add a classifier", "Add a feature", "Change or add a rule")
+COPIED = ("featurestore", "models", "decisions", "worker", "tests", "pyproject.toml")
+LEFT_OUT = {
+    "models": ("bundles",),
+    "tests": ("faults", "integration", "contract", "golden", "services"),
+}
+RUN = """
+import json, shlex, subprocess, sys, traceback, warnings
+import pytest
+from worker.cli import main
+
+def command(line):
+    match shlex.split(line):
+        case ["clickstage", *arguments]:
+            return main([*arguments, "--jobs", "1"])
+        case ["python", "-m", "pytest", *arguments]:
+            return pytest.main(["-q", "--noconftest", "-p", "no:randomly", "-p", "no:cacheprovider", *arguments])
+        case words:
+            return subprocess.run(words, check=False).returncode
+
+def block(language, text):
+    if language == "python":
+        exec(compile(text, "extending.md", "exec"), {})
+        return 0
+    return max((command(line) for line in text.splitlines()), key=abs)
+
+outcomes = {}
+for recipe, language, text in json.load(sys.stdin):
+    print("##", recipe, language, flush=True)
+    try:
+        code = block(language, text)
+    except BaseException:
+        traceback.print_exc(file=sys.stdout)
+        code = -1
+    outcomes.setdefault(recipe, []).append((text, int(code)))
+with open("outcomes.json", "w") as file:
+    json.dump(outcomes, file)
+"""
+
+
+class Block(NamedTuple):
+    recipe: str
+    language: str
+    text: str
+
+
+class Hunk(NamedTuple):
+    file: str
+    before: str
+    after: str
+
+
+def blocks(*languages: str) -> list[Block]:
+    """The guide's fenced blocks in these languages."""
+    found = []
+    for part in re.split(r"^## ", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        recipe, _, body = part.partition("\n")
+        fences = re.findall(r"^```(\w+)\n(.*?)^```$", body, flags=re.MULTILINE | re.DOTALL)
+        found += [Block(recipe, language, text) for language, text in fences if language in languages]
+    return found
+
+
+def hunks(diff: str) -> list[Hunk]:
+    head, _, body = diff.partition("\n")
+    parts = [part.strip("\n").splitlines() for part in re.split(r"^@@$", body, flags=re.MULTILINE)]
+    return [
+        Hunk(
+            head.removeprefix("--- "),
+            "".join(line[1:] + "\n" for line in lines if line[:1] != "+"),
+            "".join(line[1:] + "\n" for line in lines if line[:1] != "-"),
+        )
+        for lines in parts
+    ]
+
+
+def apply(hunk: Hunk, root: Path) -> None:
+    path = root / hunk.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(hunk.before) == 1, f"{hunk.file}: the guide's lines occur {text.count(hunk.before)} times"
+    path.write_text(text.replace(hunk.before, hunk.after), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[tuple[str, int]]], str]:
+    """Each recipe's blocks with their exit codes, and what they printed."""
+    copy = tmp_path_factory.mktemp("extended")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            # Compiled code comes along: where a recipe leaves a file alone, nothing is compiled anew.
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(*LEFT_OUT.get(name, ())))
+        else:
+            shutil.copy2(ROOT / name, copy / name)
+    for block in blocks("diff"):
+        for hunk in hunks(block.text):
+            apply(hunk, copy)
+    for block in blocks("yaml"):
+        (copy / block.text.splitlines()[0].removeprefix("# ")).write_text(block.text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        check=False,
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        input=json.dumps(blocks("sh", "python")),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    return json.loads((copy / "outcomes.json").read_text(encoding="utf-8")), done.stdout
+
+
+def test_the_guide_has_the_three_recipes() -> None:
+    """Each says what to change and how to see that it worked."""
+    assert {block.recipe for block in blocks("diff")} == set(RECIPES)
+    assert {block.recipe for block in blocks("sh")} == set(RECIPES)
+    assert {block.recipe for block in blocks("python")} == set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_changes_lines_that_are_there(recipe: str, tmp_path: Path) -> None:
+    """Each recipe fits the repository as it is, whatever the other recipes do."""
+    for block in blocks("diff"):
+        if block.recipe == recipe:
+            for hunk in hunks(block.text):
+                if not (tmp_path / hunk.file).exists():
+                    (tmp_path / hunk.file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(ROOT / hunk.file, tmp_path / hunk.file)
+                apply(hunk, tmp_path)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_works(recipe: str, outcomes: tuple[dict[str, list[tuple[str, int]]], str]) -> None:
+    steps, printed = outcomes
+    assert [text for text, code in steps[recipe] if code != 0] == [], printed

@@ -1,0 +1,65 @@
+"""What is known of a visitor: ten sessions, whether each bounced, what each was shown."""
+
+import math
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.session.visitors import (
+    ACTIONS_WINDOW_MS,
+    ENTRY,
+    N_SESSIONS,
+    PROFILE,
+    append_entry,
+    bounce_rate,
+    recent_actions,
+    remember_session,
+    session_key,
+    unpack,
+)
+
+_visits = st.lists(st.tuples(st.integers(1, 15), st.integers(0, 10**6), st.integers(0, 9), st.booleans()), max_size=25)
+
+
+@given(_visits)
+def test_what_is_remembered_in_a_batch_is_what_is_stored(visits: list[tuple[int, int, int, bool]]) -> None:
+    """The compiled profile and the script's bytes agree, repeated sessions included."""
+    profile = np.zeros(1, PROFILE)
+    stored: bytes | None = None
+    for key, ended, shown, bounced in visits:
+        remember_session(profile[0], key, ended, shown, bounced)
+        stored = append_entry(stored, np.array([(key, ended, shown, bounced)], ENTRY).tobytes())
+    assert unpack([stored]).tobytes() == profile.tobytes()
+    assert profile["n"][0] <= N_SESSIONS
+
+
+def test_an_unknown_visitor_has_no_bounce_rate() -> None:
+    assert math.isnan(bounce_rate(unpack([None])[0]))
+
+
+def test_the_bounce_rate_is_the_share_of_single_page_sessions() -> None:
+    profile = np.zeros(1, PROFILE)
+    for key, bounced in enumerate([True, False, False, True, False], start=1):
+        remember_session(profile[0], key, 0, 0, bounced)
+    assert bounce_rate(profile[0]) == 0.4
+
+
+def test_actions_count_for_a_day() -> None:
+    profile = np.zeros(1, PROFILE)
+    remember_session(profile[0], 1, 1_000, 2, False)
+    remember_session(profile[0], 2, 5_000, 3, False)
+    assert recent_actions(profile[0], 6_000) == 5
+    assert recent_actions(profile[0], 1_001 + ACTIONS_WINDOW_MS) == 3
+    assert recent_actions(profile[0], 5_001 + ACTIONS_WINDOW_MS) == 0
+
+
+def test_two_visits_under_one_session_id_have_two_keys() -> None:
+    assert session_key(2**64 - 1, 5) != session_key(2**64 - 1, 6)
+    assert 0 <= session_key(2**64 - 1, 2**62) < 2**64
+
+
+def test_the_stored_bytes() -> None:
+    """Two bytes of count, eighteen a session."""
+    entry = np.array([(0x0102, 3, 4, 1)], ENTRY).tobytes()
+    assert append_entry(None, entry).hex() == "0100" + "0201000000000000" + "0300000000000000" + "04" + "01"

@@ -1,0 +1,179 @@
+"""Where a partition is read from, whatever Redis and Kafka say of it; and what a refusal leads to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from featurestore.store import outbox
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.memory import MemoryStore
+from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
+from tests.unit.worker.pipeline.loop_world import FakeClock
+from worker.kafka.source import Bounds, Changes
+from worker.metrics.metrics import Metrics
+from worker.partitions.ownership import RETRY_OWN_S, Ownership
+from worker.partitions.partition import Partition, Status
+from worker.settings import Settings
+
+SHARD = Shard(0)
+
+
+class Source:
+    """One partition with offsets 100 to 200, of which the last hour begins at 150."""
+
+    def __init__(self) -> None:
+        self.low, self.high, self.hour = 100, 200, 150
+        self.group: int | None = None
+        self.reads_from: int | None = None
+        self.paused = False
+
+    def changes(self) -> Changes:
+        return Changes(assigned=[0])
+
+    def owns(self, partition: int) -> bool:
+        return True
+
+    def bounds(self, partition: int, *, fresh: bool = False) -> Bounds:
+        return Bounds(self.low, self.high)
+
+    def committed(self, partition: int) -> int | None:
+        return self.group
+
+    def offset_at(self, partition: int, epoch_ms: int) -> int | None:
+        return self.hour
+
+    def start_at(self, partition: int, offset: int) -> None:
+        self.reads_from = offset
+        self.paused = False
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        self.paused = True
+
+
+class Outputs:
+    def __init__(self) -> None:
+        self.sent: list[outbox.Output] = []
+        self.given = 0
+
+    def send(self, outputs: Sequence[outbox.Output]) -> int:
+        self.sent += outputs
+        self.given += 1
+        return self.given
+
+
+class Bench:
+    def __init__(self, **settings: Any) -> None:
+        self.source, self.outputs, self.clock = Source(), Outputs(), FakeClock()
+        self.store = MemoryStore(Namespace("test", "group", "topic"))
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        source: Any = self.source
+        outputs: Any = self.outputs
+        self.own = Ownership(source, self.store, outputs, Settings(**settings), self.clock, self.metrics)
+        self.own.follow()
+
+    def counted(self, name: str) -> float | None:
+        return self.registry.get_sample_value(name)
+
+    def apply(self, offset: int, kept: bytes = b"") -> None:
+        epoch = self.store.acquire([SHARD], 0, 0)[0]
+        write = ShardWrite(SHARD, epoch.epoch, epoch.applied, offset)
+        write.outbox = kept
+        self.store.write([write], 1)
+
+    def take(self) -> Partition:
+        partition = self.own.partitions[0]
+        self.own.take(partition)
+        return partition
+
+
+def test_reading_starts_after_what_is_applied_whatever_the_group_says() -> None:
+    for committed in (None, 0, 120, 190, 900):
+        bench = Bench()
+        bench.source.group = committed
+        bench.apply(149)
+        bench.take()
+        assert bench.source.reads_from == 150
+
+
+@pytest.mark.parametrize(("start", "offset"), [("earliest", 100), ("latest", 200)])
+def test_a_new_group_starts_where_the_settings_say(start: str, offset: int) -> None:
+    bench = Bench(start=start)
+    bench.take()
+    assert bench.source.reads_from == offset
+
+
+def test_a_group_whose_state_is_gone_reads_a_horizon_back() -> None:
+    bench = Bench()
+    bench.source.group = 180
+    bench.take()
+    assert bench.source.reads_from == 150
+
+
+def test_a_gap_is_counted_never_skipped_in_silence() -> None:
+    bench = Bench()
+    bench.apply(79)
+    bench.take()
+    assert bench.source.reads_from == 100
+    assert bench.counted("clickstage_log_gaps_total") == 1
+    assert bench.counted("clickstage_lost_offsets_total") == 20
+
+
+def test_a_log_that_ends_before_what_is_applied_is_read_from_its_end() -> None:
+    bench = Bench()
+    bench.apply(500)
+    partition = bench.take()
+    assert bench.source.reads_from == 200
+    assert partition.floor(SHARD) == -1
+    assert bench.counted("clickstage_log_gaps_total") == 1
+
+
+def test_outputs_left_behind_are_produced_unless_their_offset_is_committed() -> None:
+    left = [outbox.Output(outbox.DECISIONS, ["s"], [b"{}"])]
+    for committed, produced in ((None, left), (150, left), (151, [])):
+        bench = Bench()
+        bench.source.group = committed
+        bench.apply(150, outbox.encode(150, left))
+        bench.take()
+        assert bench.outputs.sent == produced
+
+
+def test_a_store_that_went_back_is_read_again_at_once() -> None:
+    bench = Bench()
+    bench.apply(149)
+    partition = bench.take()
+    bench.own.refused(partition, SHARD, WriteResult(MOVED, "", 120))
+    assert bench.source.paused
+    assert bench.own.waiting() == [partition]
+
+
+def test_an_epoch_that_went_back_is_taken_again_soon() -> None:
+    """It is older than ours, so nobody else has taken the partition: Redis has gone back behind our own epoch."""
+    bench = Bench()
+    partition = bench.take()
+    bench.own.refused(partition, SHARD, WriteResult(FENCED, "1:old", None))
+    assert bench.own.waiting() == []
+    bench.clock.sleep(RETRY_OWN_S)
+    assert bench.own.waiting() == [partition]
+
+
+def test_a_newer_epoch_is_left_alone_until_the_group_has_spoken() -> None:
+    bench = Bench(session_timeout_s=30)
+    partition = bench.take()
+    bench.own.refused(partition, SHARD, WriteResult(FENCED, f"{partition.own_epoch + 1}:other", None))
+    bench.clock.sleep(30)
+    assert bench.own.waiting() == []
+    bench.clock.sleep(1)
+    assert bench.own.waiting() == [partition]
+
+
+def test_a_lease_taken_again_is_newer_than_any_before() -> None:
+    bench = Bench()
+    partition = bench.take()
+    first = partition.own_epoch
+    bench.store.shards.clear()
+    partition.status = Status.WAITING
+    bench.take()
+    assert partition.own_epoch > first

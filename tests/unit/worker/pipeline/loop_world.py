@@ -1,0 +1,443 @@
+"""A world for the loop without servers: a log, a store and topics in memory, in which things fail by a seed."""
+
+import copy
+import json
+import random
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.core import Engine
+from decisions.intake import Records
+from decisions.policy import Policy
+from featurestore.errors import StoreUnavailable
+from featurestore.session.fold import FoldConfig
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.memory import MemoryStore
+from featurestore.store.outbox import DECISIONS, SESSIONS, Output
+from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
+from worker.checks.recompute import Expected, Identity, compare, expect, let_time_pass
+from worker.kafka.source import Bounds, Changes, Polled
+from worker.metrics.metrics import Metrics
+from worker.partitions.ownership import Ownership
+from worker.pipeline.loop import Loop
+from worker.settings import Settings
+from worker.wiring import DEFAULT_POLICY
+
+FOLD = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
+T0 = 1_700_000_000_000
+PARTITIONS = 2
+FAULTS = ("refuse", "refuse", "refuse", "crash", "rollback", "snapshot", "snapshot", "flush", "usurp")
+FAR_MS = 2**52
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class FakeClock:
+    def __init__(self, begin_ms: int = T0) -> None:
+        self.seconds = 0.0
+        self._begin_ms = begin_ms
+
+    def now_ms(self) -> int:
+        return self._begin_ms + round(self.seconds * 1000)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Scorer:
+    """Any function of the features will do; it needs to be the same in whatever batch a row comes."""
+
+    def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        filled = np.nan_to_num(X, nan=0.5)
+        raw = np.stack([1 + filled[:, 0], 1 + filled[:, 2], 1 + 9 * filled[:, 3], 1 + 5 * filled[:, 8]], axis=1) ** 3
+        scores: NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+        return scores
+
+
+class NoReasons:
+    def words(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> list[list[str]]:
+        return [[] for _ in stages]
+
+
+@cache
+def default_policy() -> Policy:
+    """The shipped one, parsed once: it is immutable, and parsing is a good part of what a world costs."""
+    return Policy.from_file(DEFAULT_POLICY)
+
+
+def engine(config: FoldConfig = FOLD) -> Engine:
+    namespace = Namespace("test", "loop", "topic")
+    explainer: Any = NoReasons()
+    return Engine(Scorer(), default_policy(), config, namespace, "model", explainer)
+
+
+def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
+    """Events of interleaved sessions in two partitions; every page is new. No id, no hiding of a doubled event."""
+    offsets: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
+    log = {number: Records(number, [], taken, []) for number, taken in offsets.items()}
+    following = [rng.randrange(5) for _ in log]
+    t = T0
+    for n in range(events):
+        session = rng.randrange(sessions)
+        number = session % PARTITIONS
+        t += rng.choice([1, 20, 60, 60, 60, 700])
+        event = {
+            "session_id": f"s{session}",
+            "type": rng.choice(["page_view", "add_to_cart", "view_item"]),
+            "ts": t,
+            "page": f"/{n}",
+        }
+        if ids:
+            event["event_id"] = f"{n}"
+        log[number].values.append(json.dumps(event).encode())
+        offsets[number].append(following[number])
+        log[number].record_ms.append(t)
+        following[number] += rng.choice([1, 1, 1, 2])  # transaction markers leave holes
+    return log
+
+
+class FlakyStore(MemoryStore):
+    """Fails before or after it has written, or writes only when the answer is read, as the world's dice say.
+
+    Holds the loop to the rules by which nobody in a list is overlooked: no session comes into a slot between the
+    reading of its list and the write that deletes it, and lists are not read while a write is under way that may have
+    to be sent again and would then come after the reading.
+    """
+
+    def __init__(self, namespace: Namespace, world: "World") -> None:
+        super().__init__(namespace)
+        self._world = world
+        self._read: dict[Shard, set[int]] = {}
+        self.under_way: list[Sequence[ShardWrite]] = []
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        for shard in shards:
+            self._read.pop(shard, None)  # whoever read is fenced
+        return super().acquire(shards, now_ms, own)
+
+    def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
+        self._world.dice("send timers again")
+        found = super().due(queries, limit)
+        for (shard, _), due in zip(queries, found, strict=True):
+            self._read.setdefault(shard, set()).update(due.passed)
+        return found
+
+    def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
+        touching = [write for writes in self.under_way for write in writes if write.slots or write.passed]
+        assert not touching, "this write may come after the reading"
+        self._world.dice("send timers")
+        if self._world.rng.random() < self._world.trouble:  # the script was not in the cache
+            return lambda: self.due(queries, limit)
+        found = self.due(queries, limit)
+
+        def read() -> list[Due]:
+            self._world.dice("read timers")
+            return found
+
+        return read
+
+    def _write(self, write: ShardWrite) -> WriteResult:
+        before = self._shard(write.shard).written
+        result = super()._write(write)
+        if result.status == APPLIED and self._shard(write.shard).written > before:
+            read = self._read.setdefault(write.shard, set())
+            assert not read & set(write.slots), "into a list that was read, and will be deleted"
+            read -= set(write.passed)
+            self._world.ends += len(write.ending)
+        return result
+
+    def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
+        self._world.dice("send load")
+        loaded = self.load(requests)
+
+        def read() -> list[list[bytes | None]]:
+            self._world.dice("read load")
+            return loaded
+
+        return read
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        self.under_way.append(writes)
+        self._world.dice("send write")
+        world = self._world
+        if world.rng.random() < world.trouble:  # the script was not in the cache: it runs when the answer is read
+            return lambda: self.write(writes, decision_ttl_ms)
+        results = super().write(writes, decision_ttl_ms)
+
+        def read() -> list[WriteResult]:
+            world.dice("read write")
+            self.under_way.clear()  # there is never more than one
+            return results
+
+        return read
+
+    def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
+        self._world.dice("send write again")
+        results = super().write(writes, decision_ttl_ms)
+        self._world.dice("read write again")
+        self.under_way.clear()
+        return results
+
+
+class FakeSource:
+    """The log as a consumer gives it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._given = False
+        self._at = dict.fromkeys(world.log, 0)
+        self._paused = set(world.log)
+        self._ended: set[int] = set()
+        self._to_commit: dict[int, int] = {}
+
+    def changes(self) -> Changes:
+        assigned = [] if self._given else list(self._world.log)
+        self._given = True
+        return Changes(assigned=assigned)
+
+    def owns(self, partition: int) -> bool:
+        return True
+
+    def poll(self, most: int, wait_s: float) -> Polled:
+        world = self._world
+        world.clock.sleep(max(wait_s, 0.001))
+        world.dice("poll")
+        records, messages, at_end = [], {}, {}
+        for number in sorted(world.log.keys() - self._paused):
+            part = world.log[number]
+            first = bisect_left(part.offsets, self._at[number])
+            # Mostly as much as is wanted: the loop decides a batch behind the next one only while full ones come.
+            end = min(first + world.rng.choice([1, most, most, most]), len(part.offsets))
+            if first < end:
+                records.append(
+                    Records(number, part.values[first:end], part.offsets[first:end], part.record_ms[first:end])
+                )
+                messages[number] = [None] * (end - first)
+                self._at[number] = part.offsets[end - 1] + 1
+            if end == len(part.offsets) and number not in self._ended:
+                self._ended.add(number)
+                at_end[number] = world.log_ends()[number]
+        full = sum(len(part.values) for part in records) >= most
+        return Polled(records, messages, at_end, set(), full)
+
+    def start_at(self, partition: int, offset: int) -> None:
+        self._at[partition] = offset
+        self._paused.discard(partition)
+        self._ended.discard(partition)
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        self._paused |= set(partitions)
+
+    def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds:
+        return Bounds(0, self._world.log_ends()[partition])
+
+    def committed(self, partition: int) -> int | None:
+        return self._world.committed.get(partition)
+
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
+        answer: Future[dict[int, Bounds]] = Future()
+        answer.set_result({number: self.bounds(number) for number in partitions})
+        return answer
+
+    def offset_at(self, partition: int, epoch_ms: int) -> int | None:
+        return 0
+
+    def will_commit(self, partition: int, offset: int) -> None:
+        self._to_commit[partition] = offset
+
+    def commit(self, *, wait: bool = False) -> bool:
+        self._world.committed |= self._to_commit
+        return True
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class FakeOutputs:
+    """What was sent is safe once it is settled; a crash loses what is not."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._flying: list[Output] = []
+        self._acknowledged = 0
+        self.given = 0
+
+    def send(self, outputs: Sequence[Output]) -> int:
+        self._flying += outputs
+        self.given += 1
+        return self.given
+
+    def acknowledged(self) -> int:
+        if self._world.rng.random() < 0.3:
+            self._land()
+        return self._acknowledged
+
+    def room(self) -> bool:
+        return self.given - self._acknowledged < 5
+
+    def settled(self, wait_s: float) -> bool:
+        if self._world.rng.random() < self._world.trouble:
+            return False
+        self._land()
+        return True
+
+    def _land(self) -> None:
+        self._world.topic += self._flying
+        self._flying = []
+        self._acknowledged = self.given
+
+    def close(self, wait_s: float) -> bool:
+        return self.settled(wait_s)
+
+
+class World:
+    """A log, and a worker that works it off while things fail.
+
+    Args:
+        seed: of everything.
+        trouble: how often a call fails.
+        buckets: of each partition; several go back in time one by one, as on nodes of a Cluster.
+        bots: most sessions are soon taken for bots, so that batches of events put ends into lists.
+        late: the worker comes when all of it has long happened, and goes by the wall clock once it has read it.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        events: int = 400,
+        trouble: float = 0.05,
+        buckets: int = 1,
+        bots: bool = False,
+        late: bool = False,
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.trouble = trouble
+        self.late = late
+        self.ends = 0
+        self.clock = FakeClock(T0 + 3_600_000 * late)
+        self.engine = engine(replace(FOLD, bot_clicks=1) if bots else FOLD)
+        self.buckets = buckets
+        self.log = some_log(self.rng, events, sessions=12, ids=buckets == 1)
+        self.store = FlakyStore(self.engine.namespace, self)
+        self.topic: list[Output] = []
+        self.committed: dict[int, int] = {}
+        self.metrics = Metrics(None)
+        self._snapshot = copy.deepcopy(self.store.shards)
+        self.happened: deque[str] = deque(maxlen=60)
+
+    def log_ends(self) -> dict[int, int]:
+        """One past the last offset of each partition."""
+        return {number: part.offsets[-1] + 1 for number, part in self.log.items()}
+
+    def dice(self, where: str) -> None:
+        """Let something happen here, or nothing.
+
+        Raises:
+            StoreUnavailable, Crash: as the dice fell.
+        """
+        if self.rng.random() >= self.trouble:
+            return
+        fault = self.rng.choice(FAULTS)
+        self.happened.append(f"{fault} at {where}")
+        if fault == "refuse" and where != "poll":
+            raise StoreUnavailable("Redis failed")
+        if fault == "crash":
+            raise Crash
+        if fault == "rollback":
+            for shard in sorted(self.store.shards.keys() | self._snapshot.keys()):
+                if self.buckets > 1 and self.rng.random() < 0.5:
+                    continue
+                self.store.shards.pop(shard, None)
+                if shard in self._snapshot:
+                    self.store.shards[shard] = copy.deepcopy(self._snapshot[shard])
+        if fault == "snapshot":
+            self._snapshot = copy.deepcopy(self.store.shards)
+        if fault == "flush" and self.rng.random() < 0.3:
+            self.store.shards = {}
+        if fault == "usurp":
+            bucket = self.rng.randrange(self.buckets) if self.buckets > 1 else 0
+            self.store.acquire([Shard(self.rng.randrange(PARTITIONS), bucket)], 0, 0)
+
+    def loop(self) -> Loop:
+        """A new worker."""
+        settings = Settings(
+            batch_max=16,
+            timers="live" if self.late else "event",
+            session_timeout_s=3,
+            commit_every_s=0.05,
+            verify_every_s=0.2,
+            buckets=self.buckets,
+        )
+        source: Any = FakeSource(self)
+        outputs: Any = FakeOutputs(self)
+        ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
+        watch = SimpleNamespace(lap=lambda step: None, total=lambda: 0.0)
+        quiet = lambda *args, **kwargs: None  # noqa: E731 - an observer that looks away
+        observer: Any = SimpleNamespace(
+            metrics=self.metrics, watch=lambda clock: watch, batch=quiet, timers=quiet, lag=quiet, tick=quiet
+        )
+        self.store.under_way.clear()
+        return Loop(settings, self.engine, source, outputs, self.store, ownership, observer, self.clock)
+
+    def work(self) -> None:
+        """Let workers come and go until everything is applied, then without trouble to the end."""
+        for steps in (600, 3_000):
+            left = steps
+            while left > 0 and not (steps == 3_000 and self.applied()):
+                loop = self.loop()
+                try:
+                    while left > 0 and not (steps == 3_000 and self.applied()):
+                        left -= 1
+                        loop.step()
+                except Crash:
+                    continue
+            if steps == 600:
+                self.trouble = 0.0
+        for _ in range(20):  # outputs on their way, deadlines that are due
+            self.clock.sleep(0.2)
+            loop.step()
+        loop.close()
+
+    def applied(self) -> bool:
+        """Whether the store is at the end of the log."""
+        return all(
+            (data := self.store.shards.get(Shard(number, bucket))) is not None and (data.applied or 0) + 1 >= end
+            for number, end in self.log_ends().items()
+            for bucket in range(self.buckets)
+        )
+
+    def difference(self) -> str:
+        """What departs from one pass over the log; empty if nothing does."""
+        expected = expect(self.engine, self.log, FAR_MS)
+        # What is still open in the store comes to its end as well: so the stored states are compared too.
+        rest = Expected(MemoryStore(self.engine.namespace))
+        rest.store.shards = copy.deepcopy(self.store.shards)
+        for shard in list(rest.store.shards):
+            let_time_pass(self.engine, rest, shard, FAR_MS)
+        decisions = compare(expected.decisions, [*self._produced(DECISIONS), *_documents(rest.decisions)])
+        summaries = compare(expected.summaries, [*self._produced(SESSIONS), *_documents(rest.summaries)])
+        words = [f"decisions: {decisions}" if decisions else "", f"summaries: {summaries}" if summaries else ""]
+        return "; ".join(word for word in words if word)
+
+    def _produced(self, wanted: int) -> list[bytes]:
+        return [document for stream, _, documents, _ in self.topic if stream == wanted for document in documents]
+
+
+def _documents(contents: Mapping[Identity, dict[str, Any]]) -> list[bytes]:
+    return [msgspec.json.encode(content) for content in contents.values()]

@@ -1,0 +1,59 @@
+"""The loop against a world in memory that fails at random: the results are those of one pass over the log."""
+
+from collections import deque
+
+import pytest
+
+from featurestore.store.keys import Shard
+from featurestore.store.protocols import Lease, ShardWrite
+from tests.unit.worker.pipeline.loop_world import World
+from worker.partitions.partition import Partition, Status
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_fails_the_results_are_those_of_one_pass(seed: int) -> None:
+    world = World(seed)
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(seed: int) -> None:
+    """Some buckets go back in time, others do not, and no event has an id that would hide its second coming."""
+    world = World(seed, buckets=3)
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("bots", [False, True])
+def test_whatever_fails_while_half_an_hour_passes_at_once_the_results_are_those_of_one_pass(
+    seed: int, *, bots: bool
+) -> None:
+    """The worker is late: once it has read the log, silences and ends are all due while batches are in hand."""
+    world = World(seed, bots=bots, late=True, buckets=1 + 2 * (seed % 2))
+    world.work()
+    assert world.applied(), f"stuck after {list(world.happened)}"
+    assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
+    assert world.ends or not bots, "sessions were put into lists"
+    assert not any(data.states or data.idle or data.ends for data in world.store.shards.values()), "all have ended"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_nothing_fails(*, late: bool) -> None:
+    world = World(1, trouble=0.0, late=late)
+    world.work()
+    assert not world.difference()
+    assert not world.happened
+
+
+def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
+    """The write that deletes such a list would delete it unread; the worlds come to that point too rarely."""
+    shard = Shard(0)
+    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_slot=7)
+    write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], slots=[5, 7, 9])
+    World(0).loop()._fence(write, partition, 6)
+    assert write.slots == [7, 7, 9]
+    assert (write.epoch, write.expected, write.applied) == ("1:a", 4, 6)

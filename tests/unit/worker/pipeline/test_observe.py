@@ -1,0 +1,80 @@
+"""Small batches are counted together, and what is counted is the same."""
+
+import numpy as np
+import pytest
+
+from decisions.core import Engine, Result
+from decisions.intake import Plan, Records, decode, plan
+from featurestore.session.fold import FoldConfig
+from models.bundle.bundle import Bundle
+from tests.unit.worker.pipeline.loop_world import engine
+from worker.clock import SystemClock
+from worker.metrics.catalogue import STEPS
+from worker.metrics.drift import DriftMonitor
+from worker.metrics.kpis import Kpis
+from worker.metrics.metrics import Metrics, new_registry
+from worker.pipeline.observe import TOGETHER, Observer
+from worker.wiring import BUNDLES
+
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load(Bundle.find(BUNDLES))
+
+
+def made(core: Engine, sessions: range) -> tuple[Plan, Result]:
+    """A batch in which each session looks at a page."""
+    values: list[bytes | None] = [
+        b'{"session_id":"s%d","type":"page_view","ts":%d,"page":"/p"}' % (i, NOW - 5) for i in sessions
+    ]
+    batch = plan(decode([Records(0, values, list(sessions), [NOW - 5] * len(values))]), 1, lambda _: -1)
+    states, memory = core.open([None] * len(batch.sessions), batch)
+    return batch, core.run(batch, states, memory, np.empty(0, np.int64), [], NOW)
+
+
+def observed(bundle: Bundle, sizes: list[int]) -> tuple[Observer, Metrics]:
+    """Batches of these sizes, written five milliseconds after their records."""
+    core, metrics = engine(FoldConfig()), Metrics(new_registry())
+    drift = DriftMonitor(bundle.baseline, metrics, SystemClock())
+    observer = Observer(metrics, bundle, drift, Kpis(metrics, core.policy))
+    first = 0
+    for size in sizes:
+        batch, result = made(core, range(first, first + size))
+        observer.batch(batch, result, size, 0, NOW)
+        first += size
+    return observer, metrics
+
+
+def test_many_small_batches_count_as_one_large_one(bundle: Bundle) -> None:
+    counts = []
+    for sizes in ([1, 2, 30, 7], [40]):
+        observer, metrics = observed(bundle, sizes)
+        observer.tick(ready=True)
+        latency = metrics.event_to_decision_seconds
+        counts.append((metrics.decisions.values.tolist(), latency.counts.tolist(), latency.sums.tolist()))
+    assert counts[0][:2] == counts[1][:2]
+    assert counts[0][2] == pytest.approx(counts[1][2])
+    assert sum(map(sum, counts[0][0])) == 40
+
+
+def test_what_is_noted_waits_for_the_tick_or_for_company(bundle: Bundle) -> None:
+    _, metrics = observed(bundle, [30])
+    assert metrics.decisions.values.sum() == 0
+    assert metrics.event_to_decision_seconds.counts.sum() == 0
+    _, metrics = observed(bundle, [30, TOGETHER])
+    assert metrics.decisions.values.sum() == 30 + TOGETHER
+    assert metrics.event_to_decision_seconds.counts.sum() == 30 + TOGETHER
+
+
+def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
+    observer, metrics = observed(bundle, [])
+    for _ in range(3):
+        watch = observer.watch(SystemClock())
+        watch.lap("decode")
+        watch.lap("score")
+    assert metrics.batch_seconds.counts.sum() == 0
+    for _ in range(2):  # once is enough
+        observer.tick(ready=True)
+    assert metrics.batch_seconds.counts.sum(axis=1).tolist() == [3.0 * (step in ("decode", "score")) for step in STEPS]

@@ -1,0 +1,112 @@
+"""Other people's data as events of the contract."""
+
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from featurestore.contract.event import decode
+from featurestore.errors import SettingsError
+from worker.commands.replay import _speed
+from worker.trackers.adapters import eshop_times, read, shifted
+
+HEAD = (
+    "year;month;day;order;country;session ID;page 1 (main category);page 2 (clothing model);"
+    "colour;location;model photography;price;price 2;page"
+)
+
+
+def _eshop(folder: Path) -> Path:
+    rows = [
+        "2008;4;1;2;29;7;1;A16;1;6;1;33;2;1",
+        "2008;4;1;1;29;7;1;A13;1;5;1;28;2;1",
+        "2008;4;1;1;44;9;4;P1;1;5;1;38;2;1",
+    ]
+    path = folder / "eshop.csv.gz"
+    path.write_bytes(gzip.compress("\r\n".join([HEAD, *rows]).encode()))
+    return path
+
+
+def test_eshop_rows_become_views_in_order_with_the_seeds_times(tmp_path: Path) -> None:
+    clicks = read("eshop", _eshop(tmp_path))
+    assert clicks == read("eshop", _eshop(tmp_path)), "the same on every run"
+    mine = [decode(c.value) for c in clicks if c.session_id == "7"]
+    assert [(e.item_id, e.price, e.page, e.category, e.country) for e in mine] == [
+        ("A13", 28.0, "/trousers/A13", "trousers", "PL"),
+        ("A16", 33.0, "/trousers/A16", "trousers", "PL"),
+    ]
+    assert [e.ts for e in mine] == eshop_times("7", 2008, 4, 1, 2)
+    [other] = [decode(c.value) for c in clicks if c.session_id == "9"]
+    assert (other.category, other.country) == ("sale", None)
+    assert [c.ts for c in clicks] == sorted(c.ts for c in clicks)
+
+
+def test_invented_times_never_split_a_session_and_differ_between_sessions() -> None:
+    for session in map(str, range(200)):
+        times = eshop_times(session, 2008, 4, 1, 30)
+        assert all(0 <= b - a <= 1_200_000 for a, b in pairwise(times))
+    assert len({eshop_times(str(s), 2008, 4, 1, 1)[0] for s in range(200)}) > 190
+
+
+def test_otto_clicks_carts_and_orders(tmp_path: Path) -> None:
+    path = tmp_path / "otto.jsonl"
+    events = [
+        {"aid": 1, "ts": 50, "type": "orders"},
+        {"aid": 1, "ts": 10, "type": "clicks"},
+        {"aid": 1, "ts": 20, "type": "carts"},
+    ]
+    path.write_text(json.dumps({"session": 3, "events": events}) + "\n\n")
+    clicks = read("otto", path)
+    assert [(c.session_id, c.ts, decode(c.value).type) for c in clicks] == [
+        ("otto-3", 10, "view_item"),
+        ("otto-3", 20, "add_to_cart"),
+        ("otto-3", 50, "purchase"),
+    ]
+
+
+def test_own_lines_are_sent_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    line = b'{"ts":5, "type":"click", "session_id":"s", "mood":"good"}'
+    path.write_bytes(b'{"session_id":"t","type":"click","ts":9}\n' + line + b"\n")
+    assert read("jsonl", path)[0].value == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "says"),
+    [
+        ("jsonl", b'{"session_id":"s","type":"click","ts":1}\n{}', "line 2: schema"),
+        ("jsonl", b"", "holds no event"),
+        ("otto", b"[]\n", "line 1: not OTTO's format"),
+        ("otto", b"{\n", "line 1: not JSON"),
+        ("eshop", b"a;b\n1;2\n", "line 2: no column"),
+        ("eshop", b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, kind: str, content: bytes, says: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=says):
+        read(kind, path)
+
+
+def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read("jsonl", tmp_path / "nothing.gz")
+
+
+def test_shifting_moves_everything_by_one_duration(tmp_path: Path) -> None:
+    clicks = read("eshop", _eshop(tmp_path))
+    moved = shifted(clicks, 10**12)
+    assert moved[-1].ts == 10**12
+    assert {m.ts - c.ts for m, c in zip(moved, clicks, strict=True)} == {10**12 - clicks[-1].ts}
+    assert all(decode(m.value).ts == m.ts for m in moved)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "fast", "inf"])
+def test_a_speed_is_max_or_a_positive_factor(text: str) -> None:
+    assert _speed("max") is None
+    assert _speed("60") == 60.0
+    with pytest.raises(SettingsError, match="--speed"):
+        _speed(text)

@@ -1,0 +1,1 @@
+"""Checks of a live deployment and of what it decided."""

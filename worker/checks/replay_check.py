@@ -1,0 +1,70 @@
+"""``clickstage replay --verify``: the topics of a finished replay against the batch code alone."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from worker.checks.recompute import Difference, compare, engine_for, expect, records_of
+from worker.settings import Settings
+
+WAIT_S: Final = 120.0
+ASK_EVERY_S: Final = 1.0
+
+
+def verify(settings: Settings, wait_s: float = WAIT_S) -> Difference:
+    """Compare once nothing is missing any more, or when ``wait_s`` is over.
+
+    Raises:
+        SettingsError, BundleError, PolicyError: Kafka, the bundle or the policy cannot be had.
+    """
+    from worker.wiring import kafka_topic
+
+    topic_id, _ = kafka_topic(settings)
+    log = records_of(read_all(settings, settings.topic))
+    expected = expect(engine_for(settings.bundle, None, topic_id, settings.policy), log)
+    found: list[bytes] = []
+
+    def complete() -> bool:
+        found[:] = [message.value() for message in read_all(settings, settings.decisions_topic)]
+        return len(found) >= len(expected.decisions)
+
+    _wait_for(complete, wait_s)
+    return compare(expected.decisions, found)
+
+
+def read_all(settings: Settings, topic: str) -> list[Any]:
+    """Every message from the beginning to the present end of a topic."""
+    consumer = Consumer(
+        {
+            **settings.kafka_client(),
+            "group.id": f"{settings.group}.read-all",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=8.0).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        messages: list[Any] = []
+        ended: set[int | None] = set()
+        while len(ended) < len(partitions):
+            for message in consumer.consume(5_000, 0.2):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's name
+                    ended.add(message.partition())
+                else:
+                    raise KafkaException(error)
+        return messages
+    finally:
+        consumer.close()
+
+
+def _wait_for(done: Callable[[], bool], wait_s: float) -> None:
+    until = time.monotonic() + wait_s
+    while not done() and time.monotonic() < until:
+        time.sleep(ASK_EVERY_S)

@@ -1,0 +1,1 @@
+"""The Kafka side: records in, dead letters, a watch on the topic."""

@@ -1,0 +1,327 @@
+"""The Kafka side: assignment, polling, positions, commits. The only place that holds a consumer.
+
+librdkafka calls back inside ``poll``/``consume``; an exception there destroys the messages just fetched while the
+position has moved on, so the callbacks below only take notes, and the loop acts on them afterwards. A partition starts
+paused: it is read once the loop has taken its lease in Redis and sought to the applied offset.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby, repeat
+from operator import is_not
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from decisions.intake import Records
+from featurestore.errors import Forked, SettingsError
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+# Typed as optional by the client, for messages that are errors.
+_ERROR: Final[Any] = Message.error
+_PARTITION: Final[Any] = Message.partition
+_VALUE: Final[Any] = Message.value
+_OFFSET: Final[Any] = Message.offset
+_TIMESTAMP: Final[Any] = Message.timestamp
+
+
+ASK_S: Final = 1.0
+"""How long to wait for the end of a partition's log; nobody stands still for it."""
+
+_Callback = Callable[[Consumer, list[TopicPartition]], None]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened to the assignment since the loop last looked."""
+
+    assigned: list[int] = field(default_factory=list)
+    revoked: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+
+class Bounds(NamedTuple):
+    """Offsets of a partition: the first still kept, and the one after the last."""
+
+    low: int
+    high: int
+
+
+class Polled(NamedTuple):
+    """One poll.
+
+    Attributes:
+        records: by partition, in log order.
+        messages: the same as the client gave them, for dead letters.
+        at_end: partitions whose end was reached, with the offset there (control records may lie before it).
+        out_of_range: partitions whose wanted offset Kafka does not have.
+        full: as much came as was asked for, so that more may wait.
+    """
+
+    records: list[Records]
+    messages: dict[int, list[Any]]
+    at_end: dict[int, int]
+    out_of_range: set[int]
+    full: bool = False
+
+
+class KafkaSource:
+    """A consumer of one topic.
+
+    Args:
+        settings: brokers, group, topic and timeouts.
+        on_revoke: called inside the rebalance with the partitions that are leaving; must not raise.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topic = settings.topic
+        self._changes = Changes()
+        self._pid = os.getpid()
+        self._failed: BaseException | None = None
+        self._consumer = Consumer(consumer_config(settings), logger=logging.getLogger("worker.kafka"))
+        # Questions about offsets would wait behind the long poll of a fetch: they have a client of their own.
+        self._asker = Consumer(
+            {**settings.kafka_client(), "group.id": settings.group, "enable.auto.commit": False},
+            logger=logging.getLogger("worker.kafka"),
+        )
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="kafka-asker")
+        self._owned: set[int] = set()
+        self._to_commit: dict[int, int] = {}
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    # -- the loop's side -------------------------------------------------------------------------
+
+    def poll(self, most: int, wait_s: float) -> Polled:
+        """Wait up to ``wait_s`` for a record, then take what is there, at most ``most``.
+
+        Raises:
+            KafkaException: the consumer is no longer usable.
+            Forked: this process is not the one that made it.
+        """
+        if os.getpid() != self._pid:
+            raise Forked("this process was forked from a running worker, whose clients do not work here; start another")
+        consumer = self._consumer
+        first = consumer.poll(wait_s)
+        if first is None:
+            return _NOTHING
+        messages = [first]
+        if most > 1:
+            messages += consumer.consume(most - 1, 0.0)
+        return self._sorted(messages)._replace(full=len(messages) >= most)
+
+    def changes(self) -> Changes:
+        """What happened to the assignment since the last call."""
+        if self._failed is not None:
+            raise self._failed
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def owns(self, partition: int) -> bool:
+        """Whether the group still gives us this partition."""
+        return partition in self._owned
+
+    def start_at(self, partition: int, offset: int) -> None:
+        """Read on from ``offset``."""
+        at = TopicPartition(self._topic, partition, offset)
+        try:
+            self._consumer.seek(at)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE or partition not in self._owned:  # noqa: SLF001
+                raise
+            # After an offset out of range librdkafka fetches no more and refuses to seek: give it back, take it anew.
+            self._consumer.incremental_unassign([at])
+            self._consumer.incremental_assign([at])
+        self._consumer.resume([TopicPartition(self._topic, partition)])
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Stop fetching; polling goes on and keeps the membership."""
+        owned = [TopicPartition(self._topic, p) for p in partitions if p in self._owned]
+        if owned:
+            self._consumer.pause(owned)
+
+    def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds | None:
+        """Kept offsets; from the last fetch unless ``fresh`` (which blocks up to ``wait_s``). None while unknown."""
+        tp = TopicPartition(self._topic, partition)
+        asked = self._asker if fresh else self._consumer
+        low, high = asked.get_watermark_offsets(tp, timeout=wait_s, cached=not fresh)
+        return Bounds(low, high) if high >= 0 else None
+
+    def ends(self, partitions: Sequence[int]) -> "Future[dict[int, Bounds]]":
+        """Ask Kafka where its log ends and return; the answer is a `KafkaException` where it has none."""
+
+        def ask() -> dict[int, Bounds]:
+            found = {p: self.bounds(p, fresh=True, wait_s=ASK_S) for p in partitions}
+            return {p: bounds for p, bounds in found.items() if bounds is not None}
+
+        return self._asking.submit(ask)
+
+    def committed(self, partition: int) -> int | None:
+        """The group's committed offset: a hint, never the truth. None where there is none."""
+        [tp] = self._asker.committed([TopicPartition(self._topic, partition)], timeout=10.0)
+        if tp.error is not None:
+            raise KafkaException(tp.error)
+        return tp.offset if tp.offset >= 0 else None
+
+    def offset_at(self, partition: int, epoch_ms: int) -> int | None:
+        """The first offset whose record is not older; None if all are."""
+        [tp] = self._asker.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=10.0)
+        return tp.offset if tp.offset >= 0 else None
+
+    def will_commit(self, partition: int, offset: int) -> None:
+        """``offset`` is the next to read, once everything before it is applied."""
+        self._to_commit[partition] = offset
+
+    def commit(self, *, wait: bool = False) -> bool:
+        """Commit what `will_commit` named for owned partitions; False if Kafka refused (the next one covers it)."""
+        offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in self._owned]
+        self._to_commit.clear()
+        if not offsets:
+            return True
+        try:
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave the group; may block for the broker, so a watchdog must stand behind."""
+        self._consumer.close()
+        self._asking.shutdown(cancel_futures=True)
+        self._asker.close()
+
+    # -- librdkafka's side: take notes, never raise ----------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._noted(self._assigned, consumer, partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._noted(self._revoked, consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._noted(self._lost, consumer, partitions)
+
+    def _noted(self, body: _Callback, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            body(consumer, partitions)
+        except BaseException as error:
+            self._failed = error  # raised by `changes`, where nothing fetched is lost by it
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Offsets are resolved by the loop; a valid one here keeps librdkafka from resetting before the seek.
+        fresh = [TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING) for tp in partitions]
+        consumer.incremental_assign(fresh)
+        consumer.pause(fresh)
+        for tp in partitions:
+            self._owned.add(tp.partition)
+            self._changes.assigned.append(tp.partition)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        leaving = {tp.partition for tp in partitions}
+        offsets = [TopicPartition(self._topic, p, o) for p, o in self._to_commit.items() if p in leaving]
+        try:
+            if offsets:
+                consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException:
+            log.debug("the commit while giving partitions back was refused; the next owner does not need it")
+        self._forget(partitions, self._changes.revoked)
+
+    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._forget(partitions, self._changes.lost)
+
+    def _forget(self, partitions: list[TopicPartition], note: list[int]) -> None:
+        for tp in partitions:
+            self._owned.discard(tp.partition)
+            self._to_commit.pop(tp.partition, None)
+            note.append(tp.partition)
+
+    def _sorted(self, messages: list[Any]) -> Polled:
+        by_partition: dict[int, list[Any]] = {}
+        at_end: dict[int, int] = {}
+        out_of_range: set[int] = set()
+        # Unbound methods and runs of one partition: this touches every record, so it must not touch Python often.
+        errors = list(map(_ERROR, messages))
+        good = messages
+        if any(map(is_not, errors, repeat(None))):
+            good = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        for partition, run in groupby(good, _PARTITION):
+            by_partition.setdefault(partition, []).extend(run)
+        for message, error in zip(messages, errors, strict=True) if good is not messages else ():
+            if error is None:
+                continue
+            code = error.code()
+            if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
+                at_end[message.partition()] = message.offset()
+            elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+                out_of_range.add(message.partition())
+            elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
+                log.warning("Kafka took the partitions away: a batch took longer than max_poll_interval_s")
+            elif error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001 - the second, as a message, is not marked
+                raise KafkaException(error)
+            else:
+                log.warning("Kafka: %s", error.name())
+        records = [received(partition, part) for partition, part in by_partition.items() if partition in self._owned]
+        return Polled(records, by_partition, at_end, out_of_range)
+
+
+def received(partition: int, part: Sequence[Any]) -> Records:
+    """The records of one partition out of its messages, of which there is at least one."""
+    first, last = part[0].offset(), part[-1].offset()  # they ascend, and mostly there is no gap
+    return Records(
+        partition,
+        list(map(_VALUE, part)),
+        range(first, last + 1) if last - first == len(part) - 1 else list(map(_OFFSET, part)),
+        [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
+    )
+
+
+_NOTHING: Final = Polled([], {}, {}, set())
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """The consumer's settings; each one that matters for the promise is said in docs/guarantees.md."""
+    config: dict[str, Any] = {
+        "group.id": settings.group,
+        "group.protocol": settings.group_protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # a gap is counted and logged, never skipped in silence
+        "enable.partition.eof": True,  # tells the timers that a partition has been read to its end
+        "max.poll.interval.ms": settings.max_poll_interval_s * 1000,
+        "queued.max.messages.kbytes": 2_048,
+        "queued.min.messages": 5_000,
+        "fetch.queue.backoff.ms": 5,
+        # A fetch per record would cost the broker more than the work on them: it may gather a little first.
+        "fetch.min.bytes": 65_536,
+        "fetch.wait.max.ms": max(settings.latency_target_ms // 8, 1),
+        "fetch.error.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2_000,
+        "allow.auto.create.topics": False,
+    }
+    if settings.group_protocol == "classic":
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["session.timeout.ms"] = settings.session_timeout_s * 1000
+        config["heartbeat.interval.ms"] = max(settings.session_timeout_s * 1000 // 10, 100)
+    extra = settings.kafka_client()
+    clash = sorted(config.keys() & extra.keys())
+    if clash:
+        raise SettingsError(f"kafka_config must not set {', '.join(clash)}: Clickstage depends on its own values")
+    return {**config, **extra}

@@ -1,0 +1,1 @@
+"""What a worker exports: metrics, drift, KPIs, health."""

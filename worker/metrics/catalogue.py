@@ -1,0 +1,305 @@
+"""The catalogue: every metric that Clickstage exports, with its help, unit and closed sets of label values.
+
+Nothing else in the repository invents a metric name. Alert rules, dashboards and `docs/monitoring.md` are compared
+with this list by tests. Label values never come from the outside world: an axis that could meet an unknown value ends
+in ``other``. Axes whose values a bundle or a policy file decides (bins, actions, arms) are `OPEN`: that file bounds
+them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from decisions.policy.vocabulary import ROUTES
+from featurestore.contract.event import REASONS
+from featurestore.session.features import FEATURES
+from featurestore.session.stages import STAGES
+
+OTHER: Final = "other"
+OPEN: Final[tuple[str, ...]] = ()
+
+#: What the loop's time goes to. ``score`` is fold, score, decide and encode: one stretch of compiled code.
+STEPS: Final = ("decode", "load", "score", "write", "flush", OTHER)
+
+#: What became of a record read from Kafka. Exactly one per record.
+OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_letter", "already_applied", OTHER)
+
+#: Why a record went to the dead letters.
+DEAD_LETTER_REASONS: Final = REASONS
+
+TIMER_KINDS: Final = ("silence", "end")
+STORE_OPS: Final = ("load", "write", "verify", "epoch", "timers", "visitors", "erase", OTHER)
+REWIND_CAUSES: Final = (
+    "assigned",
+    "store_went_back",
+    "store_lost",
+    "fenced",
+    "unknown_outcome",
+    "log_gap",
+    "topic_recreated",
+    "output_refused",
+    "operator",
+    OTHER,
+)
+SESSION_OUTCOMES: Final = ("bought", "abandoned_cart", "browsed")
+RECOVERY_OUTCOMES: Final = ("bought", "returned", "lost")
+RELOAD_OUTCOMES: Final = ("ok", "refused")
+#: The stage of a finished session that never had a decision (a bot, or consent withdrawn at once).
+STAGES_OR_NONE: Final = (*STAGES, "none")
+
+#: Bounds of `event_to_decision_seconds`; 0.01 and 0.05 are the objectives and must stay.
+LATENCY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Bounds of `batch_seconds`.
+STEP_BOUNDS_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+#: Bounds of `batch_events`.
+BATCH_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
+
+
+class Kind(Enum):
+    """The type of a metric, as Prometheus names it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One metric.
+
+    Parameters
+    ----------
+    name
+        Without the prefix; counters end in ``_total``, units are part of the name.
+    labels
+        Label name to its closed set of values; `OPEN` where the bundle or the policy file decides.
+    bounds
+        Upper bounds of a histogram's buckets, ascending, without +Inf.
+    source
+        Who writes it: ``worker`` at /metrics, or ``evaluate`` to a file for the node exporter's textfile collector.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bounds: tuple[float, ...] = ()
+    source: str = "worker"
+
+    @property
+    def full_name(self) -> str:
+        return PREFIX + self.name
+
+
+PREFIX: Final = "clickstage_"
+
+_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_FEATURE: Final = {"feature": FEATURES}
+_FEATURE_BIN: Final = {"feature": FEATURES, "bin": OPEN}
+_STAGE: Final = {"stage": STAGES}
+
+CATALOGUE: Final[tuple[Spec, ...]] = (
+    # -- the stream
+    Spec(
+        "events_total",
+        _C,
+        "events",
+        "Records read from the clicks topic, by what became of them.",
+        {"outcome": OUTCOMES},
+    ),
+    Spec(
+        "decisions_total",
+        _C,
+        "decisions",
+        "Decisions made, by stage shown and route taken.",
+        {"stage": STAGES, "route": ROUTES},
+    ),
+    Spec(
+        "event_to_decision_seconds",
+        _H,
+        "seconds",
+        "Time from an event's timestamp in Kafka to its decision being readable in Redis.",
+        bounds=LATENCY_BOUNDS_S,
+    ),
+    Spec(
+        "batch_seconds",
+        _H,
+        "seconds",
+        "Time spent in each step of the loop, per batch.",
+        {"step": STEPS},
+        STEP_BOUNDS_S,
+    ),
+    Spec("batch_events", _H, "events", "Events per batch.", bounds=BATCH_BOUNDS),
+    Spec(
+        "consumer_lag",
+        _G,
+        "events",
+        "Events in the partition that this worker has not applied; own partitions only.",
+        {"partition": OPEN},
+    ),
+    Spec("assigned_partitions", _G, "partitions", "Partitions that this worker owns now."),
+    Spec(
+        "dead_letters_total", _C, "records", "Records moved to the dead letter topic.", {"reason": DEAD_LETTER_REASONS}
+    ),
+    Spec("duplicates_skipped_total", _C, "events", "Events skipped since their event_id was among the session's last."),
+    Spec("late_events_total", _C, "events", "Events applied although older than the session's latest event."),
+    Spec("unknown_types_total", _C, "events", "Events of a type that the contract does not know, counted as click."),
+    Spec(
+        "timers_fired_total",
+        _C,
+        "timers",
+        "Deadlines that passed: a session fell silent, or ended.",
+        {"kind": TIMER_KINDS},
+    ),
+    Spec("ready", _G, "bool", "1 while this worker owns partitions or waits for some, and Kafka and Redis answer."),
+    # -- what could hurt
+    Spec("store_retries_total", _C, "retries", "Calls to Redis that were repeated.", {"op": STORE_OPS}),
+    Spec("store_paused_seconds_total", _C, "seconds", "Time spent paused because Redis or Kafka did not take writes."),
+    Spec(
+        "rewinds_total",
+        _C,
+        "rewinds",
+        "Times a partition was read again from an older offset.",
+        {"cause": REWIND_CAUSES},
+    ),
+    Spec("log_gaps_total", _C, "gaps", "Times the wanted offset was gone from Kafka: events between were lost."),
+    Spec("lost_offsets_total", _C, "offsets", "Offsets inside such gaps; an upper bound of the events lost."),
+    Spec("commit_failures_total", _C, "commits", "Offset commits that Kafka refused; the next one covers them."),
+    Spec(
+        "policy_reloads_total",
+        _C,
+        "reloads",
+        "Times the policy file changed, by whether it was accepted.",
+        {"outcome": RELOAD_OUTCOMES},
+    ),
+    Spec("log_lines_suppressed_total", _C, "lines", "Log lines held back by the rate limit."),
+    Spec("bundle_info", _G, "info", "1; the model bundle in use.", {"bundle": OPEN, "version": OPEN, "baseline": OPEN}),
+    Spec("policy_info", _G, "info", "1; the policy in use.", {"policy": OPEN, "hash": OPEN}),
+    # -- drift: counters add up over the fleet, gauges are this worker's sliding window
+    Spec(
+        "feature_bin_total",
+        _C,
+        "rows",
+        "Scored rows by feature and frozen bin of the bundle; missing is a bin.",
+        _FEATURE_BIN,
+    ),
+    Spec("feature_baseline_share", _G, "ratio", "Share of the training rows in that bin.", _FEATURE_BIN),
+    Spec(
+        "feature_bin_upper_edge",
+        _G,
+        "feature units",
+        "Upper edge of the bin (inclusive); +Inf for the last.",
+        _FEATURE_BIN,
+    ),
+    Spec("feature_sum_total", _C, "feature units", "Sum of the feature over the rows that have it.", _FEATURE),
+    Spec("feature_values_total", _C, "rows", "Rows that have the feature.", _FEATURE),
+    Spec("feature_baseline_mean", _G, "feature units", "Mean of the feature in training.", _FEATURE),
+    Spec(
+        "feature_baseline_sd", _G, "feature units", "Standard deviation in training; 0 when it was constant.", _FEATURE
+    ),
+    Spec("predicted_stage_total", _C, "rows", "Scored rows by the model's stage, before hysteresis.", _STAGE),
+    Spec("rule_stage_total", _C, "rows", "Scored rows by the stage that the bundle's rules derive.", _STAGE),
+    Spec("stage_baseline_share", _G, "ratio", "Share of the stage in training.", _STAGE),
+    Spec(
+        "drift_sessions_total", _C, "sessions", "Sessions that were scored for the first time: the independent sample."
+    ),
+    Spec("drift_minimum", _G, "sessions", "Sessions needed before a drift figure is published."),
+    Spec("drift_window_events", _G, "rows", "Scored rows in this worker's window."),
+    Spec("drift_window_sessions", _G, "sessions", "Sessions that began in this worker's window."),
+    Spec(
+        "feature_psi",
+        _G,
+        "PSI",
+        "Population stability index against training; absent while the sample is too small.",
+        _FEATURE,
+    ),
+    Spec(
+        "feature_mean_shift_sd",
+        _G,
+        "sd",
+        "Shift of the mean in training standard deviations; absent if muted or constant.",
+        _FEATURE,
+    ),
+    Spec("stage_share", _G, "ratio", "Share of scored rows per predicted stage.", _STAGE),
+    Spec("stage_share_shift_pp", _G, "percentage points", "Change of that share against training.", _STAGE),
+    Spec("stage_kl_divergence", _G, "nats", "KL divergence of the predicted from the rule-derived stage shares."),
+    # -- business
+    Spec(
+        "sessions_finished_total",
+        _C,
+        "sessions",
+        "Finished sessions, by last stage and outcome.",
+        {"stage": STAGES_OR_NONE, "outcome": SESSION_OUTCOMES},
+    ),
+    Spec(
+        "order_value_total",
+        _C,
+        "currency",
+        "Value of the orders of finished sessions, as the shop's events state it.",
+        {"stage": STAGES_OR_NONE},
+    ),
+    Spec(
+        "dropoff_sessions_total",
+        _C,
+        "sessions",
+        "Finished sessions that were at Drop-Off Risk, by how they went on.",
+        {"outcome": RECOVERY_OUTCOMES},
+    ),
+    Spec("actions_shown_total", _C, "actions", "Actions shown in finished sessions.", {"action": OPEN}),
+    Spec(
+        "arm_sessions_total",
+        _C,
+        "sessions",
+        "Finished sessions by experiment arm and outcome.",
+        {"experiment": OPEN, "arm": OPEN, "outcome": SESSION_OUTCOMES},
+    ),
+    Spec(
+        "arm_order_value_total",
+        _C,
+        "currency",
+        "Value of the orders by experiment arm.",
+        {"experiment": OPEN, "arm": OPEN},
+    ),
+    # -- delayed truth, written by `clickstage evaluate --live`
+    Spec(
+        "truth_macro_f1",
+        _G,
+        "ratio",
+        "Macro F1 of the decisions of the last full day against rule-derived stages.",
+        source="evaluate",
+    ),
+    Spec(
+        "truth_accuracy",
+        _G,
+        "ratio",
+        "Share of those decisions whose stage equals the rule-derived one.",
+        source="evaluate",
+    ),
+    Spec(
+        "truth_stage_precision",
+        _G,
+        "ratio",
+        "Share of sessions shown that stage which ended as the stage foretells.",
+        _STAGE,
+        source="evaluate",
+    ),
+    Spec("truth_sessions", _G, "sessions", "Finished sessions behind those figures.", source="evaluate"),
+    Spec("truth_decisions", _G, "decisions", "Decisions behind those figures.", source="evaluate"),
+    Spec("truth_run_timestamp_seconds", _G, "seconds", "When the figures were computed, Unix time.", source="evaluate"),
+)
+
+
+def help_of(name: str) -> str:
+    """The words for a metric, for dashboards and documents."""
+    return next(spec.help for spec in CATALOGUE if spec.name == name)
+
+
+def table() -> str:
+    """The catalogue as a Markdown table; that of docs/monitoring.md is generated by this."""
+    rows = ["| metric | type | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for spec in CATALOGUE:
+        labels = ", ".join(f"`{label}`" for label in spec.labels)
+        rows.append(f"| `{spec.name}` | {spec.kind.value} | {spec.unit} | {labels} | {spec.help} |")
+    return "\n".join(rows)

@@ -1,0 +1,17 @@
+"""The worker's edge: the past of what was erased is left out. Pure."""
+
+from decisions.intake import Decoded
+from featurestore.store.tombstones import Erased
+
+
+def admitted(decoded: Decoded, erased: Erased) -> Decoded:
+    """What the batch may see of the events; without tombstones, all of it.
+
+    Args:
+        decoded: events.
+        erased: tombstones as of the moment the partitions were taken.
+    """
+    if not erased.any():
+        return decoded
+    gone = erased.covers(decoded.hashes, decoded.rows["visitor"], decoded.rows["t"])
+    return decoded.kept(~gone) if gone.any() else decoded

@@ -1,0 +1,225 @@
+"""Taking partitions: the lease in Redis, where to read from, and what to do when either says no.
+
+Kafka is the log, Redis a view of it. The applied offset in Redis says where the view ends; Kafka's committed offset is
+a hint. What is missing from the view is read again from the log.
+"""
+
+import logging
+from collections import deque
+from typing import Final
+
+from featurestore.store import outbox
+from featurestore.store.keys import Shard
+from featurestore.store.protocols import MOVED, Lease, SessionStore, WriteResult, epoch_number
+from featurestore.store.tombstones import Erased
+from worker.clock import Clock
+from worker.kafka.source import Bounds, KafkaSource
+from worker.metrics.metrics import Metrics
+from worker.partitions.partition import Partition, Status
+from worker.pipeline.outputs import Outputs
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RETRY_OWN_S: Final = 0.5
+"""Redis went back behind our own epoch: wait this long, then take a new one."""
+
+
+class Ownership:
+    """The partitions of this worker.
+
+    Args:
+        source: Kafka.
+        store: Redis.
+        outputs: where an outbox left behind is produced.
+        settings: start, rebuild horizon, buckets, session timeout.
+        clock: time.
+        metrics: counts rewinds and gaps.
+    """
+
+    def __init__(
+        self,
+        source: KafkaSource,
+        store: SessionStore,
+        outputs: Outputs,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._outputs = outputs
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self.partitions: dict[int, Partition] = {}
+        self.erased = Erased({}, {})
+
+    def follow(self) -> None:
+        """Take note of what the group gave and took."""
+        changes = self._source.changes()
+        for number in (*changes.revoked, *changes.lost):
+            if not self._source.owns(number) or number in changes.assigned:
+                self.partitions.pop(number, None)
+        for number in changes.assigned:
+            if self._source.owns(number):
+                shards = [Shard(number, bucket) for bucket in range(self._settings.buckets)]
+                self.partitions[number] = Partition(number, shards)
+
+    def running(self) -> list[Partition]:
+        """Partitions whose events may be applied."""
+        return [p for p in self.partitions.values() if p.running]
+
+    def waiting(self) -> list[Partition]:
+        """Partitions whose lease is due to be taken."""
+        now = self._clock.monotonic()
+        return [p for p in self.partitions.values() if not p.running and p.retry_at <= now]
+
+    def current(self, partition: Partition) -> bool:
+        """Whether this assignment is still ours and running."""
+        return (
+            partition.running
+            and self.partitions.get(partition.number) is partition
+            and self._source.owns(partition.number)
+        )
+
+    def take(self, partition: Partition) -> None:
+        """Take the lease and start reading after what is applied.
+
+        Raises:
+            StoreUnavailable: try again later.
+            KafkaException: the same.
+        """
+        leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
+        # After the lease: an erasure fences, so nothing is written before it is seen.
+        self.erased = self._store.erased()
+        partition.leases = leases
+        partition.own_epoch = max(lease.number for lease in leases)
+        committed = self._source.committed(partition.number)
+        partition.outboxes = self._produce_left_behind(leases, committed)
+        bounds = self._source.bounds(partition.number, fresh=True) or Bounds(0, 0)
+        start = self._start(partition, bounds, committed)
+        partition.high = bounds.high
+        self._read_from(partition, start)
+        partition.status = Status.RUNNING
+        partition.checked_at = [self._clock.monotonic()] * len(partition.shards)
+        log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
+
+    def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:
+        """Produce the last batches' outputs unless their offsets were committed, which happens after they are safe."""
+        for lease in leases:
+            for stored in lease.outboxes:
+                offset, left = outbox.decode(stored)
+                if committed is None or committed <= offset:
+                    self._outputs.send(left)
+        return [deque([self._outputs.given] * len(lease.outboxes)) for lease in leases]
+
+    def rewind(self, partition: Partition, cause: str, seconds: float = 0.0) -> None:
+        """Give up what is in hand: take a new lease, after ``seconds``, and read again from what the store says."""
+        self._metrics.rewinds.inc(cause)
+        partition.cause = cause
+        self._wait(partition, seconds)
+
+    def refused(self, partition: Partition, shard: Shard, result: WriteResult) -> None:
+        """The fence said no: nothing was written."""
+        if result.status == MOVED:
+            log.warning(
+                "partition %d: Redis is at offset %s, this worker left it at %s; reading again from there",
+                partition.number,
+                result.applied,
+                partition.lease(shard).applied,
+            )
+            if result.applied is not None:
+                self._metrics.rewinds.inc("store_went_back")
+            partition.cause = "store_went_back"
+            self._wait(partition, 0.0)
+            return
+        self._metrics.rewinds.inc("fenced")
+        partition.cause = "fenced"
+        ours = epoch_number(result.epoch) < partition.own_epoch
+        log.warning(
+            "partition %d: another owner's epoch is stored (%s); stopped writing it",
+            partition.number,
+            "older than ours: Redis went back, or sessions were erased" if ours else "newer: this worker was replaced",
+        )
+        # Ours was rolled back with the data: take a new one soon. A newer one is probably the rightful owner's, and
+        # the group will say so; if the partition is still ours after a session timeout, the verdict was wrong.
+        self._wait(partition, RETRY_OWN_S if ours else self._settings.session_timeout_s + 1.0)
+
+    def out_of_range(self, number: int) -> None:
+        """Kafka does not have the wanted offset: look again at the bounds and count what is gone."""
+        partition = self.partitions.get(number)
+        if partition is not None:
+            self.rewind(partition, "log_gap")
+
+    def _wait(self, partition: Partition, seconds: float) -> None:
+        self._source.pause([partition.number])
+        partition.status = Status.WAITING
+        partition.at_end = False
+        partition.watermark = None
+        partition.retry_at = self._clock.monotonic() + seconds
+
+    def _read_from(self, partition: Partition, offset: int) -> None:
+        partition.next_offset = offset
+        partition.ended_at = 0
+        partition.done = offset - 1
+        partition.at_end = False
+        partition.watermark = None
+        self._source.start_at(partition.number, offset)
+
+    def _start(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
+        applied = [lease.applied for lease in partition.leases if lease.applied is not None]
+        if not applied:
+            return self._start_without_state(partition, bounds, committed)
+        start = min(applied) + 1
+        if len(applied) < len(partition.leases):
+            start = min(start, self._horizon(partition, bounds))
+        partition.ignore_applied = start > bounds.high
+        if start > bounds.high:
+            self._count_gap(partition, 0)
+            log.error(
+                "partition %d: offset %d is applied but the log ends at %d: it was truncated. Reading on from its end; "
+                "check for an unclean leader election",
+                partition.number,
+                start - 1,
+                bounds.high,
+            )
+            return bounds.high
+        return self._after_gap(partition, start, bounds)
+
+    def _start_without_state(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
+        if committed is None:
+            return bounds.low if self._settings.start == "earliest" else bounds.high
+        start = self._horizon(partition, bounds)
+        self._metrics.rewinds.inc("store_lost")
+        log.warning(
+            "partition %d: the group was at offset %d but Redis has no state; rebuilding from offset %d (%d s back)",
+            partition.number,
+            committed,
+            start,
+            self._settings.rebuild_horizon_s,
+        )
+        return start
+
+    def _horizon(self, partition: Partition, bounds: Bounds) -> int:
+        since = self._clock.now_ms() - self._settings.rebuild_horizon_s * 1000
+        offset = self._source.offset_at(partition.number, since)
+        return max(bounds.high if offset is None else offset, bounds.low)
+
+    def _after_gap(self, partition: Partition, wanted: int, bounds: Bounds) -> int:
+        if wanted >= bounds.low:
+            return wanted
+        self._count_gap(partition, bounds.low - wanted)
+        log.error(
+            "partition %d: offset %d is wanted, the log begins at %d: up to %d events are lost. Retention is shorter "
+            "than the outage; raise retention.ms",
+            partition.number,
+            wanted,
+            bounds.low,
+            bounds.low - wanted,
+        )
+        return bounds.low
+
+    def _count_gap(self, partition: Partition, lost: int) -> None:
+        self._metrics.log_gaps.inc()
+        self._metrics.lost_offsets.inc(by=float(lost))

@@ -1,0 +1,94 @@
+"""What a worker knows of one partition while it owns it."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import takewhile
+
+from featurestore.store.keys import Shard
+from featurestore.store.protocols import Lease, ShardWrite
+
+
+class Status(Enum):
+    """Where a partition stands."""
+
+    WAITING = "waiting"  # assigned; its lease is to be taken at `retry_at`
+    RUNNING = "running"
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """One assignment of one partition; a second assignment is a second object.
+
+    Attributes:
+        number: Kafka's.
+        shards: one, or on Redis Cluster one a bucket.
+        leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
+        outboxes: of each shard, oldest first: what `Outputs.acknowledged` must reach for an outbox to have served.
+        next_offset: offset of the next record to read.
+        done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
+        watermark: newest record time seen in this assignment, epoch ms; None before the first event.
+        at_end: the partition's end was reached since reading last started.
+        ended_at: the offset there; records that no consumer gets (transaction markers) may lie before it.
+        high: one past the last offset that Kafka was known to hold.
+        retry_at: monotonic time of the next attempt to take the lease.
+        cause: why, for the metric.
+        checked_at: of each shard, monotonic time of its last successful fenced call.
+        heard_at: monotonic time at which Kafka last said that nothing is left to read.
+        asked_slot: the slots of ends before this one may have been read, and their lists may be deleted at any moment:
+            nothing is put into them any more.
+        ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
+    """
+
+    number: int
+    shards: list[Shard]
+    status: Status = Status.WAITING
+    leases: list[Lease] = field(default_factory=list)
+    outboxes: list[deque[int]] = field(default_factory=list)
+    next_offset: int = 0
+    done: int = -1
+    watermark: int | None = None
+    at_end: bool = False
+    ended_at: int = 0
+    high: int = 0
+    retry_at: float = 0.0
+    cause: str = "assigned"
+    checked_at: list[float] = field(default_factory=list)
+    heard_at: float = float("-inf")
+    own_epoch: int = 0
+    asked_slot: int = 0
+    ignore_applied: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether its events may be applied."""
+        return self.status is Status.RUNNING
+
+    @property
+    def read_to(self) -> int:
+        """Everything before this offset has been read."""
+        return max(self.next_offset, self.ended_at)
+
+    def lease(self, shard: Shard) -> Lease:
+        """The lease of one of its shards."""
+        return self.leases[shard.bucket]
+
+    def unchecked(self, since: float) -> list[Shard]:
+        """The shards without a successful fenced call since then."""
+        return [shard for shard, at in zip(self.shards, self.checked_at, strict=True) if at <= since]
+
+    def served(self, shard: Shard, acknowledged: int) -> int:
+        """How many of the shard's oldest outboxes have served."""
+        return sum(1 for _ in takewhile(acknowledged.__ge__, self.outboxes[shard.bucket]))
+
+    def written(self, write: ShardWrite) -> None:
+        """A write of this lease is applied."""
+        bucket = write.shard.bucket
+        self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
+        for _ in range(write.served):
+            self.outboxes[bucket].popleft()
+
+    def floor(self, shard: Shard) -> int:
+        """Events of the shard at or below this offset are applied already."""
+        applied = self.leases[shard.bucket].applied
+        return -1 if applied is None or self.ignore_applied else applied

@@ -1,0 +1,1 @@
+"""The loop, and what it does in order for every batch."""

@@ -1,0 +1,142 @@
+"""What batches tell the metrics: counted from arrays, never per event, and small batches several at a time."""
+
+from collections import defaultdict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.core import Result
+from decisions.intake import Plan
+from decisions.policy import Policy
+from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from models.bundle.bundle import Bundle
+from worker.clock import Clock
+from worker.metrics.drift import DriftMonitor
+from worker.metrics.kpis import Kpis
+from worker.metrics.metrics import Metrics
+
+TOGETHER: Final = 1_000
+"""Rows that are worth counting."""
+
+
+class Watch:
+    """Splits the time of a batch over the steps of the loop."""
+
+    def __init__(self, clock: Clock, laps: defaultdict[str, list[float]]) -> None:
+        self._monotonic = clock.monotonic
+        self._laps = laps
+        self._last = clock.monotonic()
+
+    def lap(self, step: str) -> None:
+        """The time since the last lap belongs to ``step``."""
+        now = self._monotonic()
+        self._laps[step].append(now - self._last)
+        self._last = now
+
+
+class Observer:
+    """Feeds metrics, drift and KPIs.
+
+    Args:
+        metrics: the catalogue's series.
+        bundle: its rules label rows for the drift monitor.
+        drift: the sliding window.
+        kpis: figures of finished sessions.
+    """
+
+    def __init__(self, metrics: Metrics, bundle: Bundle, drift: DriftMonitor, kpis: Kpis) -> None:
+        self.metrics = metrics
+        self._bundle = bundle
+        self._drift = drift
+        self._kpis = kpis
+        self._laps: defaultdict[str, list[float]] = defaultdict(list)
+        self._written: list[tuple[int, NDArray[np.int64]]] = []
+        self._features: list[NDArray[np.float64]] = []
+        self._decisions: list[NDArray[np.void]] = []
+
+    def watch(self, clock: Clock) -> Watch:
+        """A stopwatch for one batch."""
+        return Watch(clock, self._laps)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Name the policy in use."""
+        self.metrics.use_policy(policy.version, policy.hash, policy.action_names)
+        self._kpis.use_policy(policy)
+
+    def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:
+        """Count a batch that has been written: ``read`` events of its records, and ``bad`` records that were none."""
+        metrics = self.metrics
+        if bad:
+            metrics.events.inc("dead_letter", by=bad)
+        if read > plan.events.size:
+            metrics.events.inc("already_applied", by=read - plan.events.size)
+        if result is None:
+            return
+        metrics.batch_events.observe(float(plan.events.size))
+        kinds = _kinds(result)
+        for kind, outcome in ((EVENT_ROW, "applied"), (BOT, "bot"), (CLEAR, "consent_withdrawn")):
+            if kinds[kind]:
+                metrics.events.inc(outcome, by=kinds[kind])
+        if result.observations.duplicates:
+            metrics.events.inc("duplicate", by=result.observations.duplicates)
+            metrics.duplicates_skipped.inc(by=result.observations.duplicates)
+        if result.observations.late:
+            metrics.late_events.inc(by=result.observations.late)
+        if unknown := int(plan.events["unknown_type"].sum()):
+            metrics.unknown_types.inc(by=unknown)
+        self._written.append((now_ms, plan.record_ms))
+        self._note(result, kinds)
+
+    def timers(self, result: Result) -> None:
+        """Count what silence brought."""
+        self._note(result, _kinds(result))
+
+    def lag(self, behind: dict[int, int]) -> None:
+        """Events not yet applied, per owned partition."""
+        self.metrics.set_lag(behind)
+
+    def tick(self, *, ready: bool) -> None:
+        """Once a second or so: gauges, and what is not counted yet."""
+        self._count()
+        for step, seconds in self._laps.items():
+            self.metrics.batch_seconds.observe_many(seconds, step)
+        self._laps.clear()
+        self.metrics.ready.set(1.0 if ready else 0.0)
+        self._drift.publish()
+
+    def _count(self) -> None:
+        """Count the rows of the batches that were noted."""
+        if self._written:
+            written, records = zip(*self._written, strict=True)
+            self._written.clear()
+            record_ms = np.concatenate(records)
+            waited = np.repeat(written, [batch.size for batch in records]) - record_ms
+            self.metrics.event_to_decision_seconds.observe_many(waited[record_ms >= 0] / 1000)
+        if self._decisions:
+            decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
+            self._decisions.clear()
+            self._features.clear()
+            self.metrics.count_decisions(decisions["stage"], decisions["route"])
+            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+
+    def _note(self, result: Result, kinds: list[int]) -> None:
+        for kind, name in ((SILENCE, "silence"), (END, "end")):
+            if kinds[kind]:
+                self.metrics.timers_fired.inc(name, by=kinds[kind])
+        scored = result.scored
+        if scored.any():
+            self._decisions.append(result.decisions[scored])
+            self._features.append(result.observations.features[scored])
+        if sum(map(len, self._decisions)) >= TOGETHER:
+            self._count()
+        states, memory = result.ended
+        if states.size:
+            arms = result.decisions["arms"][result.observations.rows["kind"] == END]
+            self._kpis.observe(states, memory, arms)
+
+
+def _kinds(result: Result) -> list[int]:
+    """How many rows there are of each kind."""
+    counts: list[int] = np.bincount(result.observations.rows["kind"], minlength=BOT + 1).tolist()
+    return counts

@@ -1,0 +1,1 @@
+"""Clicks from files: the exports of other trackers."""
