@@ -80,7 +80,7 @@ def main() -> None:
         write.decided = names
         write.decisions = [decision] * len(names)
         if not options.bare:
-            write.served = int(expected is not None)
+            write.acknowledged = int(expected is not None)
             write.outbox = b"\x5a" * (options.outbox * len(keys))
         [result] = store.write([write], TTL_MS)
         assert result.status == 1, result

@@ -113,7 +113,7 @@ def _writer(store: RedisSessionStore, *, outboxes: bool) -> Callable[[Prepared],
             following = (applied or 0) + 1
             shard_write.epoch, shard_write.expected, shard_write.applied = lease.epoch, applied, following
             shard_write.outbox = outbox.encode(following, produced) if outboxes else b""
-            shard_write.served = 1 if outboxes and applied is not None else 0
+            shard_write.acknowledged = 1 if outboxes and applied is not None else 0
             [answer] = store.write([shard_write], 1_800_000)
             assert answer.status == APPLIED, answer
             applied = following

@@ -66,7 +66,7 @@ def eshop(path: Path, seed: int = 1) -> Clicks:
     first = np.r_[True, session[1:] != session[:-1]]
     elapsed = np.cumsum(np.where(first, 0, gaps))
     events = np.zeros(len(rows), EVENT)
-    events["slot"] = session
+    events["session_index"] = session
     events["offset"] = np.arange(len(rows))
     events["t"] = START_MS + elapsed - np.repeat(elapsed[first], np.diff(np.r_[np.flatnonzero(first), len(rows)]))
     events["kind"] = TYPE_CODE["view_item"]

@@ -99,7 +99,7 @@ def flips(sessions: int, shop: Path | None) -> None:
             decisions, ended = journeys.decided(what, with_hysteresis(text, hysteresis))
             some = decisions[decided]
             per_session = ended["flips"].astype(np.int64)
-            actions = np.bincount(what.seen.rows["slot"][decided], some["changed"] >> 1 & 1, what.sessions)
+            actions = np.bincount(what.seen.rows["session_index"][decided], some["changed"] >> 1 & 1, what.sessions)
             print(
                 f"  {name:20} {per_session.mean():>6.2f} {actions.mean():>15.2f} {(per_session >= 3).mean():>16.1%} "
                 f"{(some['stage'] == some['top']).mean():>14.1%}"

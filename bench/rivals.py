@@ -187,8 +187,8 @@ def expected(events: int) -> dict[tuple[str, int], list[float]]:
         batch, result = shop.process(records)
         rows = result.observations.rows
         at = np.flatnonzero(rows["kind"] == EVENT_ROW)
-        for slot, row in zip(rows["slot"][at].tolist(), result.probabilities[at].tolist(), strict=True):
-            name = batch.sessions[slot]
+        for index, row in zip(rows["session_index"][at].tolist(), result.probabilities[at].tolist(), strict=True):
+            name = batch.sessions[index]
             counts[name] = counts.get(name, 0) + 1
             out[name, counts[name]] = row
     return out

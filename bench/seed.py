@@ -17,7 +17,7 @@ from decisions.intake import plan_ticks
 from featurestore.columns.column import Blobs
 from featurestore.session.codec import pack
 from featurestore.session.fold import IS_BOT, SILENT, deadlines
-from featurestore.store.expiry_buckets import end_slot
+from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import Due
 
@@ -136,7 +136,7 @@ def seed(
                 name = name_of(first + i)
                 states += (name, blobs[i - begin])
                 if silent[sources[i]]:
-                    ending.setdefault((partition, end_slot(due[i])), []).append(name)
+                    ending.setdefault((partition, expiry_bucket(due[i])), []).append(name)
                 else:
                     idle += (due[i], name)
             pipe.execute_command("HSET", namespace.states(Shard(partition)), *states)

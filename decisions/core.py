@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from decisions.document import DecisionEncoder, Vocabulary
 from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.outcome import Outcome, outcome, visitors_wanted
-from decisions.overlay import Changed, laid_over
+from decisions.overlay import Overlay, apply_overlays
 from decisions.policy import Policy
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from decisions.reasons import Explainer
@@ -26,7 +26,7 @@ from featurestore.session.fold import END, SILENCE, FoldConfig, Observations, fo
 from featurestore.session.stages import EXPLORER
 from featurestore.session.visitors import ENTRY, PROFILE, session_key
 from featurestore.session.visitors import unpack as unpack_profiles
-from featurestore.store.expiry_buckets import END_SLOT_MS
+from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.outbox import DECISIONS, SESSIONS, Output, encode
 from featurestore.store.protocols import Due, ShardWrite
@@ -45,7 +45,7 @@ class Result:
         decisions: rows of `DECISION`.
         scored: mask of the rows that the model scored.
         ended: state and memory of the sessions that ended.
-        changed: the same as the writes, for batches that were loaded before they are carried out.
+        overlay: the same as the writes, for batches that were loaded before they are carried out.
     """
 
     writes: list[ShardWrite]
@@ -55,7 +55,7 @@ class Result:
     probabilities: NDArray[np.float64]
     scored: NDArray[np.bool_]
     ended: tuple[NDArray[np.void], NDArray[np.void]]
-    changed: Changed
+    overlay: Overlay
 
 
 class Scorer(Protocol):
@@ -128,7 +128,7 @@ class Engine:
             result = self.run(batch, states, memory, wanted, [None] * wanted.size, 0)
             # What the loop does with it.
             batch.newest()
-            self.open(laid_over(batch, pack(states, memory), [result.changed]), batch)
+            self.open(apply_overlays(batch, pack(states, memory), [result.overlay]), batch)
             encode(0, [output for outputs in result.outputs for output in outputs])
 
     @property
@@ -137,11 +137,11 @@ class Engine:
         return self.config.session_gap_ms
 
     def visitors_wanted(self, batch: Plan, states: NDArray[np.void]) -> NDArray[np.int64]:
-        """Event rows that name a visitor whose profile the fold needs, at most one a slot: shape (k,)."""
+        """Event rows that name a visitor whose profile the fold needs, at most one a session: shape (k,)."""
         return visitors_wanted(batch.events, states, self.config.session_gap_ms)
 
     def open(self, blobs: Sequence[bytes | None], batch: Plan) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """States and memories of the batch's slots."""
+        """States and memories of the batch's sessions."""
         states, memory = unpack(blobs)
         states["session"] = batch.hashes
         return states, memory
@@ -162,7 +162,7 @@ class Engine:
         """Fold, score, decide; states and memories are changed in place."""
         profiles = np.zeros(len(batch.sessions), PROFILE)
         if wanted.size:
-            profiles[batch.events["slot"][wanted]] = unpack_profiles(profile_blobs)
+            profiles[batch.events["session_index"][wanted]] = unpack_profiles(profile_blobs)
         seen = fold(states, profiles, batch.events, self.config)
         scored = seen.rows["kind"] <= SILENCE
         probabilities = np.zeros((scored.size, 4))
@@ -180,7 +180,7 @@ class Engine:
             probabilities,
             scored,
             (seen.ended, ended),
-            Changed(batch, after.put, blobs, after.gone, writes),
+            Overlay(batch, after.put, blobs, after.gone, writes),
         )
         self._documents(batch, result, after, decided_at)
         self._ends(batch, result, decided_at)
@@ -190,10 +190,10 @@ class Engine:
         """Write the decisions: to the store the last one of each session, to the log all of them."""
         told = np.flatnonzero(result.scored) if self._log_decisions else np.sort(after.row)
         rows = result.observations.rows
-        slots = rows["slot"][told]  # of the rows three fields only: a whole row is long
+        indices = rows["session_index"][told]  # of the rows three fields only: a whole row is long
         decisions = result.decisions[told]
-        names = batch.sessions.take(slots)
-        draft = self._encoder.draft(
+        names = batch.sessions.take(indices)
+        packed = self._encoder.pack(
             names,
             decisions,
             result.probabilities[told],
@@ -203,14 +203,14 @@ class Engine:
             decided_at,
             self.decision_ttl_ms,
         )
-        documents = draft.documents()
+        documents = packed.documents()
         shown = documents.take(told.searchsorted(after.row))
         for write, last in zip(result.writes, _parts(after.shown, batch.spans), strict=True):
             write.decided, write.decisions = batch.sessions.take(after.shown[last]), shown.take(last)
         if self._log_decisions:
-            logged = draft.logged(documents)
-            for where, part in _by_span(batch, slots):
-                some = draft.take(part)
+            logged = packed.logged(documents)
+            for where, part in _by_span(batch, indices):
+                some = packed.take(part)
                 result.outputs[where].append(Output(DECISIONS, some.names, logged.take(part), some))
 
     def _reasons(self, result: Result, at: NDArray[np.int64], decisions: NDArray[np.void]) -> dict[int, list[str]]:
@@ -234,8 +234,8 @@ class Engine:
             return
         rows = result.observations.rows
         at = np.flatnonzero(rows["kind"] == END)
-        slots = rows["slot"][at]
-        names = batch.sessions.take(slots)
+        indices = rows["session_index"][at]
+        names = batch.sessions.take(indices)
         features, arms = result.observations.features[at], result.decisions["arms"][at]
         documents = self._summaries.encode(names, states, memories, features, rows["seq"][at], arms, decided_at)
         known = states["visitor"] != 0
@@ -245,7 +245,7 @@ class Engine:
         entries["ended"] = states["t_max"]
         entries["shown"] = memories["persuasive"]
         entries["bounced"] = states["pages"] <= 1
-        for where, part in _by_span(batch, slots):
+        for where, part in _by_span(batch, indices):
             output = Output(SESSIONS, names.take(part), [documents[i] for i in part.tolist()])
             result.outputs[where].append(output)
             result.writes[where].profiles += [
@@ -257,7 +257,7 @@ class Engine:
 def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) -> list[ShardWrite]:
     """What the store is told, one write a span; without the decisions."""
     deadlines = states["armed"][after.armed]
-    slots = states["armed"][after.ending] // END_SLOT_MS
+    buckets = states["armed"][after.ending] // EXPIRY_BUCKET_MS
     sorts = (after.put, after.armed, after.ending, after.gone, after.dropped)
     writes = []
     for (shard, *_), passed, *parts in zip(
@@ -268,28 +268,28 @@ def _writes(batch: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome)
         write.sessions, write.blobs = _named(batch, after.put[put]), blobs.take(put)
         write.armed, write.deadlines = _named(batch, after.armed[armed]), deadlines[armed].tolist()
         write.ending = write.disarmed = _named(batch, after.ending[ending])
-        write.slots, write.passed = slots[ending].tolist(), passed
+        write.expiry_buckets, write.passed = buckets[ending].tolist(), passed
         write.removed = _named(batch, after.gone[gone])
         write.undecided = _named(batch, after.dropped[dropped])
         writes.append(write)
     return writes
 
 
-def _named(batch: Plan, slots: NDArray[np.int64]) -> Texts:
-    """The sessions of some slots, of which there are often none."""
-    return batch.sessions.take(slots) if slots.size else NOBODY
+def _named(batch: Plan, indices: NDArray[np.int64]) -> Texts:
+    """The sessions of some indices, of which there are often none."""
+    return batch.sessions.take(indices) if indices.size else NOBODY
 
 
-def _by_span(batch: Plan, slots: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+def _by_span(batch: Plan, indices: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
     """For each span that has some of ``slots``: its index, and their places, ascending."""
     firsts = np.array([first for _, first, _ in batch.spans])
-    span = firsts.searchsorted(slots, side="right") - 1
+    span = firsts.searchsorted(indices, side="right") - 1
     order = span.argsort(kind="stable")
     edges = span[order].searchsorted(np.arange(len(batch.spans) + 1)).tolist()
     return [(where, order[a:b]) for where, (a, b) in enumerate(pairwise(edges)) if a < b]
 
 
-def _parts(slots: NDArray[np.int64], spans: Sequence[tuple[Shard, int, int]]) -> list[slice]:
-    """Where the slots of each span stand in a sorted array; the spans follow one another."""
-    edges = slots.searchsorted([first for _, first, _ in spans]).tolist()
-    return list(map(slice, edges, [*edges[1:], slots.size]))
+def _parts(indices: NDArray[np.int64], spans: Sequence[tuple[Shard, int, int]]) -> list[slice]:
+    """Where the indices of each span stand in a sorted array; the spans follow one another."""
+    edges = indices.searchsorted([first for _, first, _ in spans]).tolist()
+    return list(map(slice, edges, [*edges[1:], indices.size]))

@@ -1,7 +1,7 @@
 """The decision document: what the front end reads at ``decision:<session id>``.
 
 `Decision` is the contract (JSON Schema comes from it). `DecisionEncoder` makes the same bytes for a batch by way of a
-`Draft`, several times faster than an encoder that looks at each field; a test holds the two equal.
+`PackedDecisions`, several times faster than an encoder that looks at each field; a test holds the two equal.
 
 A decision's identity is ``(source, session_id, seq)``: derived, so that a decision computed twice is the same one.
 """
@@ -19,7 +19,7 @@ from featurestore.columns.column import Blobs, Texts
 from featurestore.columns.jit import compiled
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import decision_key
-from featurestore.store.packed import ROW, Draft, pieces
+from featurestore.store.packed import ROW, PackedDecisions, pieces
 from featurestore.store.protocols import unavailable
 
 DECISION_VERSION: Final = 1
@@ -131,7 +131,7 @@ class DecisionEncoder:
         self._first_action = len(STAGES)
         self._first_route = len(STAGES) + len(words.actions)
 
-    def draft(
+    def pack(
         self,
         session_ids: Texts,
         decisions: NDArray[np.void],
@@ -141,7 +141,7 @@ class DecisionEncoder:
         reasons: Mapping[int, Sequence[str]],
         decided_at: int,
         ttl_ms: int,
-    ) -> Draft:
+    ) -> PackedDecisions:
         """All that the documents say, one a row.
 
         Args:
@@ -159,7 +159,7 @@ class DecisionEncoder:
         ends = decided_at + ttl_ms
         _fill(decisions, probabilities, event_ms, seqs, which, self._first_action, self._first_route, ends, rows)
         fixed = pieces(*self._of, DECISION_VERSION, decided_at)
-        return Draft(session_ids, rows, Blobs.joined(fixed), self._words, Blobs.joined(tails))
+        return PackedDecisions(session_ids, rows, Blobs.joined(fixed), self._words, Blobs.joined(tails))
 
     def _tails(
         self, decisions: NDArray[np.void], reasons: Mapping[int, Sequence[str]]

@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         parts: partition, its first event, and one past its last.
-        rows: `EVENT` without slots, shape (n,).
+        rows: `EVENT` without ``session_index``, shape (n,).
         sessions: their ids, shape (n,).
         hashes: of the ids, shape (n,).
         record_ms: time of each event's record, -1 for none.
@@ -69,12 +69,12 @@ class Plan:
     """Which sessions a batch touches.
 
     Attributes:
-        sessions: id of each slot; the slots of a shard are contiguous.
+        sessions: id by index; those of a shard are contiguous.
         hashes: of the ids.
-        spans: shard, first slot, end slot.
-        events: rows of `EVENT`, slots filled in.
+        spans: shard, first index, end index.
+        events: rows of `EVENT`, ``session_index`` filled in.
         record_ms: time of each event's record, for latency.
-        passed: for each span, the slots of ends that are looked at for the last time (`ends`).
+        passed: for each span, the expiry buckets that are looked at for the last time.
     """
 
     sessions: Texts
@@ -96,7 +96,7 @@ class Plan:
         record does not say is taken from the event.
         """
         ends = np.array([end for *_, end in self.spans], np.int64)
-        newest: list[int] = _newest(self.events["slot"], self.record_ms, self.events["t"], ends).tolist()
+        newest: list[int] = _newest(self.events["session_index"], self.record_ms, self.events["t"], ends).tolist()
         return newest
 
     def requests(self) -> list[tuple[Shard, Texts]]:
@@ -169,10 +169,10 @@ def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[
 
 
 def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
-    """Give every session of the batch a slot; leave out events at or below the shard's applied offset."""
+    """Give every session of the batch an index; leave out events at or below the shard's applied offset."""
     rows = decoded.rows
     parts = np.array([part[1:] for part in decoded.parts], np.int64).reshape(-1, 2)
-    slots, chosen, edges = group(decoded.hashes, decoded.sessions, parts)
+    indices, chosen, edges = group(decoded.hashes, decoded.sessions, parts)
     spans = [
         (Shard(partition), first, end)
         for (partition, *_), (first, end) in zip(decoded.parts, pairwise([0, *edges.tolist()]), strict=True)
@@ -180,13 +180,13 @@ def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
     ]
     count = chosen.size
     if buckets > 1 and count:
-        chosen, spans = _by_bucket(chosen, decoded.hashes[chosen], spans, slots, buckets)
-    rows["slot"] = slots
+        chosen, spans = _by_bucket(chosen, decoded.hashes[chosen], spans, indices, buckets)
+    rows["session_index"] = indices
     applied = np.empty(count, np.int64)
     for shard, first, end in spans:
         applied[first:end] = floor(shard)
     record_ms = decoded.record_ms
-    fresh = rows["offset"] > applied[slots]
+    fresh = rows["offset"] > applied[indices]
     if not fresh.all():
         rows, record_ms = rows[fresh], record_ms[fresh]
     passed: list[list[int]] = [[] for _ in spans]
@@ -218,7 +218,7 @@ def _by_bucket(
     chosen: NDArray[np.int64],
     hashes: NDArray[np.uint64],
     spans: Sequence[tuple[Shard, int, int]],
-    slots: NDArray[np.int32],
+    indices: NDArray[np.int32],
     buckets: int,
 ) -> tuple[NDArray[np.int64], list[tuple[Shard, int, int]]]:
     """The sessions in the order of their buckets within each partition, and a span for each bucket that has some."""
@@ -235,18 +235,18 @@ def _by_bucket(
     taken = np.concatenate(order)
     place = np.empty(taken.size, np.int32)
     place[taken] = np.arange(taken.size, dtype=np.int32)
-    slots[:] = place[slots]
+    indices[:] = place[indices]
     return chosen[taken], finer
 
 
 @compiled
 def _newest(
-    slots: NDArray[np.int32], record_ms: NDArray[np.int64], event_ms: NDArray[np.int64], ends: NDArray[np.int64]
+    indices: NDArray[np.int32], record_ms: NDArray[np.int64], event_ms: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     written = np.full(ends.size, -1, np.int64)
     happened = np.full(ends.size, -1, np.int64)
-    for i in range(slots.size):
-        span = np.searchsorted(ends, slots[i], side="right")
+    for i in range(indices.size):
+        span = np.searchsorted(ends, indices[i], side="right")
         written[span] = max(written[span], record_ms[i])
         happened[span] = max(happened[span], event_ms[i])
     return np.where(written >= 0, written, happened)

@@ -40,7 +40,7 @@ def outcome(
     states: NDArray[np.void],
     config: FoldConfig,
 ) -> Outcome:
-    """Sort the slots of a batch; writes into ``states`` where those that are armed stand in the idle index.
+    """Sort the sessions of a batch; writes into ``states`` where those that are armed stand in the idle index.
 
     An entry may stand before the deadline, which moves with every click: when it falls due, the session is looked at,
     found busy, and armed anew. So an entry is written once a silence, not once an event.
@@ -52,12 +52,12 @@ def outcome(
         events: of the batch, ticks included.
         rows: what the fold saw.
         scored: which rows have a decision, shape of ``rows``.
-        states: after the fold, one row a slot.
+        states: after the fold, one row a session.
         config: of the fold.
     """
-    slots = np.empty((7, states.size), np.int64)
-    sizes = _outcome(events, rows, scored, states, deadlines(states, config), slots)
-    return Outcome(*(part[:size] for part, size in zip(slots, sizes, strict=True)))
+    indices = np.empty((7, states.size), np.int64)
+    sizes = _outcome(events, rows, scored, states, deadlines(states, config), indices)
+    return Outcome(*(part[:size] for part, size in zip(indices, sizes, strict=True)))
 
 
 @compiled
@@ -75,49 +75,49 @@ def _outcome(
     closed = np.full(n, -1, np.int64)
     latest = np.full(n, -1, np.int64)
     for m in range(rows.size):
-        slot = rows[m]["slot"]
-        touched[slot] = True
+        index = rows[m]["session_index"]
+        touched[index] = True
         if rows[m]["kind"] == END or rows[m]["kind"] == CLEAR:
-            closed[slot] = m
+            closed[index] = m
         if scored[m]:
-            latest[slot] = m
+            latest[index] = m
     for i in range(events.size):
         if events[i]["kind"] == TICK:
-            touched[events[i]["slot"]] = True
-            fallen[events[i]["slot"]] = events[i]["t"]
+            touched[events[i]["session_index"]] = True
+            fallen[events[i]["session_index"]] = events[i]["t"]
     puts = gone = shown = dropped = armed = ending = 0
-    for slot in range(n):
-        live = states[slot]["flags"] & LIVE != 0
+    for index in range(n):
+        live = states[index]["flags"] & LIVE != 0
         # A session's last decision counts only if the session was not closed after it.
-        if live and latest[slot] > closed[slot]:
-            out[2, shown] = slot
-            out[3, shown] = latest[slot]
+        if live and latest[index] > closed[index]:
+            out[2, shown] = index
+            out[3, shown] = latest[index]
             shown += 1
-        elif closed[slot] >= 0:
-            out[4, dropped] = slot
+        elif closed[index] >= 0:
+            out[4, dropped] = index
             dropped += 1
-        if not touched[slot]:
+        if not touched[index]:
             continue
         if not live:
-            out[1, gone] = slot
+            out[1, gone] = index
             gone += 1
             continue
-        out[0, puts] = slot
+        out[0, puts] = index
         puts += 1
-        stands = states[slot]["armed"]
-        if stands == 0 or stands > due[slot] or stands <= fallen[slot]:
-            states[slot]["armed"] = due[slot]
-            if states[slot]["flags"] & (SILENT | IS_BOT) != 0:
-                out[6, ending] = slot
+        stands = states[index]["armed"]
+        if stands == 0 or stands > due[index] or stands <= fallen[index]:
+            states[index]["armed"] = due[index]
+            if states[index]["flags"] & (SILENT | IS_BOT) != 0:
+                out[6, ending] = index
                 ending += 1
             else:
-                out[5, armed] = slot
+                out[5, armed] = index
                 armed += 1
     return puts, gone, shown, shown, dropped, armed, ending
 
 
 def visitors_wanted(events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int) -> NDArray[np.int64]:
-    """The first event of each slot that names a visitor to a session that does not know one, or begins anew."""
+    """The first event of each session that names a visitor to a session that does not know one, or begins anew."""
     wanted = np.empty(states.size, np.int64)
     return wanted[: _visitors_wanted(events, states, session_gap_ms, wanted)]
 
@@ -130,17 +130,17 @@ def _visitors_wanted(
     cleared = np.zeros(states.size, np.bool_)
     for i in range(events.size):
         if events[i]["kind"] == WITHDRAWN:  # a session that is cleared may begin anew in the same batch
-            cleared[events[i]["slot"]] = True
+            cleared[events[i]["session_index"]] = True
     taken = np.zeros(states.size, np.bool_)
     for i in range(events.size):
         e = events[i]
-        slot = e["slot"]
-        if e["visitor"] == 0 or taken[slot]:
+        index = e["session_index"]
+        if e["visitor"] == 0 or taken[index]:
             continue
-        s = states[slot]
+        s = states[index]
         known = s["flags"] & LIVE != 0 and s["visitor"] != 0
-        if not known or cleared[slot] or e["t"] >= s["t_max"] + session_gap_ms:
-            taken[slot] = True
+        if not known or cleared[index] or e["t"] >= s["t_max"] + session_gap_ms:
+            taken[index] = True
             wanted[found] = i
             found += 1
     return found

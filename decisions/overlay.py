@@ -14,14 +14,14 @@ from featurestore.session.visitors import append_entry
 from featurestore.store.protocols import ShardWrite
 
 
-class Changed:
-    """What `laid_over` puts over what was loaded.
+class Overlay:
+    """What a batch changed, to lay over what was loaded before its write.
 
     Args:
         plan: of the batch that made the change.
-        put: its slots whose sessions were stored, ascending.
+        put: indices of the sessions that were stored, ascending.
         blobs: what was stored, in the order of ``put``.
-        gone: its slots whose sessions were removed, ascending.
+        gone: indices of the sessions that were removed, ascending.
         writes: the writes, for the profiles that they extend.
 
     Attributes:
@@ -45,7 +45,7 @@ class Changed:
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:
-        """Of each slot of the plan: where its session lies in `blobs`; mostly, nobody asks."""
+        """Of each session of the plan: where it lies in `blobs`; mostly, nobody asks."""
         place = np.full(len(self._plan.sessions), UNTOUCHED, np.int64)
         place[self._put] = np.arange(self._put.size)
         place[self._gone] = GONE
@@ -77,13 +77,13 @@ class Changed:
         return [newer[key] for key in keys]
 
 
-def laid_over(plan: Plan, loaded: Iterable[bytes | None], changes: Sequence[Changed]) -> Blobs:
-    """The stored sessions of a plan, one a slot, as earlier changes, oldest first, left them; for `unpack`."""
-    beside = [changed.blobs.raw for changed in changes]
+def apply_overlays(plan: Plan, loaded: Iterable[bytes | None], overlays: Sequence[Overlay]) -> Blobs:
+    """The stored sessions of a plan, in its order, as earlier changes, oldest first, left them; for `unpack`."""
+    beside = [overlay.blobs.raw for overlay in overlays]
     column = stored(loaded, beside)
     at = int(column.ends[-1]) if len(column) else 0
-    for changed, raw in zip(changes, beside, strict=True):
-        changed.point(plan, column, at)
+    for overlay, raw in zip(overlays, beside, strict=True):
+        overlay.point(plan, column, at)
         at += len(raw)
     return column
 

@@ -93,7 +93,7 @@ class Lookup:
         at = next((i for i, blob in enumerate(blobs) if blob), None)
         states, memory = unpack([] if at is None else [blobs[at]])
         states["session"] = hash_text(session_id)
-        # A quiet session is in the list of a slot, whose number its state knows better.
+        # A quiet session is in the list of an expiry bucket, whose number its state knows better.
         stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
         return Found(
             session_id,

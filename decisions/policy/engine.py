@@ -22,7 +22,7 @@ from featurestore.session.fold import BOT as BOT_ROW
 from featurestore.session.fold import CLEAR, END, N_ACTIONS, SILENCE
 
 OVER: Final = 1
-"""Flag of a memory whose session has ended: the next row under the same slot starts afresh."""
+"""Flag of a memory whose session has ended: the next row under the same index starts afresh."""
 
 MAX_GAP_MS: Final = 600_000
 """Time between two decisions counts at most this in a stage, like a gap in the features."""
@@ -60,7 +60,7 @@ def decide_rows(
     n_ended = 0
     for i in range(obs.size):
         kind = obs[i]["kind"]
-        m = memory[obs[i]["slot"]]
+        m = memory[obs[i]["session_index"]]
         c = context[i]
         d = out[i]
         d["confidence"] = 0.0
@@ -91,7 +91,7 @@ def decide_rows(
                 d["route"] = _ENDED
                 m["flags"] |= OVER
                 if n_ended < ended.size:
-                    ended[n_ended] = memory[obs[i]["slot"]]
+                    ended[n_ended] = memory[obs[i]["session_index"]]
                     n_ended += 1
             continue
         top = _likeliest(proba, i, -1)

@@ -73,11 +73,11 @@ class Policy:
         Args:
             observations: what the fold saw.
             probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
-            memory: rows of `fold.MEMORY` by slot; zero for a session without decisions.
+            memory: rows of `fold.MEMORY` by session index; zero for a session without decisions.
 
         Returns:
             Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
-            under the same slot since.
+            under the same index since.
         """
         rows, features, context, over, *_ = observations
         out = np.empty(rows.size, DECISION)

@@ -1,4 +1,4 @@
-"""Which strings of a column are the same: slots for a batch's sessions, and those that an earlier batch has changed.
+"""Which strings of a column are the same: indices for a batch's sessions, and those that an earlier batch has changed.
 
 Both look a string up by its hash in an open-addressing table, and then compare the bytes: hashes alone would let
 whoever chooses session ids put one session in the place of another.
@@ -27,12 +27,12 @@ def group(
         The number of each string, shape (n,); where the string of each number first comes, shape (k,); and, of each
         span, one past its last number, shape (s,).
     """
-    slots = np.empty(hashes.size, np.int32)
+    indices = np.empty(hashes.size, np.int32)
     firsts = np.empty(hashes.size, np.int64)
     edges = np.empty(len(spans), np.int64)
     table = np.empty(_room(int((spans[:, 1] - spans[:, 0]).max(initial=0))), np.int32)
-    count = _group(hashes, names.data, names.starts, names.ends, spans, table, slots, firsts, edges)
-    return slots, firsts[:count], edges
+    count = _group(hashes, names.data, names.starts, names.ends, spans, table, indices, firsts, edges)
+    return indices, firsts[:count], edges
 
 
 def match(
@@ -81,7 +81,7 @@ def _group(
     ends: NDArray[np.int64],
     spans: NDArray[np.int64],
     table: NDArray[np.int32],
-    slots: NDArray[np.int32],
+    indices: NDArray[np.int32],
     firsts: NDArray[np.int64],
     edges: NDArray[np.int64],
 ) -> int:
@@ -92,16 +92,16 @@ def _group(
         for i in range(spans[s, 0], spans[s, 1]):
             at = hashes[i] & mask
             while True:
-                slot = table[at]
-                if slot < 0:
+                index = table[at]
+                if index < 0:
                     table[at] = count
-                    slots[i] = count
+                    indices[i] = count
                     firsts[count] = i
                     count += 1
                     break
-                j = firsts[slot]
+                j = firsts[index]
                 if hashes[j] == hashes[i] and _equal(data, starts[i], ends[i], data, starts[j], ends[j]):
-                    slots[i] = slot
+                    indices[i] = index
                     break
                 at = (at + np.uint64(1)) & mask
         edges[s] = count

@@ -110,7 +110,7 @@ EVENT = np.dtype(
         ("t", "<i8"),  # effective time, epoch ms
         ("event_id", "<u8"),
         ("visitor", "<u8"),
-        ("slot", "<i4"),  # row of the session in the batch's states
+        ("session_index", "<i4"),  # row of the session in the batch's states
         ("page", "<u4"),
         ("category", "<u4"),
         ("price", "<f4"),
@@ -187,13 +187,13 @@ _FIELDS = attrgetter(
 
 
 def columns(
-    events: Sequence[Event], slots: Sequence[int], offsets: Sequence[int], record_ms: Sequence[int]
+    events: Sequence[Event], indices: Sequence[int], offsets: Sequence[int], record_ms: Sequence[int]
 ) -> NDArray[np.void]:
     """The events as rows of `EVENT`, in the order given.
 
     Args:
         events: decoded events.
-        slots: row of each event's session in the batch's states.
+        indices: row of each event's session in the batch's states.
         offsets: Kafka offset of each event's record.
         record_ms: Kafka timestamp of each event's record, -1 where the broker gave none.
     """
@@ -211,7 +211,7 @@ def columns(
     rows["kind"] = np.where(unknown, CLICK, kinds)
     if False in consents:
         rows["kind"][np.fromiter((c is False for c in consents), np.bool_, n)] = CLEAR
-    rows["slot"] = slots
+    rows["session_index"] = indices
     rows["offset"] = offsets
     rows["t"] = effective_ms(np.array(ts, np.int64), np.array(record_ms, np.int64))
     for field, texts in (("event_id", ids), ("visitor", visitors), ("page", pages)):

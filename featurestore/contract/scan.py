@@ -80,7 +80,7 @@ class Scanned(NamedTuple):
 
     Attributes:
         read: which values were read; the rows of the others hold nothing.
-        rows: `EVENT`, without slots.
+        rows: `EVENT`, without ``session_index``.
         starts: where each session id begins in the values.
         ends: where it ends.
         hashes: of the session ids.

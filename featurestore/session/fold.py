@@ -114,7 +114,7 @@ MEMORY = np.dtype(
 """What the policy remembers of a session; zero at its start; stored beside the state."""
 
 OBSERVATION = np.dtype(
-    [("t", "<i8"), ("seq", "<i8"), ("slot", "<i4"), ("event", "<i4"), ("kind", "u1"), ("late", "u1")]
+    [("t", "<i8"), ("seq", "<i8"), ("session_index", "<i4"), ("event", "<i4"), ("kind", "u1"), ("late", "u1")]
 )
 """One row: a session as seen at time ``t`` after event ``event`` (or the silence before it)."""
 
@@ -202,12 +202,12 @@ def empty_states(n: int) -> NDArray[np.void]:
 def fold(
     states: NDArray[np.void], profiles: NDArray[np.void], events: NDArray[np.void], config: FoldConfig
 ) -> Observations:
-    """Apply ``events`` (rows of `EVENT`, log order within a slot) to ``states`` in place.
+    """Apply ``events`` (rows of `EVENT`, log order within a session) to ``states`` in place.
 
     Args:
-        states: `STATE`, one row a slot; a row without the LIVE flag is an absent session.
-        profiles: `PROFILE` of the slot's visitor, as known now; updated in place when a session ends inside the batch.
-        events: rows of `EVENT`; ``slot`` indexes ``states``.
+        states: `STATE`, one row a session; a row without the LIVE flag is an absent session.
+        profiles: `PROFILE` of the session's visitor, as known now; updated in place when a session ends in the batch.
+        events: rows of `EVENT`; ``session_index`` indexes ``states``.
         config: constants of the fold.
     """
     n = events.size
@@ -233,10 +233,10 @@ def fold(
     return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], duplicates, late)
 
 
-def ticks(slots: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
+def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
     """Pseudo-events that let time pass for ``slots`` up to ``t_ms``; what a timer feeds the fold."""
-    rows = np.zeros(len(slots), EVENT)
-    rows["slot"] = slots
+    rows = np.zeros(len(indices), EVENT)
+    rows["session_index"] = indices
     rows["kind"] = TICK
     rows["t"] = t_ms
     return rows
@@ -278,8 +278,8 @@ def _fold(
     late = 0
     for i in range(events.size):
         e = events[i]
-        slot = e["slot"]
-        s = states[slot]
+        index = e["session_index"]
+        s = states[index]
         t = e["t"]
         if s["flags"] & LIVE:
             if not s["flags"] & (SILENT | IS_BOT):
@@ -287,29 +287,29 @@ def _fold(
                 if idle_at <= t and idle_at < s["t_max"] + session_gap_ms:
                     s["flags"] |= SILENT
                     s["silences"] += 1
-                    _row(rows, m, i, slot, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
+                    _row(rows, m, i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
                     _features(s, min(idle_at - s["last_int"], gap_cap_ms), features, m)
                     _context(s, context[m])
                     m += 1
             if s["t_max"] + session_gap_ms <= t:
-                _row(rows, m, i, slot, END, s["t_max"] + session_gap_ms, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
+                _row(rows, m, i, index, END, s["t_max"] + session_gap_ms, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
                 _features(s, -1, features, m)
                 _context(s, context[m])
                 m += 1
-                ended[n_ended] = states[slot]
+                ended[n_ended] = states[index]
                 n_ended += 1
                 if s["visitor"] != 0:
                     key = s["session"] ^ np.uint64(s["t_min"])
-                    remember_session(profiles[slot], key, s["t_max"], 0, s["pages"] <= 1)
-                _erase(states, slot, blank)
+                    remember_session(profiles[index], key, s["t_max"], 0, s["pages"] <= 1)
+                _erase(states, index, blank)
         if e["kind"] == TICK:
             continue
         if e["kind"] == CLEAR_EVENT:
-            _row(rows, m, i, slot, CLEAR, t, e["offset"] * SEQ_STEP)
+            _row(rows, m, i, index, CLEAR, t, e["offset"] * SEQ_STEP)
             features[m, :] = 0.0
             _context(s, context[m])
             m += 1
-            _erase(states, slot, blank)
+            _erase(states, index, blank)
             continue
         if e["event_id"] != 0 and s["flags"] & LIVE and _seen(s, e["event_id"]):
             duplicates += 1
@@ -322,10 +322,10 @@ def _fold(
             s["late"] = min(s["late"] + 1, 255)
         _apply(s, e, gap_cap_ms)
         if e["visitor"] != 0 and s["visitor"] == 0:
-            _recognise(s, e["visitor"], profiles[slot], t)
+            _recognise(s, e["visitor"], profiles[index], t)
         if s["num_clicks"] > bot_clicks:
             s["flags"] |= IS_BOT
-        _row(rows, m, i, slot, BOT if s["flags"] & IS_BOT else EVENT_ROW, t, e["offset"] * SEQ_STEP)
+        _row(rows, m, i, index, BOT if s["flags"] & IS_BOT else EVENT_ROW, t, e["offset"] * SEQ_STEP)
         rows[m]["late"] = is_late
         _features(s, -1, features, m)
         _context(s, context[m])
@@ -334,11 +334,11 @@ def _fold(
 
 
 @inlined
-def _row(rows: NDArray[np.void], m: int, event: int, slot: int, kind: int, t: int, seq: int) -> None:
+def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: int, seq: int) -> None:
     row = rows[m]
     row["t"] = t
     row["seq"] = seq
-    row["slot"] = slot
+    row["session_index"] = index
     row["event"] = event
     row["kind"] = kind
     row["late"] = 0
@@ -360,10 +360,10 @@ def _context(s: np.void, c: np.void) -> None:
 
 
 @inlined
-def _erase(states: NDArray[np.void], slot: int, blank: NDArray[np.void]) -> None:
-    session = states[slot]["session"]
-    states[slot] = blank[0]
-    states[slot]["session"] = session
+def _erase(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
+    session = states[index]["session"]
+    states[index] = blank[0]
+    states[index]["session"] = session
 
 
 @inlined

@@ -1,13 +1,13 @@
 """Erasing a session or a visitor from Redis, so that no worker and no replay brings them back.
 
 1. tombstones first: from here on, a worker that takes a partition ignores the past of what is erased
-2. one script a shard: the owner is fenced (whatever it has in hand is refused), states and deadlines go
+2. one script a shard: the owner is fenced (whatever it has in flight is refused), states and deadlines go
 3. decisions and the profile last, when nobody is left who could write them again
 
 A worker that was fenced takes its partition again within a second. `docs/decisions/0020-erasure.md` says why so.
 
 On Redis Cluster a decision or a profile that the owner has applied may still be on its way (`cluster`): what is deleted
-is therefore marked as gone, and leaves the bucket's `pending`.
+is therefore marked as gone, and leaves the bucket's `cross_slot_outbox`.
 """
 
 import uuid
@@ -56,7 +56,7 @@ class Eraser:
         self._script = Script("forget", "erase")
 
     def holders(self, session_id: str) -> list[Shard]:
-        """The shards where a session has a state or a deadline; an ended one may still be in the list of a slot."""
+        """The shards where a session has a state or a deadline; an ended one may still be in a bucket's list."""
         space = self._namespace
         pipe = self._client.pipeline(transaction=False)
         for shard in self._shards:
@@ -65,16 +65,18 @@ class Eraser:
             pipe.zrange(space.ends(shard), 0, -1)
         answers = pipe.execute()
         holders = []
-        for shard, state, deadline, slots in zip(self._shards, answers[::3], answers[1::3], answers[2::3], strict=True):
-            if state or deadline is not None or self._listed(shard, slots, session_id):
+        for shard, state, deadline, buckets in zip(
+            self._shards, answers[::3], answers[1::3], answers[2::3], strict=True
+        ):
+            if state or deadline is not None or self._listed(shard, buckets, session_id):
                 holders.append(shard)
         return holders
 
-    def _listed(self, shard: Shard, slots: Sequence[bytes], session_id: str) -> bool:
-        """Whether a session is in the list of one of the slots."""
+    def _listed(self, shard: Shard, buckets: Sequence[bytes], session_id: str) -> bool:
+        """Whether a session is in the list of one of the expiry buckets."""
         pipe = self._client.pipeline(transaction=False)
-        for slot in slots:
-            pipe.lpos(self._namespace.ending(shard, int(slot)), session_id)
+        for bucket in buckets:
+            pipe.lpos(self._namespace.ending(shard, int(bucket)), session_id)
         return any(place is not None for place in pipe.execute())
 
     def sessions_of(self, visitor: int) -> dict[Shard, list[str]]:
@@ -164,7 +166,13 @@ class ClusterEraser(Eraser):
         seen: list[int] = []
         for shard, names in sessions.items():
             fence = (space.meta(shard), space.states(shard), space.idle(shard))
-            keys = (*fence, space.pending(shard), space.pending_before(shard), space.never(shard), space.ends(shard))
+            keys = (
+                *fence,
+                space.cross_slot_outbox(shard),
+                space.cross_slot_outbox_before(shard),
+                space.never(shard),
+                space.ends(shard),
+            )
             kept = [*map(decision_key, names), *profiles]
             reply = self._client.evalsha(
                 self._script.sha, len(keys), *keys, uuid.uuid4().hex, len(names), *names, *kept

@@ -5,7 +5,7 @@
 | ``cs:{<namespace>:<partition>:<bucket>}:meta`` | hash | ``epoch`` of the owner, ``applied`` offset | 14 days |
 | ``cs:{…}:states`` | hash | session id → stored session (`codec`) | a field until its session ends |
 | ``cs:{…}:idle`` | zset | session id → deadline of its silence, epoch ms | with the state |
-| ``cs:{…}:ends`` | zset | slots of time that have a list (`ends`), by their number | 14 days |
+| ``cs:{…}:ends`` | zset | expiry buckets that have a list, by their number | 14 days |
 | ``cs:{…}:ends:<slot>`` | list | ids of sessions that end then, or did not | until the slot has passed; 14 days |
 | ``cs:{…}:outboxes`` | list | what the last batches produce (`outbox`), oldest first | until Kafka has it; 14 days |
 | ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
@@ -76,7 +76,7 @@ class Namespace:
         return self._key(shard, "idle")
 
     def ends(self, shard: Shard) -> str:
-        """Sorted set of the slots in which sessions of the shard end."""
+        """Sorted set of the expiry buckets in which sessions of the shard end."""
         return self._key(shard, "ends")
 
     def ending(self, shard: Shard, slot: int) -> str:
@@ -87,11 +87,11 @@ class Namespace:
         """What the shard's last batch produces."""
         return self._key(shard, "outboxes")
 
-    def pending(self, shard: Shard) -> str:
+    def cross_slot_outbox(self, shard: Shard) -> str:
         """What the shard's last batch writes to other slots."""
         return self._key(shard, "pending")
 
-    def pending_before(self, shard: Shard) -> str:
+    def cross_slot_outbox_before(self, shard: Shard) -> str:
         """What the batch before that writes to other slots."""
         return self._key(shard, "pending:before")
 
@@ -101,7 +101,15 @@ class Namespace:
 
     def all_of(self, shard: Shard) -> list[str]:
         """Every key of a shard but the lists that `ends` names; they share a slot."""
-        parts = (self.meta, self.states, self.idle, self.ends, self.outboxes, self.pending, self.pending_before)
+        parts = (
+            self.meta,
+            self.states,
+            self.idle,
+            self.ends,
+            self.outboxes,
+            self.cross_slot_outbox,
+            self.cross_slot_outbox_before,
+        )
         return [part(shard) for part in parts]
 
     def gone(self, key: str) -> str:

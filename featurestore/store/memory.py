@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from featurestore.session.visitors import append_entry
-from featurestore.store.expiry_buckets import end_slot
+from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.store.tombstones import Erased
@@ -90,11 +90,11 @@ class MemoryStore:
         data = self._shard(shard)
         silent = sorted((at, session) for session, at in data.idle.items() if at <= now_ms)
         due = Due([session for _, session in silent[:limit]], [])
-        for slot in sorted(slot for slot in data.ends if slot < end_slot(now_ms)):
+        for bucket in sorted(bucket for bucket in data.ends if bucket < expiry_bucket(now_ms)):
             if due.passed and len(due.sessions) >= limit:
                 break
-            due.passed.append(slot)
-            due.sessions.extend(data.ends[slot])
+            due.passed.append(bucket)
+            due.sessions.extend(data.ends[bucket])
         return due
 
     def _write(self, write: ShardWrite) -> WriteResult:
@@ -106,7 +106,7 @@ class MemoryStore:
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
         data.applied, data.written = write.applied, write.number
-        data.outboxes = data.outboxes[write.served :]
+        data.outboxes = data.outboxes[write.acknowledged :]
         if write.outbox:
             data.outboxes += (write.outbox,)
         data.states.update(zip(write.sessions, write.blobs, strict=True))
@@ -116,10 +116,10 @@ class MemoryStore:
             data.states.pop(session, None)
         for session in (*write.removed, *write.disarmed):
             data.idle.pop(session, None)
-        for slot in write.passed:
-            data.ends.pop(slot, None)
-        for session, slot in zip(write.ending, write.slots, strict=True):
-            data.ends.setdefault(slot, []).append(session)
+        for bucket in write.passed:
+            data.ends.pop(bucket, None)
+        for session, bucket in zip(write.ending, write.expiry_buckets, strict=True):
+            data.ends.setdefault(bucket, []).append(session)
         for session in write.undecided:
             self.decisions.pop(decision_key(session), None)
         for key, entry in write.profiles:

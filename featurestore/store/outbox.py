@@ -5,8 +5,8 @@ leaves the outbox to the next owner, which produces it again. Outboxes are kept 
 hold, so no decision waits for Kafka; how many may be kept is bounded (`worker.pipeline.outputs`). Outputs have derived
 identities, so a second copy is the same record.
 
-Stored: MessagePack ``[offset, [draft, ...], [[stream, [key, ...], [value, ...]], ...]]``: decisions as `drafts`, which
-are shorter than their documents, and what comes without a draft as it is; stream 0 is the decisions topic, 1 the
+Stored: MessagePack ``[offset, [packed, ...], [[stream, [key, ...], [value, ...]], ...]]``: decisions as `packed`, which
+are shorter than their documents, and what is not packed as it is; stream 0 is the decisions topic, 1 the
 sessions topic.
 """
 
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from featurestore.store.packed import Draft
+from featurestore.store.packed import PackedDecisions
 
 DECISIONS: Final = 0
 SESSIONS: Final = 1
@@ -31,13 +31,13 @@ class Output(NamedTuple):
         stream: `DECISIONS` or `SESSIONS`.
         keys: session ids.
         values: documents.
-        draft: of the documents, where there is one.
+        packed: the same decisions packed, where they are decisions.
     """
 
     stream: int
     keys: Sequence[str]
     values: Sequence[bytes]
-    draft: Draft | None = None
+    packed: PackedDecisions | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -46,14 +46,14 @@ _decoder = msgspec.msgpack.Decoder(tuple[int, list[bytes], list[tuple[int, list[
 
 def encode(offset: int, outputs: Sequence[Output]) -> bytes:
     """The outputs of a batch whose last record stood at ``offset``."""
-    drafts = [draft.packed() for *_, draft in outputs if draft is not None]
-    plain = [(stream, list(keys), list(values)) for stream, keys, values, draft in outputs if draft is None]
-    return _encoder.encode((offset, drafts, plain))
+    decisions = [packed.packed() for *_, packed in outputs if packed is not None]
+    plain = [(stream, list(keys), list(values)) for stream, keys, values, packed in outputs if packed is None]
+    return _encoder.encode((offset, decisions, plain))
 
 
 def decode(stored: bytes) -> tuple[int, list[Output]]:
     """Offset and outputs."""
-    offset, packed, plain = _decoder.decode(stored)
-    drafts = map(Draft.unpacked, packed)
-    outputs = [Output(DECISIONS, draft.names, draft.logged(draft.documents()), draft) for draft in drafts]
+    offset, stored_decisions, plain = _decoder.decode(stored)
+    decisions = map(PackedDecisions.unpacked, stored_decisions)
+    outputs = [Output(DECISIONS, packed.names, packed.logged(packed.documents()), packed) for packed in decisions]
     return offset, [*outputs, *(Output(*output) for output in plain)]

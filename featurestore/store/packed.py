@@ -1,7 +1,7 @@
 """Decisions between their making and their documents: all that a document says, at a fraction of its length.
 
-The documents of a batch are mostly names and repeated words. A draft keeps the words once, and of each decision only
-its numbers; the documents can be written from it at any time, to the byte, by whoever has it. Outboxes hold drafts.
+The documents of a batch are mostly names and repeated words. `PackedDecisions` keeps the words once, and of each
+decision only its numbers. The documents can be written from it at any time, to the byte. Outboxes hold it.
 
 A document is stored without the session id, which its key says, and logged with it (docs/decisions/0022).
 
@@ -50,7 +50,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, list[bytes], list[bytes], list[bytes]])
 
 
-class Draft:
+class PackedDecisions:
     """Decisions of one policy, one bundle and one topic.
 
     Args:

@@ -57,8 +57,8 @@ class Due(NamedTuple):
 
     Attributes:
         sessions: whose deadline has passed: those that await their silence, earliest first, then those of the
-            ``passed`` slots. A session may be named twice, and may have moved on since it came into a slot.
-        passed: slots whose sessions were all read, oldest first; the write that makes use of them deletes their lists.
+            ``passed`` buckets. A session may be named twice, and may have moved on since it came into a bucket.
+        passed: expiry buckets whose sessions were all read, oldest first; the write that uses them deletes their lists.
     """
 
     sessions: list[str]
@@ -78,14 +78,14 @@ class ShardWrite:
         sessions: to be stored, as the ``blobs``.
         armed: sessions whose entry in the sorted set of the idle index moves to the ``deadlines``, epoch ms.
         disarmed: sessions whose entry leaves the sorted set.
-        ending: sessions that are put into the lists of the ``slots``, one each (`ends`).
-        passed: slots whose lists are deleted, before anything is put into a list.
+        ending: sessions that are put into the lists of the ``expiry_buckets``, one each.
+        passed: expiry buckets whose lists are deleted, before anything is put into a list.
         decided: sessions whose decision becomes the one of ``decisions``.
         removed: sessions to be removed, with their deadlines.
         undecided: sessions whose decision is deleted.
         profiles: key and entry of each visitor's profile to be extended.
         outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
-        served: how many of the oldest stored outboxes hold what Kafka has acknowledged.
+        acknowledged: how many of the oldest stored outboxes hold what Kafka has acknowledged.
         number: larger than those of the owner's earlier writes: one that comes again is applied once. 0 for none.
     """
 
@@ -103,11 +103,11 @@ class ShardWrite:
     undecided: Sequence[str] = ()
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
-    served: int = 0
+    acknowledged: int = 0
     number: int = 0
     disarmed: Sequence[str] = ()
     ending: Sequence[str] = ()
-    slots: Sequence[int] = ()
+    expiry_buckets: Sequence[int] = ()
     passed: Sequence[int] = ()
 
 
@@ -145,7 +145,7 @@ class SessionStore(Protocol):
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
         """For each (shard, epoch ms): what has fallen due by then; changes nothing.
 
-        Of those that await their silence at most ``limit``; then whole slots, the oldest one whatever it holds, and
+        Of those that await their silence at most ``limit``; then whole buckets, the oldest one whatever it holds, and
         more until there are ``limit`` sessions.
         """
         ...

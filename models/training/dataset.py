@@ -79,12 +79,12 @@ def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int =
     """
     records = [event for chunk in chunks for event in chunk]
     events = [decode_unchecked(value) for _, value, _ in records]
-    slots: dict[str, int] = {}
-    slot = [slots.setdefault(event.session_id, len(slots)) for event in events]
-    names = list(slots)
-    rows = columns(events, slot, range(len(events)), [t for _, _, t in records])
+    indices: dict[str, int] = {}
+    index = [indices.setdefault(event.session_id, len(indices)) for event in events]
+    names = list(indices)
+    rows = columns(events, index, range(len(events)), [t for _, _, t in records])
     started = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(started, rows["slot"], rows["t"])
+    np.minimum.at(started, rows["session_index"], rows["t"])
     run = _Run(names, rows["visitor"], rules)
     for start in range(0, rows.size, batch):
         run.apply(rows[start : start + batch])
@@ -108,15 +108,15 @@ class _Run:
 
     def apply(self, events: NDArray[np.void]) -> None:
         self.let_time_pass(int(events["t"].min()))
-        self._profiles[events["slot"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
+        self._profiles[events["session_index"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
         self._fold(events)
         self.let_time_pass(int(events["t"].max()))
 
     def let_time_pass(self, t: int) -> None:
         due = deadlines(self._states, self._config)
-        slots = np.flatnonzero((due > 0) & (due <= t))
-        if slots.size:
-            self._fold(ticks(slots, t))
+        indices = np.flatnonzero((due > 0) & (due <= t))
+        if indices.size:
+            self._fold(ticks(indices, t))
 
     def _fold(self, events: NDArray[np.void]) -> None:
         seen = fold(self._states, self._profiles, events, self._config)
@@ -126,11 +126,11 @@ class _Run:
     def rows(self, rules: StageRules) -> tuple[Rows, Rows]:
         """The scored rows and the finished sessions."""
         if not self._parts:
-            seen, X = np.zeros(0, [("slot", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, N_FEATURES))
+            seen, X = np.zeros(0, [("session_index", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, N_FEATURES))
         else:
             seen = np.concatenate([rows for rows, _ in self._parts])
             X = np.concatenate([features for _, features in self._parts])
-        every = Rows(X, rules.label(X), seen["slot"].astype(np.int64), seen["t"], seen["kind"])
+        every = Rows(X, rules.label(X), seen["session_index"].astype(np.int64), seen["t"], seen["kind"])
         scored = (seen["kind"] == EVENT_ROW) | (seen["kind"] == SILENCE)
         return every.take(scored), every.take(seen["kind"] == END)
 

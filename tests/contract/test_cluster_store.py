@@ -90,7 +90,7 @@ def batch(lease: Lease, expected: int | None, applied: int | None, *documents: b
     return write
 
 
-def held(bench: Bench, key: str) -> cross_slot_outbox.Pending:
+def held(bench: Bench, key: str) -> cross_slot_outbox.Fields:
     """What a bucket keeps for other slots."""
     return cross_slot_outbox.stored(bench.client.hgetall(key))[0]
 
@@ -149,8 +149,8 @@ def test_a_batch_pushes_out_only_what_has_landed(bench: Bench) -> None:
             with pytest.raises(StoreUnavailable, match="writing decisions"):
                 store.begin_write([write], LIFE_MS)
         assert bench.client.hget(SPACE.meta(ZERO), "applied") == b"2"
-        assert held(bench, SPACE.pending_before(ZERO)) == {stuck: b"=" + first}
-        assert held(bench, SPACE.pending(ZERO)) == {free: b"=" + second}
+        assert held(bench, SPACE.cross_slot_outbox_before(ZERO)) == {stuck: b"=" + first}
+        assert held(bench, SPACE.cross_slot_outbox(ZERO)) == {free: b"=" + second}
     finally:
         there.thaw()
     assert store.write([write], LIFE_MS) == [WriteResult(APPLIED, "", 3)]
@@ -175,8 +175,8 @@ def test_a_write_sent_again_pushes_nothing_out(bench: Bench) -> None:
     timers = batch(lease, 1, 1, decided=["b"], decisions=[docs[1]], outbox=b"timers", number=2)
     store.begin_write([timers], LIFE_MS)
     assert store.begin_write([timers], LIFE_MS)() == [WriteResult(APPLIED, "", 1)]
-    assert held(bench, SPACE.pending_before(ZERO)) == {A: b"=" + docs[0]}
-    assert held(bench, SPACE.pending(ZERO)) == {"decision:b": b"=" + docs[1]}
+    assert held(bench, SPACE.cross_slot_outbox_before(ZERO)) == {A: b"=" + docs[0]}
+    assert held(bench, SPACE.cross_slot_outbox(ZERO)) == {"decision:b": b"=" + docs[1]}
     assert lease_of(bench.store()).outboxes == (b"outbox 1", b"timers")
 
 
@@ -269,7 +269,7 @@ def test_an_erasure_is_not_undone_by_what_is_under_way(bench: Bench) -> None:
     eraser = ClusterEraser(connect_cluster(bench.servers.url, timeout_s=5), SPACE, [ZERO, Shard(1)])
     eraser.erase({ZERO: ["a"], Shard(1): []}, fields_of([hash_text("a")], [7]), now_ms())
     eraser.forget_profile(7)
-    assert held(bench, SPACE.pending(ZERO)).keys() == {other}
+    assert held(bench, SPACE.cross_slot_outbox(ZERO)).keys() == {other}
     finish()
     lease_of(bench.store())
     assert (bench.get(), bench.get(other)) == (None, docs[other])
@@ -300,12 +300,19 @@ def test_no_batch_is_half_applied_in_a_slot_that_moves(bench: Bench) -> None:
     """Even where every key of the bucket is there: a script that deletes one and makes it again would fail half-way."""
     store = bench.store()
     lease = lease_of(store)
-    state = {"sessions": ["a"], "blobs": [b"old"], "armed": ["a"], "deadlines": [5], "ending": ["b"], "slots": [3]}
+    state = {
+        "sessions": ["a"],
+        "blobs": [b"old"],
+        "armed": ["a"],
+        "deadlines": [5],
+        "ending": ["b"],
+        "expiry_buckets": [3],
+    }
     store.begin_write([batch(lease, None, 1, document(256), number=1, **state)], LIFE_MS)()
     store.begin_write([batch(lease, 1, 2, document(512), number=2, **state)], LIFE_MS)()
     assert sum(bench.client.exists(key) for key in SPACE.all_of(ZERO)) == len(SPACE.all_of(ZERO))
-    parts = {"sessions": ["a"], "blobs": [b"new"], "passed": [3], "ending": ["c"], "slots": [3]}
-    new = batch(lease, 2, 3, document(768), number=3, served=2, **parts)
+    parts = {"sessions": ["a"], "blobs": [b"new"], "passed": [3], "ending": ["c"], "expiry_buckets": [3]}
+    new = batch(lease, 2, 3, document(768), number=3, acknowledged=2, **parts)
     with bench.servers.migrating(slot_of(SPACE.meta(ZERO))):
         with pytest.raises(StoreUnavailable, match="TryAgainError"):
             store.write([new], LIFE_MS)

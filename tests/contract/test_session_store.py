@@ -15,7 +15,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.session.visitors import ENTRY, unpack
 from featurestore.store.cluster.store import ClusterSessionStore
 from featurestore.store.erasure import eraser_for, fields_of
-from featurestore.store.expiry_buckets import END_SLOT_MS, end_slot
+from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import (
@@ -133,7 +133,7 @@ def _full(lease: Lease, applied: int, session: str = "a") -> ShardWrite:
         deadlines=[5_000, 6_000],
         disarmed=["quiet"],
         ending=["quiet", "quieter"],
-        slots=[3, 4],
+        expiry_buckets=[3, 4],
         passed=[1],
         decided=[session],
         decisions=[b'{"v":1}'],
@@ -239,11 +239,11 @@ def test_outboxes_are_kept_until_they_have_served(bench: Bench) -> None:
     lease = bench.lease()
     kept = []
     for n, (outbox, served) in enumerate([(b"1", 0), (b"2", 0), (b"", 0), (b"3", 1), (b"4", 2)]):
-        bench.write(ShardWrite(ZERO, lease.epoch, n - 1 if n else None, n, outbox=outbox, served=served))
+        bench.write(ShardWrite(ZERO, lease.epoch, n - 1 if n else None, n, outbox=outbox, acknowledged=served))
         lease = bench.lease()
         kept.append(lease.outboxes)
     assert kept == [(b"1",), (b"1", b"2"), (b"1", b"2"), (b"2", b"3"), (b"4",)]
-    bench.write(ShardWrite(ZERO, lease.epoch, 4, 4, served=1))
+    bench.write(ShardWrite(ZERO, lease.epoch, 4, 4, acknowledged=1))
     assert not bench.lease().outboxes
 
 
@@ -255,7 +255,7 @@ def test_a_numbered_write_that_comes_again_is_applied_once(bench: Bench) -> None
         assert [bench.write(write) for _ in range(2)] == [WriteResult(APPLIED, "", applied)] * 2
     late = ShardWrite(ZERO, lease.epoch, 11, 11, outbox=b"late", number=2)
     assert bench.write(late).status == APPLIED, "out of an old socket, after later ones: nobody reads this answer"
-    drop = ShardWrite(ZERO, lease.epoch, 11, 11, served=1, number=4)
+    drop = ShardWrite(ZERO, lease.epoch, 11, 11, acknowledged=1, number=4)
     assert [bench.write(drop).status for _ in range(2)] == [APPLIED, APPLIED]
     lease = bench.lease()
     assert lease.outboxes == (b"2", b"3")
@@ -289,34 +289,34 @@ def test_deadlines_come_earliest_first_up_to_the_limit_and_move(bench: Bench) ->
     assert bench.due(20, 3) == Due(["s4"], []), "a session that is not armed anew stays where it was"
 
 
-def test_an_end_is_due_once_all_of_its_slot_has_passed(bench: Bench) -> None:
-    """And stays due until a write says that the slot was looked at: who asks again is told the same."""
+def test_an_end_is_due_once_all_of_its_bucket_has_passed(bench: Bench) -> None:
+    """And stays due until a write says that the bucket was looked at: who asks again is told the same."""
     lease = bench.lease()
     ending = {"a": 5, "b": 7, "c": 5, "d": 6}
-    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=list(ending), slots=list(ending.values())))
-    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["e", "a"], slots=[5, 6]))
-    assert not bench.due(6 * END_SLOT_MS - 1)
-    assert bench.due(6 * END_SLOT_MS) == bench.due(6 * END_SLOT_MS) == Due(["a", "c", "e"], [5])
-    assert bench.due(8 * END_SLOT_MS) == Due(["a", "c", "e", "d", "a", "b"], [5, 6, 7])
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=list(ending), expiry_buckets=list(ending.values())))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["e", "a"], expiry_buckets=[5, 6]))
+    assert not bench.due(6 * EXPIRY_BUCKET_MS - 1)
+    assert bench.due(6 * EXPIRY_BUCKET_MS) == bench.due(6 * EXPIRY_BUCKET_MS) == Due(["a", "c", "e"], [5])
+    assert bench.due(8 * EXPIRY_BUCKET_MS) == Due(["a", "c", "e", "d", "a", "b"], [5, 6, 7])
     bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, passed=[5, 6]))
     assert bench.due() == Due(["b"], [7])
     bench.write(ShardWrite(ZERO, lease.epoch, 3, 4, passed=[7, 99]))
     assert not bench.due()
 
 
-def test_a_slot_that_passes_takes_nothing_with_it_that_the_same_write_puts_there(bench: Bench) -> None:
+def test_a_bucket_that_passes_takes_nothing_with_it_that_the_same_write_puts_there(bench: Bench) -> None:
     lease = bench.lease()
-    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a"], slots=[5]))
-    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["b"], slots=[5], passed=[5]))
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a"], expiry_buckets=[5]))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=["b"], expiry_buckets=[5], passed=[5]))
     assert bench.due() == Due(["b"], [5])
 
 
-def test_silences_come_before_ends_and_slots_come_whole(bench: Bench) -> None:
-    """The oldest slot whatever it holds, more of them until there are as many sessions as wanted."""
+def test_silences_come_before_ends_and_buckets_come_whole(bench: Bench) -> None:
+    """The oldest bucket whatever it holds, more of them until there are as many sessions as wanted."""
     lease = bench.lease()
     bench.write(ShardWrite(ZERO, lease.epoch, None, 1, armed=["s", "t", "u"], deadlines=[3, 2, 1]))
     ending = ["a", "b", "c", "d", "e"]
-    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=ending, slots=[1, 1, 1, 2, 3]))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=ending, expiry_buckets=[1, 1, 1, 2, 3]))
     assert bench.due(limit=2) == Due(["u", "t", "a", "b", "c"], [1])
     assert bench.due(limit=6) == Due(["u", "t", "s", "a", "b", "c"], [1])
     assert bench.due(limit=7) == Due(["u", "t", "s", "a", "b", "c", "d"], [1, 2])
@@ -331,7 +331,7 @@ def test_nine_thousand_ends_are_one_write(bench: Bench) -> None:
     lease = bench.lease()
     names = [f"s{i}" for i in range(9_000)]
     write = ShardWrite(
-        ZERO, lease.epoch, None, 1, disarmed=names, ending=names, slots=[i // 8_000 for i in range(9_000)]
+        ZERO, lease.epoch, None, 1, disarmed=names, ending=names, expiry_buckets=[i // 8_000 for i in range(9_000)]
     )
     assert bench.write(write).status == APPLIED
     assert bench.due() == Due(names, [0, 1])
@@ -388,7 +388,7 @@ def test_names_may_hold_anything_that_the_contract_allows(bench: Bench) -> None:
     bench.write(ShardWrite(ZERO, lease.epoch, None, 1, names, [b"x"] * 5, names, [1] * 5, names, [b"d"] * 5))
     assert bench.sessions(*names) == [b"x"] * 5
     assert sorted(bench.due(1).sessions) == sorted(names)
-    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, disarmed=names, ending=names, slots=[3] * 5))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, disarmed=names, ending=names, expiry_buckets=[3] * 5))
     assert bench.due() == Due(names, [3])
     assert [bench.decision(name) for name in names] == [b"d"] * 5
 
@@ -421,12 +421,12 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         write.blobs = [chance.randbytes(4) for _ in put]
         write.armed, write.deadlines = moved, [chance.randrange(1_000) for _ in moved]
         write.disarmed = write.ending = chance.sample(names, chance.randrange(4))
-        write.slots = [chance.randrange(8) for _ in write.ending]
+        write.expiry_buckets = [chance.randrange(8) for _ in write.ending]
         write.passed = chance.sample(range(8), chance.randrange(2))
         write.decided, write.decisions = moved, [chance.randbytes(3) for _ in moved]
         write.removed, write.undecided = gone, gone
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]
-        write.outbox, write.served = chance.randbytes(chance.randrange(3)), chance.randrange(3)
+        write.outbox, write.acknowledged = chance.randbytes(chance.randrange(3)), chance.randrange(3)
         result = bench.write(write)
         assert result == twin.write([write], LIFE_MS)[0]
         applied = result.applied if result.status == APPLIED else applied
@@ -468,11 +468,11 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
 
 
 def test_an_erasure_leaves_no_entry_in_any_list(served: Bench) -> None:
-    """A session counts once, however many lists name it; a slot that is left empty passes like any other."""
+    """A session counts once, however many lists name it; a bucket that is left empty passes like any other."""
     client: Any = served.client
     lease = served.lease()
     write = ShardWrite(ZERO, lease.epoch, None, 1, armed=["a", "b"], deadlines=[1, 2])
-    write.ending, write.slots = ["a", "c", "a", "a", "b"], [1, 1, 1, 2, 3]
+    write.ending, write.expiry_buckets = ["a", "c", "a", "a", "b"], [1, 1, 1, 2, 3]
     served.write(write)
     eraser = eraser_for(client, SPACE, [ZERO, ONE])
     names = ["a", "b", "nobody"]
@@ -481,10 +481,10 @@ def test_an_erasure_leaves_no_entry_in_any_list(served: Bench) -> None:
     assert eraser.erase({ZERO: names}, fields_of([1]), 5_000) == (0, 0, 0, 0)
 
 
-def test_a_slot_whose_list_is_gone_is_passed_all_the_same(served: Bench) -> None:
+def test_a_bucket_whose_list_is_gone_is_passed_all_the_same(served: Bench) -> None:
     client: Any = served.client
     lease = served.lease()
-    served.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a", "b"], slots=[1, 2]))
+    served.write(ShardWrite(ZERO, lease.epoch, None, 1, ending=["a", "b"], expiry_buckets=[1, 2]))
     client.delete(SPACE.ending(ZERO, 1))
     assert served.due(limit=1) == Due(["b"], [1, 2])
     served.write(ShardWrite(ZERO, lease.epoch, 1, 2, passed=[1, 2]))
@@ -501,28 +501,30 @@ def test_everything_has_a_life(served: Bench) -> None:
     parts = [SPACE.meta, SPACE.states, SPACE.idle, SPACE.ends, SPACE.outboxes]
     nodes = {}
     if isinstance(client, redis.RedisCluster):
-        parts.append(SPACE.pending)
+        parts.append(SPACE.cross_slot_outbox)
         nodes = {"target_nodes": client.PRIMARIES}
     lives = {key.decode(): client.pttl(key) for key in client.keys("*", **nodes)}
     wanted = {
         decision_key("a"): LIFE_MS,
         SPACE.visitor(7): VISITOR_TTL_S * 1_000,
         **{key(ZERO): SHARD_TTL_S * 1_000 for key in parts},
-        **{SPACE.ending(ZERO, slot): SHARD_TTL_S * 1_000 for slot in (3, 4)},
+        **{SPACE.ending(ZERO, bucket): SHARD_TTL_S * 1_000 for bucket in (3, 4)},
     }
     assert lives.keys() == wanted.keys()
     for key, life in lives.items():
         assert wanted[key] - 60_000 < life <= wanted[key], key
 
 
-def test_a_list_outlives_its_slot(served: Bench) -> None:
+def test_a_list_outlives_its_bucket(served: Bench) -> None:
     """An end may lie far ahead, by a wrong clock: whoever is in the list is still found there then."""
     client: Any = served.client
     month_s = 30 * 86_400
-    far = end_slot((int(time.time()) + month_s) * 1_000)
+    far = expiry_bucket((int(time.time()) + month_s) * 1_000)
     lease = served.lease()
     for expected, applied in ((None, 1), (1, 2)):  # the first by a script, the second, on one node, by a transaction
-        served.write(ShardWrite(ZERO, lease.epoch, expected, applied, ["a"], [b"A"], ending=["a"], slots=[far]))
+        served.write(
+            ShardWrite(ZERO, lease.epoch, expected, applied, ["a"], [b"A"], ending=["a"], expiry_buckets=[far])
+        )
         assert client.ttl(SPACE.ending(ZERO, far)) > month_s + SHARD_TTL_S - 60
 
 

@@ -68,7 +68,7 @@ def test_an_owner_who_finds_all_as_it_left_it_writes_by_a_transaction(owner: Own
 
 
 def test_nothing_to_write_is_no_error(owner: Owner) -> None:
-    """All idle shards may have been written while the batch in hand was finished."""
+    """All idle shards may have been written while the batch in flight was finished."""
     assert owner.write() == []
     assert [result.status for result in owner.write(owner.next(ZERO, 2))] == [APPLIED]
 
@@ -158,7 +158,7 @@ def _writes(chance: random.Random, epoch: str) -> list[ShardWrite]:
         write.decided, write.decisions = put[1:], [chance.randbytes(30) for _ in put[1:]]
         write.removed, write.undecided = gone, gone
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(20))) for _ in range(2)]
-        write.outbox, write.served = chance.choice([b"", chance.randbytes(20)]), chance.choice([0, 1])
+        write.outbox, write.acknowledged = chance.choice([b"", chance.randbytes(20)]), chance.choice([0, 1])
         writes.append(write)
         applied = number + 1
     return writes

@@ -71,7 +71,7 @@ def fail_after(step: str, nth: int, what: str) -> None:
 
 
 def stop_before_write(nth: int) -> None:
-    """Freeze with a batch in hand, decided and flushed, right before the fenced script."""
+    """Freeze with a batch in flight, decided and flushed, right before the fenced script."""
     whole = RedisSessionStore.begin_write
     left = nth
 

@@ -225,7 +225,7 @@ def left_pending(bench: Rig) -> dict[str, bytes]:
     with bench.client() as client:
         for number in range(bench.partitions):
             for shard in bench.shards(number):
-                for key in (bench.namespace.pending_before(shard), bench.namespace.pending(shard)):
+                for key in (bench.namespace.cross_slot_outbox_before(shard), bench.namespace.cross_slot_outbox(shard)):
                     left.update(cross_slot_outbox.stored(client.hgetall(key))[0])
     return left
 

@@ -108,7 +108,7 @@ def test_crash_loop(rig: MakeRig) -> None:
 @central
 @PROTOCOLS
 def test_zombie(rig: MakeRig, protocol: str, seed: int) -> None:
-    """3: a worker frozen with a batch in hand past the session timeout writes nothing of it when it wakes up."""
+    """3: a worker frozen with a batch in flight past the session timeout writes nothing of it when it wakes up."""
     bench = rig(f"3 zombie ({protocol})", seed)
     bench.environment["group_protocol"] = protocol
     bench.send()

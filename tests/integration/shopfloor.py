@@ -112,13 +112,13 @@ class Shopfloor:
         return [json.loads(document)["stage"] if document else None for document in documents]
 
     def at_rest(self) -> tuple[int, int]:
-        """How many sessions are stored, and how many deadlines; an entry in the list of a slot is one."""
+        """How many sessions are stored, and how many deadlines; an entry in the list of a bucket is one."""
         shards = [Shard(number) for number in range(PARTITIONS)]
         states: list[Any] = [self.client.hlen(self.namespace.states(shard)) for shard in shards]
         deadlines: list[Any] = [self.client.zcard(self.namespace.idle(shard)) for shard in shards]
         for shard in shards:
-            slots: Any = self.client.zrange(self.namespace.ends(shard), 0, -1)
-            deadlines += [self.client.llen(self.namespace.ending(shard, int(slot))) for slot in slots]
+            buckets: Any = self.client.zrange(self.namespace.ends(shard), 0, -1)
+            deadlines += [self.client.llen(self.namespace.ending(shard, int(bucket))) for bucket in buckets]
         return sum(states), sum(deadlines)
 
     def mentions(self, text: str) -> list[str]:

@@ -161,7 +161,7 @@ def without_drift(stage: Stage) -> Tally:
     sent = stage.street.send(traffic(shop(2, 1)))
     expected = offline(sent, stage.bundle)
     assert expected.sessions > 1_000
-    # What is read is in hand for a moment before it is applied and counted.
+    # What is read is in flight for a moment before it is applied and counted.
     until(lambda: stage.fleet.total("predicted_stage_total") == expected.rows, 10, "every row is counted, once")
     scraped = "sum(clickstage_predicted_stage_total)"
     until(lambda: stage.ask(scraped) == {(): expected.rows}, 10, "the last scrape")

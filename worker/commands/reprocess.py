@@ -88,8 +88,8 @@ def begin_generation(client: Client, old: Namespace, shards: Sequence[Shard], st
         # Only now: a worker must not find a generation in which some shard does not know its start.
         client.set(fresh.generation_key(), fresh.generation)
         for shard in shards:
-            slots: Any = client.zrange(old.ends(shard), 0, -1)
-            client.unlink(*old.all_of(shard), *(old.ending(shard, int(slot)) for slot in slots))
+            buckets: Any = client.zrange(old.ends(shard), 0, -1)
+            client.unlink(*old.all_of(shard), *(old.ending(shard, int(bucket)) for bucket in buckets))
     except AWAY as error:
         raise unavailable(error, "beginning a generation") from None
     return fresh

@@ -1,10 +1,10 @@
-"""The worker's edge: the past of what was erased is left out. Pure."""
+"""The filter behind decoding: events from before an erasure are left out. Pure."""
 
 from decisions.intake import Decoded
 from featurestore.store.tombstones import Erased
 
 
-def admitted(decoded: Decoded, erased: Erased) -> Decoded:
+def without_erased(decoded: Decoded, erased: Erased) -> Decoded:
     """What the batch may see of the events; without tombstones, all of it.
 
     Args:

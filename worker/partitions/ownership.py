@@ -115,7 +115,7 @@ class Ownership:
         return [deque([self._outputs.given] * len(lease.outboxes)) for lease in leases]
 
     def rewind(self, partition: Partition, cause: str, seconds: float = 0.0) -> None:
-        """Give up what is in hand: take a new lease, after ``seconds``, and read again from what the store says."""
+        """Give up what is in flight: take a new lease, after ``seconds``, and read again from what the store says."""
         self._metrics.rewinds.inc(cause)
         partition.cause = cause
         self._wait(partition, seconds)

@@ -24,7 +24,7 @@ class Partition:
         number: Kafka's.
         shards: one, or on Redis Cluster one a bucket.
         leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
-        outboxes: of each shard, oldest first: what `Outputs.acknowledged` must reach for an outbox to have served.
+        outboxes: of each shard, oldest first: what `Outputs.acknowledged` must reach for an outbox to be acknowledged.
         next_offset: offset of the next record to read.
         done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
         watermark: newest record time seen in this assignment, epoch ms; None before the first event.
@@ -35,7 +35,7 @@ class Partition:
         cause: why, for the metric.
         checked_at: of each shard, monotonic time of its last successful fenced call.
         heard_at: monotonic time at which Kafka last said that nothing is left to read.
-        asked_slot: the slots of ends before this one may have been read, and their lists may be deleted at any moment:
+        asked_bucket: expiry buckets before this one may have been read, and their lists may be deleted at any moment:
             nothing is put into them any more.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
@@ -56,7 +56,7 @@ class Partition:
     checked_at: list[float] = field(default_factory=list)
     heard_at: float = float("-inf")
     own_epoch: int = 0
-    asked_slot: int = 0
+    asked_bucket: int = 0
     ignore_applied: bool = False
 
     @property
@@ -77,15 +77,15 @@ class Partition:
         """The shards without a successful fenced call since then."""
         return [shard for shard, at in zip(self.shards, self.checked_at, strict=True) if at <= since]
 
-    def served(self, shard: Shard, acknowledged: int) -> int:
-        """How many of the shard's oldest outboxes have served."""
+    def acknowledged_outboxes(self, shard: Shard, acknowledged: int) -> int:
+        """How many of the shard's oldest outboxes Kafka has acknowledged."""
         return sum(1 for _ in takewhile(acknowledged.__ge__, self.outboxes[shard.bucket]))
 
     def written(self, write: ShardWrite) -> None:
         """A write of this lease is applied."""
         bucket = write.shard.bucket
         self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
-        for _ in range(write.served):
+        for _ in range(write.acknowledged):
             self.outboxes[bucket].popleft()
 
     def floor(self, shard: Shard) -> int:

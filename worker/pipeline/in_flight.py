@@ -22,8 +22,8 @@ class Opened:
     """The stored sessions of a batch, and the profiles it needs.
 
     Attributes:
-        states: rows, one a slot.
-        memory: rows, one a slot.
+        states: rows, one a session.
+        memory: rows, one a session.
         wanted: events whose visitor's profile is needed.
         keys: of the profiles.
         profiles: reads them; None if they could not be asked for.
@@ -38,7 +38,7 @@ class Opened:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """A batch in hand.
+    """A batch in flight.
 
     Attributes:
         plan: its events and sessions.

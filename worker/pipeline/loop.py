@@ -32,7 +32,7 @@ from confluent_kafka import KafkaException, Message
 from decisions.core import Engine, Result
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
-from decisions.overlay import Changed, laid_over
+from decisions.overlay import Overlay, apply_overlays
 from featurestore.contract.ids import IdKey
 from featurestore.errors import Backpressure, InvalidEvent, StoreUnavailable
 from featurestore.store import outbox
@@ -40,7 +40,7 @@ from featurestore.store.protocols import APPLIED, SessionStore, ShardWrite, Writ
 from worker.clock import Clock
 from worker.kafka.deadletters import Limit, headers
 from worker.kafka.source import KafkaSource, Polled
-from worker.partitions.erased_filter import admitted
+from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.in_flight import Batch, Opened, Written
@@ -63,12 +63,12 @@ SETTLE_SLICE_S: Final = 0.25
 PAUSE_AFTER_S: Final = 2.0
 CALM: Final = 8
 """A batch of at most this part of the largest shows that little waits."""
-IN_HAND: Final = 2
+IN_FLIGHT: Final = 2
 """How many writes a question to Redis may have overtaken: the one under way, and one that had to be sent again."""
 
 
 class Stopping(Exception):
-    """The worker is asked to stop while a step waits; nothing of the batch in hand was applied."""
+    """The worker is asked to stop while a step waits; nothing of the batch in flight was applied."""
 
 
 class Loop:
@@ -107,11 +107,13 @@ class Loop:
         self._ids = IdKey.of(settings.id_key.get_secret_value())
         self._limits: dict[int, Limit] = {}
         self._size = settings.batch_max
-        self._deep = False  # a batch waits in hand for the next one
+        self._deep = False  # a batch waits in flight for the next one
         self._ahead: Batch | None = None  # prepared; its sessions are being loaded
         self._sent: Batch | None = None  # decided; its write is under way
         self._written: Batch | None = None  # applied; to be published
-        self._changed: deque[Changed] = deque(maxlen=IN_HAND)  # by writes that a question under way may not have seen
+        self._overlays: deque[Overlay] = deque(
+            maxlen=IN_FLIGHT
+        )  # by writes that a question under way may not have seen
         self._acknowledged = 0  # of what was given to the outputs
         self._writes = 0
         self._silence = Silence(settings.timers, source, store, ownership, clock)
@@ -126,7 +128,7 @@ class Loop:
         self.progress = clock.monotonic()
 
     def stop(self) -> None:
-        """Finish the batch in hand, then return from `run`; safe in a signal handler."""
+        """Finish the batch in flight, then return from `run`; safe in a signal handler."""
         self._stop = True
 
     def run(self) -> None:
@@ -141,7 +143,7 @@ class Loop:
                 self.step()
             self._drain()
         except Stopping:
-            log.info("stopped while waiting; what was in hand will be read again")
+            log.info("stopped while waiting; what was in flight will be read again")
         except KafkaException as error:
             self._applied.clear()
             raise Backpressure(
@@ -202,7 +204,7 @@ class Loop:
         mine = [records for records in polled.records if self._owned(records.partition)]
         if not mine:
             return None
-        decoded = admitted(decode(mine, self._ids), self._own.erased)  # 2
+        decoded = without_erased(decode(mine, self._ids), self._own.erased)  # 2
         partitions, begin, done = {}, {}, {}
         for records in mine:
             number = records.partition
@@ -210,7 +212,7 @@ class Loop:
             self._dead_letters(records, decoded.bad.get(number, []), polled.messages[number])
             begin[number], done[number] = partition.next_offset, records.offsets[-1]
             partition.next_offset = max(partition.next_offset, done[number] + 1)
-        # What was read before may be in hand and not applied yet: a seek must not bring it in twice.
+        # What was read before may be in flight and not applied yet: a seek must not bring it in twice.
         floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
         plan = make_plan(decoded, self._settings.buckets, floor)
         watch.lap("decode")
@@ -225,7 +227,7 @@ class Loop:
         return partition is not None and self._own.current(partition)
 
     def _push(self, batch: Batch) -> None:
-        """Take a batch in hand, and complete the one before it while Redis answers for this one."""
+        """Take up a batch, and complete the one before it while Redis answers for this one."""
         before, self._ahead = self._ahead, batch
         if before is not None:
             self._complete(before)
@@ -246,7 +248,7 @@ class Loop:
         batch.watch.lap("flush")
         self._confirm()  # 7 of the batch before this one
         if batch.result is not None:
-            self._changed.append(batch.result.changed)
+            self._overlays.append(batch.result.overlay)
         if self._ahead is not None and not self._ahead.plan.empty:
             self._opened(self._ahead)  # now: what it asks for would wait behind the write
         batch.writes = self._fenced(batch.result, batch.partitions, batch.done)
@@ -290,10 +292,10 @@ class Loop:
         self._publish()
 
     def _drain(self) -> None:
-        """Finish what is in hand, so that nothing is under way."""
+        """Finish what is in flight, so that nothing is under way."""
         self._hasten()
         self._settle()
-        self._changed.clear()
+        self._overlays.clear()
 
     def _hasten(self) -> None:
         """Decide what is prepared, without waiting for the batch behind it."""
@@ -307,7 +309,7 @@ class Loop:
             plan = batch.plan
             loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
             batch.load = None
-            blobs = laid_over(plan, chain.from_iterable(loaded), self._changed)
+            blobs = apply_overlays(plan, chain.from_iterable(loaded), self._overlays)
             states, memory = self._engine.open(blobs, plan)
             wanted = self._engine.visitors_wanted(plan, states)
             keys = self._engine.profile_keys(plan, wanted)
@@ -319,8 +321,8 @@ class Loop:
         if not opened.keys:
             return []
         profiles = self._answered("visitors", opened.profiles, lambda: self._store.profiles(opened.keys))
-        for changed in self._changed:
-            profiles = changed.profiles(opened.keys, profiles)
+        for overlay in self._overlays:
+            profiles = overlay.profiles(opened.keys, profiles)
         return profiles
 
     def _answered(self, op: str, begun: Callable[[], T] | None, again: Callable[[], T]) -> T:
@@ -450,14 +452,14 @@ class Loop:
                 self._applied[number] = offset
 
     def _fence(self, write: ShardWrite, partition: Partition, applied: int | None) -> None:
-        write.slots = [max(slot, partition.asked_slot) for slot in write.slots]
+        write.expiry_buckets = [max(bucket, partition.asked_bucket) for bucket in write.expiry_buckets]
         lease = partition.lease(write.shard)
         write.epoch = lease.epoch
         write.expected = lease.applied
         # A bucket may be ahead of what is read again for another; only after a truncation do offsets go back.
         behind = lease.applied is None or partition.ignore_applied or (applied is not None and applied > lease.applied)
         write.applied = applied if applied is not None and behind else lease.applied
-        write.served = partition.served(write.shard, self._acknowledged)
+        write.acknowledged = partition.acknowledged_outboxes(write.shard, self._acknowledged)
         self._writes += 1
         write.number = self._writes
 
@@ -508,7 +510,7 @@ class Loop:
         """Ask for deadlines that have passed, if it is time.
 
         Between the question and the write that deletes the lists which it brought, nothing may be put into those lists:
-        that write would delete it unread. What is fenced from now on keeps clear of them (`Partition.asked_slot`). What
+        that write would delete it unread. What is fenced from now on avoids them (`Partition.asked_bucket`). What
         is under way may have to be sent again, and would then come after the reading: it is waited for.
         """
         now = self._clock.monotonic()
@@ -516,13 +518,13 @@ class Loop:
             self._next_timer = now
         if now < self._next_timer or any(batch is not None and batch.timers for batch in (self._ahead, self._sent)):
             return None
-        if self._sent is not None and any(write.slots for write, _ in self._sent.writes):
+        if self._sent is not None and any(write.expiry_buckets for write, _ in self._sent.writes):
             self._settle()
         self._next_timer = now + (TIMER_BEHIND_S if self._backlog() else TIMER_EVERY_S)
         return self._silence.ask()
 
     def _answer_timers(self, question: Question) -> None:
-        """Let silence speak: a batch in which only time passes, after the events that are in hand already."""
+        """Let silence speak: a batch in which only time passes, after the events that are in flight already."""
         again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
         fallen = self._silence.due(question, self._answered("timers", question.answer, again))
         if not fallen:
@@ -543,9 +545,9 @@ class Loop:
         if now < self._next_verify:
             return
         self._drain()
-        # Those that are due soon come along: each time, nothing must be in hand.
+        # Those that are due soon come along: each time, nothing must be in flight.
         idle = {p.number: p for p in self._own.running() if p.unchecked(now - every / 2)}
-        self._note_acknowledged()  # once all is, the outboxes have served: the next owner need not produce them again
+        self._note_acknowledged()  # once all is, no outbox is left to send: the next owner need not produce them again
         writes: list[Written] = []
         for partition in idle.values():
             for shard in partition.unchecked(now - every / 2):
@@ -555,7 +557,7 @@ class Loop:
                 moves = applied is None or partition.done > applied or partition.ignore_applied
                 self._fence(write, partition, partition.done if moves else None)
                 writes.append((write, []))
-        if writes:  # what was in hand may have been of all of them
+        if writes:  # what was in flight may have been of all of them
             self._apply(writes, idle)
 
     def _note_ends(self, polled: Polled) -> None:
@@ -642,7 +644,7 @@ class Loop:
         self._observer.tick(ready=self.trouble is None)
 
     def _deepen(self, read: int, *, full: bool) -> bool:
-        """Whether a batch waits in hand for the next one, so that the worker need not wait for Redis.
+        """Whether a batch waits in flight for the next one, so that the worker need not wait for Redis.
 
         It does from when more waits in Kafka than a batch takes until what comes is little. In between nothing changes:
         a turn that ends the waiting decides two batches, and what comes meanwhile would mostly fill the next.
@@ -666,7 +668,7 @@ class Loop:
             self._size = max(self._size - self._size // 4, most // 4, 1)
 
     def _backlog(self) -> int:
-        """Records that Kafka is known to hold and that are not in hand yet."""
+        """Records that Kafka is known to hold and that are not in flight yet."""
         return sum(max(p.high - p.next_offset, 0) for p in self._own.running())
 
     def _beat(self) -> None:

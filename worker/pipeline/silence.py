@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from featurestore.errors import StoreUnavailable
-from featurestore.store.expiry_buckets import end_slot
+from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import Due, SessionStore
 from worker.clock import Clock
@@ -74,7 +74,7 @@ class Silence:
             return None
         for partition, now in times.items():
             if now is not None:
-                partition.asked_slot = max(partition.asked_slot, end_slot(now))
+                partition.asked_bucket = max(partition.asked_bucket, expiry_bucket(now))
         try:
             answer = self._store.begin_due(queries, DUE_LIMIT)
         except StoreUnavailable:
@@ -111,7 +111,7 @@ class Silence:
             return False
         read = [p for number, p in partitions.items() if number in ends and ends[number].high <= p.read_to]
         for partition in read:
-            partition.heard_at = asked_at  # what was there when Kafka was asked is in hand
+            partition.heard_at = asked_at  # what was there when Kafka was asked is in flight
         return bool(read)
 
     def _proven(self, partition: Partition, now_ms: int) -> bool:

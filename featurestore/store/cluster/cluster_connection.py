@@ -1,7 +1,7 @@
 """Commands to a Redis Cluster: each to the primary of its slot, all to one primary together, answers read later.
 
-redis-py keeps the table of slots; the commands go over a `Line` to each primary. Nothing is sent twice here: whatever
-goes wrong, the table is asked for again where that may help, and the caller repeats the whole call.
+redis-py keeps the table of slots; the commands go over a `PipelinedConnection` to each primary. Nothing is sent twice
+here: whatever goes wrong, the table is asked for again where that may help, and the caller repeats the whole call.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from redis.exceptions import (
 from featurestore.errors import StoreUnavailable
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.lua import script_text
-from featurestore.store.redis.pipelined_connection import Line, Ticket
+from featurestore.store.redis.pipelined_connection import PipelinedConnection, Ticket
 
 Command = tuple[int, tuple[Any, ...]]
 """A slot and a command whose keys are all in it."""
@@ -33,7 +33,7 @@ ELSEWHERE: Final = (AskError, ClusterDownError, ReadOnlyError, SlotNotCoveredErr
 """What another table of slots may help with; MOVED is a kind of ASK."""
 
 
-class NodeScript:
+class ClusterScript:
     """A Lua script, known by its hash; every node must be given it."""
 
     def __init__(self, *names: str) -> None:
@@ -41,7 +41,7 @@ class NodeScript:
         self.sha: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-class Nodes:
+class ClusterConnection:
     """The primaries of a Cluster; used from one thread.
 
     Args:
@@ -49,11 +49,11 @@ class Nodes:
         scripts: all that will be called.
     """
 
-    def __init__(self, client: "redis.RedisCluster", scripts: Sequence[NodeScript]) -> None:
+    def __init__(self, client: "redis.RedisCluster", scripts: Sequence[ClusterScript]) -> None:
         self._client = client
         self._first = [(node.host, node.port) for node in client.startup_nodes]
         self._scripts = [("SCRIPT", "LOAD", script.text) for script in scripts]
-        self._lines: dict[str, Line] = {}
+        self._connections: dict[str, PipelinedConnection] = {}
 
     def ask(self, commands: Sequence[Command], doing: str) -> list[Any]:
         """The answers, in the order of the commands.
@@ -97,13 +97,13 @@ class Nodes:
         return places
 
     def _send(self, name: str, commands: list[tuple[Any, ...]]) -> Ticket:
-        line = self._lines.get(name)
-        if line is None:
+        connection = self._connections.get(name)
+        if connection is None:
             node: Any = self._client.get_node(node_name=name)  # type: ignore[no-untyped-call]
-            line = self._lines[name] = Line(self._client.get_redis_connection(node))
-        if not line.connected:
-            line.send(self._scripts)  # its answers are read on the way to the others
-        return line.send(commands)
+            connection = self._connections[name] = PipelinedConnection(self._client.get_redis_connection(node))
+        if not connection.connected:
+            connection.send(self._scripts)  # its answers are read on the way to the others
+        return connection.send(commands)
 
     def _give_scripts(self, commands: Sequence[Command], replies: list[Any]) -> None:
         """Carry out what a node refused for want of its script, which it is given again (SCRIPT FLUSH)."""
@@ -129,8 +129,8 @@ class Nodes:
         except (*AWAY, LookupError):  # nobody answers, or a node that has just been reset: the table is empty
             return
         serving = {nodes[0].name for nodes in manager.slots_cache.values() if nodes}
-        for name in self._lines.keys() - serving:
-            self._lines.pop(name).reset()
+        for name in self._connections.keys() - serving:
+            self._connections.pop(name).reset()
 
 
 def _checked(replies: list[Any]) -> list[Any]:

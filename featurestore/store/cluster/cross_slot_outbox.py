@@ -23,11 +23,11 @@ SET: Final = b"="
 DELETE: Final = b"-"
 EXTEND: Final = b"+"
 
-Pending = dict[str, bytes]
+Fields = dict[str, bytes]
 """The fields of the hash, without `LIFE`."""
 
 
-def of(write: ShardWrite, namespace: Namespace) -> Pending:
+def of(write: ShardWrite, namespace: Namespace) -> Fields:
     """What a batch writes to other slots."""
     pairs = zip(write.decided, write.decisions, strict=True)
     fields = {decision_key(session): SET + document for session, document in pairs}
@@ -50,14 +50,14 @@ def gone(namespace: Namespace, applied: int | None) -> bytes:
     return b"%d %b" % (max(last, 0), source)
 
 
-def flat(fields: Pending, decision_life_ms: int) -> list[str | bytes | int]:
+def flat(fields: Fields, decision_life_ms: int) -> list[str | bytes | int]:
     """Field, value, field, value, ...; nothing for nothing."""
     if not fields:
         return []
     return [LIFE, decision_life_ms, *(part for pair in fields.items() for part in pair)]
 
 
-def stored(reply: Mapping[bytes, bytes] | list[bytes]) -> tuple[Pending, int]:
+def stored(reply: Mapping[bytes, bytes] | list[bytes]) -> tuple[Fields, int]:
     """A stored hash, as either protocol answers it: the fields, and a decision's life."""
     pairs: Iterable[tuple[bytes, bytes]] = (
         reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
@@ -66,6 +66,6 @@ def stored(reply: Mapping[bytes, bytes] | list[bytes]) -> tuple[Pending, int]:
     return fields, int(fields.pop(LIFE, b"0"))
 
 
-def pieces(fields: Pending) -> Iterator[tuple[str, bytes, bytes]]:
+def pieces(fields: Fields) -> Iterator[tuple[str, bytes, bytes]]:
     """Key, what to do, with what."""
     return ((key, value[:1], value[1:]) for key, value in fields.items())

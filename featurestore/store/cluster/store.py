@@ -1,10 +1,11 @@
 """Sessions on Redis Cluster: a bucket's keys in one slot under one fence, decisions and profiles in slots of their own.
 
-1. the fenced script of a bucket applies its batch, and keeps what belongs to other slots in the same bucket (`pending`)
+1. the fenced script of a bucket applies its batch, and keeps what belongs to other slots in the same bucket, in its
+   `cross_slot_outbox`
 2. once it has answered that the batch is applied, decisions and profiles go where they belong
-3. the batch after the next is sent only when those have landed: the bucket keeps the pending of its last two batches
+3. the batch after the next is sent only when those have landed: the bucket keeps what its last two batches owe
 
-A worker that dies between 1 and 2 leaves the pending to whoever takes the bucket next: that is written before the lease
+A worker that dies between 1 and 2 leaves what it owes to whoever takes the bucket next, who writes it before the lease
 is used. Every piece may be written twice and late, so a repeated call needs no question. `docs/decisions/0014` says why
 so. On one node `redis.store.RedisSessionStore` does all of it in one script.
 """
@@ -20,9 +21,9 @@ import redis
 
 from featurestore.errors import StoreUnavailable
 from featurestore.store.cluster import cross_slot_outbox
-from featurestore.store.cluster.cluster_connection import Command, Nodes, NodeScript
-from featurestore.store.cluster.cross_slot_outbox import Pending
-from featurestore.store.expiry_buckets import by_slot, end_slot, life_s
+from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
+from featurestore.store.cluster.cross_slot_outbox import Fields
+from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
 from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.store.protocols import (
     APPLIED,
@@ -53,12 +54,12 @@ class ClusterSessionStore:
 
     def __init__(self, client: "redis.RedisCluster", namespace: Namespace) -> None:
         self._namespace = namespace
-        self._acquire = NodeScript("acquire")
-        self._write = NodeScript("batch", "cluster_write")
-        self._decide = NodeScript("cluster_decide")
-        self._remember = NodeScript("cluster_remember")
-        self._due = NodeScript("due")
-        self._nodes = Nodes(client, [self._acquire, self._write, self._due, self._decide, self._remember])
+        self._acquire = ClusterScript("acquire")
+        self._write = ClusterScript("batch", "cluster_write")
+        self._decide = ClusterScript("cluster_decide")
+        self._remember = ClusterScript("cluster_remember")
+        self._due = ClusterScript("due")
+        self._cluster = ClusterConnection(client, [self._acquire, self._write, self._due, self._decide, self._remember])
         self._slots: dict[Shard, int] = {}
         self._flights: deque[_Flight] = deque()
 
@@ -72,12 +73,13 @@ class ClusterSessionStore:
             call = ("EVALSHA", self._acquire.sha, 2, *keys, now_ms, own, uuid.uuid4().hex)
             takes.append((self._slot(shard), call))
             left += [
-                (self._slot(shard), ("HGETALL", key)) for key in (space.pending_before(shard), space.pending(shard))
+                (self._slot(shard), ("HGETALL", key))
+                for key in (space.cross_slot_outbox_before(shard), space.cross_slot_outbox(shard))
             ]
-        replies = self._nodes.ask(takes, "taking ownership")
+        replies = self._cluster.ask(takes, "taking ownership")
         # After the fence: nobody adds to what is read now.
-        found = [cross_slot_outbox.stored(reply) for reply in self._nodes.ask(left, "taking ownership")]
-        self._nodes.ask([command for fields, life in found for command in self._landing(fields, life)], LANDING)
+        found = [cross_slot_outbox.stored(reply) for reply in self._cluster.ask(left, "taking ownership")]
+        self._cluster.ask([command for fields, life in found for command in self._landing(fields, life)], LANDING)
         return [lease_of(reply) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
@@ -90,7 +92,7 @@ class ClusterSessionStore:
         commands = [
             (self._slot(shard), ("HMGET", states(shard), *sessions)) for shard, sessions in requests if len(sessions)
         ]
-        read = self._nodes.begin(commands, "loading sessions")
+        read = self._cluster.begin(commands, "loading sessions")
         return lambda: in_place(requests, read())
 
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -99,7 +101,7 @@ class ClusterSessionStore:
 
     def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
         """See `SessionStore`."""
-        return self._nodes.begin([(slot_of(key), ("GET", key)) for key in keys], "loading profiles")
+        return self._cluster.begin([(slot_of(key), ("GET", key)) for key in keys], "loading profiles")
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`; returns when decisions and profiles have landed too."""
@@ -119,7 +121,7 @@ class ClusterSessionStore:
             )
             for write, part in zip(writes, fields, strict=True)
         ]
-        read = self._nodes.begin(calls, "writing a batch")
+        read = self._cluster.begin(calls, "writing a batch")
 
         def answer() -> list[WriteResult]:
             results = [write_result(reply) for reply in read()]
@@ -142,15 +144,15 @@ class ClusterSessionStore:
         space = self._namespace
         commands: list[Command] = []
         for shard, now_ms in queries:
-            asked = (space.idle(shard), space.ends(shard), now_ms, end_slot(now_ms), limit)
+            asked = (space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit)
             commands.append((self._slot(shard), ("EVALSHA", self._due.sha, 2, *asked)))
-        read = self._nodes.begin(commands, "reading deadlines")
+        read = self._cluster.begin(commands, "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]
 
     def erased(self) -> Erased:
         """See `SessionStore`."""
         key = self._namespace.erased()
-        [reply] = self._nodes.ask([(slot_of(key), ("HGETALL", key))], "reading tombstones")
+        [reply] = self._cluster.ask([(slot_of(key), ("HGETALL", key))], "reading tombstones")
         return Erased.of({field: int(at) for field, at in cross_slot_outbox.stored(reply)[0].items()})
 
     def _slot(self, shard: Shard) -> int:
@@ -167,7 +169,7 @@ class ClusterSessionStore:
         puts[1 : 2 * n : 2] = write.blobs
         puts[2 * n :: 2] = write.deadlines
         puts[2 * n + 1 :: 2] = write.armed
-        slots = by_slot(write.ending, write.slots)
+        buckets = by_expiry_bucket(write.ending, write.expiry_buckets)
         return (
             "EVALSHA",
             self._write.sha,
@@ -176,8 +178,8 @@ class ClusterSessionStore:
             space.states(shard),
             space.idle(shard),
             space.outboxes(shard),
-            space.pending(shard),
-            space.pending_before(shard),
+            space.cross_slot_outbox(shard),
+            space.cross_slot_outbox_before(shard),
             space.never(shard),
             space.ends(shard),
             write.epoch,
@@ -188,23 +190,23 @@ class ClusterSessionStore:
             len(write.deadlines),
             len(write.removed),
             len(kept) // 2,
-            write.served,
+            write.acknowledged,
             write.outbox,
             int(landed),
             write.number,
             len(write.disarmed),
             len(write.passed),
-            len(slots),
+            len(buckets),
             *write.passed,
-            *(part for slot, names in slots for part in (slot, len(names), life_s(slot))),
+            *(part for bucket, names in buckets for part in (bucket, len(names), life_s(bucket))),
             *puts,
             *write.removed,
             *kept,
             *write.disarmed,
-            *(name for _, names in slots for name in names),
+            *(name for _, names in buckets for name in names),
         )
 
-    def _landing(self, fields: Pending, life_ms: int) -> Iterator[Command]:
+    def _landing(self, fields: Fields, life_ms: int) -> Iterator[Command]:
         """The commands that write to other slots."""
         for key, action, value in cross_slot_outbox.pieces(fields):
             gone = self._namespace.gone(key)
@@ -220,7 +222,7 @@ class ClusterSessionStore:
             return
         self._flights.append(flight)
         with suppress(StoreUnavailable):  # `_land` sends them again
-            flight.answer = self._nodes.begin(flight.commands, LANDING)
+            flight.answer = self._cluster.begin(flight.commands, LANDING)
 
     def _land(self, under_way: int) -> None:
         """Wait until no more than so many batches' writes to other slots are under way.
@@ -234,5 +236,5 @@ class ClusterSessionStore:
             if answer is not None:
                 answer()
             else:
-                self._nodes.ask(flight.commands, LANDING)
+                self._cluster.ask(flight.commands, LANDING)
             self._flights.popleft()

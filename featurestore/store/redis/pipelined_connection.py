@@ -1,4 +1,4 @@
-"""A line to Redis: commands go out at once, answers are read later, in order, on one connection.
+"""A pipelined connection to Redis: commands go out at once, answers are read later, in order, on one connection.
 
 Redis works on a batch's write while the worker decodes the next; a second command sent behind the write sees what it
 wrote. redis-py's pipeline waits for its answers, so this is built on its connections.
@@ -24,8 +24,8 @@ Command = tuple[Any, ...] | Packed
 class Ticket:
     """Answers that are still under way."""
 
-    def __init__(self, line: "Line", commands: int) -> None:
-        self._line = line
+    def __init__(self, pipelined: "PipelinedConnection", commands: int) -> None:
+        self._pipelined = pipelined
         self.commands = commands
         self.answers: list[Any] | None = None
         self.broken = False
@@ -36,7 +36,7 @@ class Ticket:
         Raises:
             redis.RedisError: the connection broke, so what became of the commands is not known.
         """
-        self._line.read_to(self)
+        self._pipelined.read_to(self)
         if self.answers is None:
             raise redis.ConnectionError("the connection broke before the answer")
         return self.answers
@@ -58,7 +58,7 @@ def _gathered(wire: Sequence[Wire]) -> list[Wire]:
     return pieces
 
 
-class Line:
+class PipelinedConnection:
     """One connection of a client, used from one thread.
 
     Attributes:

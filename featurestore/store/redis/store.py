@@ -18,7 +18,7 @@ from typing import Any, Final
 import redis
 
 from featurestore.columns.column import Blobs, Texts
-from featurestore.store.expiry_buckets import by_slot, end_slot, life_s
+from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
 from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.store.protocols import (
     APPLIED,
@@ -34,7 +34,7 @@ from featurestore.store.protocols import (
 )
 from featurestore.store.redis import resp
 from featurestore.store.redis.lua import script_text
-from featurestore.store.redis.pipelined_connection import Command, Line
+from featurestore.store.redis.pipelined_connection import Command, PipelinedConnection
 from featurestore.store.redis.transaction import PREFIX, Keys, decimal, transaction
 from featurestore.store.tombstones import Erased
 
@@ -58,8 +58,8 @@ class Script:
 class Fences:
     """The fences that the connection watches, as they stood when they were read behind the WATCH."""
 
-    def __init__(self, line: Line, namespace: Namespace) -> None:
-        self._line = line
+    def __init__(self, pipelined: PipelinedConnection, namespace: Namespace) -> None:
+        self._pipelined = pipelined
         self._namespace = namespace
         self._leased: dict[Shard, str] = {}
         self._watch: list[Command] | None = None  # put together when next asked for, not with each of many leases
@@ -78,7 +78,7 @@ class Fences:
         EXEC ends the WATCH, so the answer is yes at most once for each `noted`.
         """
         stood, self._stood = self._stood, {}
-        if not self._line.connected or self._line.connections != self._connection:
+        if not self._pipelined.connected or self._pipelined.connections != self._connection:
             return False
         for write in writes:
             epoch, applied, number = stood.pop(write.shard, ("", None, 0))
@@ -101,7 +101,7 @@ class Fences:
 
     def watched(self) -> tuple[int, list[Shard]]:
         """What the commands of `watch` are about, for `noted`."""
-        return self._line.connections, list(self._leased)
+        return self._pipelined.connections, list(self._leased)
 
     def noted(self, about: tuple[int, list[Shard]], answers: Sequence[Any]) -> None:
         """Take in the answers to `watch`."""
@@ -124,9 +124,9 @@ class RedisSessionStore:
 
     def __init__(self, client: "redis.Redis", namespace: Namespace) -> None:
         self._client = client
-        self._line = Line(client)
+        self._pipelined = PipelinedConnection(client)
         self._namespace = namespace
-        self._fences = Fences(self._line, namespace)
+        self._fences = Fences(self._pipelined, namespace)
         self._keys: dict[Shard, Keys] = {}
         self._acquire = Script("acquire")
         self._write = Script("batch", "profile", "write")
@@ -183,7 +183,7 @@ class RedisSessionStore:
         """See `SessionStore`."""
         space = self._namespace
         heads: list[list[str | int]] = [
-            [2, space.idle(shard), space.ends(shard), now_ms, end_slot(now_ms), limit] for shard, now_ms in queries
+            [2, space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit] for shard, now_ms in queries
         ]
         read = self._begin_script(self._due, [(head, ()) for head in heads], "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]
@@ -233,7 +233,7 @@ class RedisSessionStore:
 
     def _call(self, write: ShardWrite, ttl_ms: int) -> "Call":
         space, shard = self._namespace, write.shard
-        slots = by_slot(write.ending, write.slots)
+        buckets = by_expiry_bucket(write.ending, write.expiry_buckets)
         head: list[str | bytes | int] = [
             5,
             space.meta(shard),
@@ -253,14 +253,14 @@ class RedisSessionStore:
             len(write.undecided),
             len(write.profiles),
             len(write.deadlines),
-            write.served,
+            write.acknowledged,
             write.outbox,
             write.number,
             len(write.disarmed),
             len(write.passed),
-            len(slots),
+            len(buckets),
             *write.passed,
-            *(part for slot, names in slots for part in (slot, len(names), life_s(slot))),
+            *(part for bucket, names in buckets for part in (bucket, len(names), life_s(bucket))),
         ]
         return head, (
             resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
@@ -270,7 +270,7 @@ class RedisSessionStore:
             resp.each(Texts.of(write.undecided), PREFIX),
             resp.pairs(Texts.of([key for key, _ in write.profiles]), Blobs.of([entry for _, entry in write.profiles])),
             resp.each(Texts.of(write.disarmed)),
-            *(resp.each(names) for _, names in slots),
+            *(resp.each(names) for _, names in buckets),
         )
 
     # -- asking ----------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class RedisSessionStore:
 
     def _begin(self, commands: Sequence[Command], doing: str, *, checked: bool = True) -> Callable[[], list[Any]]:
         try:
-            ticket = self._line.send(commands)
+            ticket = self._pipelined.send(commands)
         except redis.RedisError as error:
             raise self._mapped(error, doing) from None
 
@@ -327,7 +327,7 @@ class RedisSessionStore:
     def _mapped(self, error: redis.RedisError, doing: str) -> Exception:
         if isinstance(error, redis.exceptions.ReadOnlyError):
             # A demoted node behind a fixed address would keep this connection for ever.
-            self._line.reset()
+            self._pipelined.reset()
             self._client.connection_pool.disconnect()
         return unavailable(error, doing)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from featurestore.columns.column import Blobs, Texts
-from featurestore.store.expiry_buckets import by_slot, life_s
+from featurestore.store.expiry_buckets import by_expiry_bucket, life_s
 from featurestore.store.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.redis import resp
@@ -88,20 +88,22 @@ def _progress(write: ShardWrite, keys: Keys) -> Iterator[Packed]:
     if write.passed:
         yield resp.command(["UNLINK", *map(keys.ending, write.passed)])
         yield resp.command(["ZREM", keys.ends, *write.passed])
-    if write.served:
-        yield resp.command(["LTRIM", keys.outboxes, write.served, -1])
+    if write.acknowledged:
+        yield resp.command(["LTRIM", keys.outboxes, write.acknowledged, -1])
     if write.outbox:
         yield keys.push.filled(write.outbox)
         yield keys.keep_outboxes
 
 
 def _ending(writes: Sequence[ShardWrite], keys: Sequence[Keys]) -> Iterator[Packed]:
-    """The commands that put sessions into the lists of their slots."""
-    ended = [by_slot(write.ending, write.slots) for write in writes]
+    """The commands that put sessions into the lists of their expiry buckets."""
+    ended = [by_expiry_bucket(write.ending, write.expiry_buckets) for write in writes]
     lists = [
-        (own.ending(slot), names, life_s(slot)) for own, slots in zip(keys, ended, strict=True) for slot, names in slots
+        (own.ending(bucket), names, life_s(bucket))
+        for own, buckets in zip(keys, ended, strict=True)
+        for bucket, names in buckets
     ]
     yield resp.keyed("RPUSH", [key for key, *_ in lists], [names for _, names, _ in lists])
     yield from (resp.command(["EXPIRE", key, life]) for key, _, life in lists)
-    marks = [decimal([slot for slot, _ in slots]) for slots in ended]
+    marks = [decimal([bucket for bucket, _ in buckets]) for buckets in ended]
     yield resp.keyed("ZADD", [own.ends for own in keys], marks, marks)

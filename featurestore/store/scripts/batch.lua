@@ -9,7 +9,7 @@ local function bulk(command, key, at, count)
   end
   return at
 end
--- Deletes the lists of slots that have passed, (slot)* from ARGV[at] on; returns where the next arguments begin.
+-- Deletes the lists of buckets that have passed, (bucket)* from ARGV[at] on; returns where the next arguments begin.
 local function pass(ends, at, passed)
   for i = at, at + passed - 1 do
     redis.call('UNLINK', ends .. ':' .. ARGV[i])
@@ -17,13 +17,13 @@ local function pass(ends, at, passed)
   end
   return at + passed
 end
--- Puts sessions, slot by slot from ARGV[at] on, into the lists of (slot, how many sessions, life of its list, s)* from ARGV[slot] on.
-local function enlist(ends, slot, slots, at)
-  for _ = 1, slots do
-    local list = ends .. ':' .. ARGV[slot]
-    at = bulk('RPUSH', list, at, tonumber(ARGV[slot + 1]))
-    redis.call('EXPIRE', list, ARGV[slot + 2])
-    redis.call('ZADD', ends, ARGV[slot], ARGV[slot])
-    slot = slot + 3
+-- Puts sessions, bucket by bucket from ARGV[at] on, into the lists of (bucket, how many sessions, life of its list, s)* from ARGV[bucket] on.
+local function enlist(ends, bucket, buckets, at)
+  for _ = 1, buckets do
+    local list = ends .. ':' .. ARGV[bucket]
+    at = bulk('RPUSH', list, at, tonumber(ARGV[bucket + 1]))
+    redis.call('EXPIRE', list, ARGV[bucket + 2])
+    redis.call('ZADD', ends, ARGV[bucket], ARGV[bucket])
+    bucket = bucket + 3
   end
 end

@@ -3,7 +3,7 @@
 -- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] pending: hash, what the last batch writes to other slots      KEYS[5] pending:before: of the batch before it
 -- KEYS[6] never: is never there, so that nothing runs while the slot moves (`cluster_write.lua`)
--- KEYS[7] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
+-- KEYS[7] ends: zset of expiry buckets, each with a list of sessions at <ends>:<bucket>
 -- ARGV[1] unique id of this erasure      ARGV[2] how many sessions, then the sessions, then the fields of pending to forget
 -- Returns {states removed, sessions that had a deadline, applied or ''}.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')

@@ -7,17 +7,17 @@
 -- KEYS[7] never: is never there. In a slot that is being moved a node carries out what names existing keys only, and inside a
 --         script refuses to touch a missing one, such as one just deleted: half a batch would stand. Naming a missing key, the
 --         script is refused as a whole (TRYAGAIN) until the slot has moved.
--- KEYS[8] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
+-- KEYS[8] ends: zset of expiry buckets, each with a list of sessions at <ends>:<bucket>
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
 -- ARGV[4] life of the keys, s
 -- ARGV[5..8] counts: sessions to put, deadlines to set, sessions to remove, fields of pending
--- ARGV[9] how many of the oldest outboxes have served      ARGV[10] the outbox of this batch, '' for nothing to produce
+-- ARGV[9] how many of the oldest outboxes are acknowledged      ARGV[10] the outbox of this batch, '' for nothing to produce
 -- ARGV[11] 1: what both pendings hold has landed
 -- ARGV[12] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
--- ARGV[13..15] counts: sessions that leave idle, slots that have passed, slots that sessions end in
--- then the passed (slot)*, the slots (slot, how many sessions, life of its list, s)*,
+-- ARGV[13..15] counts: sessions that leave idle, buckets that have passed, buckets that sessions end in
+-- then the passed (bucket)*, the buckets (bucket, how many sessions, life of its list, s)*,
 --      the puts (session, bytes)*, the deadlines (ms, session)*, the removals (session)*, the pending (field, value)*,
---      those that leave idle (session)*, those that end (session)*, slot by slot
+--      those that leave idle (session)*, those that end (session)*, bucket by bucket
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
@@ -38,17 +38,17 @@ elseif pending > 0 and redis.call('EXISTS', KEYS[5]) == 1 then
   redis.call('UNLINK', KEYS[6])
   redis.call('RENAME', KEYS[5], KEYS[6])
 end
-local disarmed, passed, slots, at = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), 16
-local slot = pass(KEYS[8], at, passed)
-at = slot + 3 * slots
+local disarmed, passed, buckets, at = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), 16
+local bucket = pass(KEYS[8], at, passed)
+at = bucket + 3 * buckets
 at = bulk('HSET', KEYS[2], at, 2 * puts)
 at = bulk('ZADD', KEYS[3], at, 2 * dues)
 bulk('HDEL', KEYS[2], at, removals)
 at = bulk('ZREM', KEYS[3], at, removals)
 at = bulk('HSET', KEYS[5], at, 2 * pending)
 at = bulk('ZREM', KEYS[3], at, disarmed)
-enlist(KEYS[8], slot, slots, at)
-if puts + slots > 0 then
+enlist(KEYS[8], bucket, buckets, at)
+if puts + buckets > 0 then
   redis.call('EXPIRE', KEYS[2], ARGV[4])
   redis.call('EXPIRE', KEYS[3], ARGV[4])
   redis.call('EXPIRE', KEYS[8], ARGV[4])

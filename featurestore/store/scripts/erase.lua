@@ -2,7 +2,7 @@
 -- Behind `forget.lua`.
 -- KEYS[1] meta: hash {epoch, applied}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
 -- KEYS[4] outboxes: list, what the last batches produce to Kafka; they may hold the erased sessions' documents
--- KEYS[5] ends: zset of slots of time (`ends`), each with a list of sessions at <ends>:<slot>
+-- KEYS[5] ends: zset of expiry buckets, each with a list of sessions at <ends>:<bucket>
 -- ARGV[1] unique id of this erasure, then the sessions
 -- Returns {states removed, sessions that had a deadline}.
 -- The owner may hold these sessions in memory and a write of them under way: it must be fenced. Its epoch is replaced by

@@ -6,13 +6,13 @@ local function demote(meta, epoch, id)
 end
 -- Removes the sessions ARGV[first] to ARGV[last]; returns how many had a state, and how many a deadline.
 local function forget(states, idle, ends, first, last)
-  local slots = redis.call('ZRANGE', ends, 0, -1)
+  local buckets = redis.call('ZRANGE', ends, 0, -1)
   local removed, deadlines = 0, 0
   for i = first, last do
     removed = removed + redis.call('HDEL', states, ARGV[i])
     local entries = redis.call('ZREM', idle, ARGV[i])
-    for _, slot in ipairs(slots) do
-      entries = entries + redis.call('LREM', ends .. ':' .. slot, 0, ARGV[i])
+    for _, bucket in ipairs(buckets) do
+      entries = entries + redis.call('LREM', ends .. ':' .. bucket, 0, ARGV[i])
     end
     if entries > 0 then deadlines = deadlines + 1 end
   end

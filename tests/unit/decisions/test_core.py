@@ -135,7 +135,7 @@ def test_decisions_and_states_do_not_depend_on_the_batches(
 def test_every_live_session_has_a_deadline_and_its_latest_decision(
     engine: Engine, steps: list[tuple[str, int, str, int | None, bool | None]]
 ) -> None:
-    """An end's entry outlives a session that withdraws its consent, until its slot has passed (decision 0019)."""
+    """An end's entry outlives a session that withdraws its consent, until its bucket has passed (decision 0019)."""
     run = Run(engine)
     log = _log(steps)
     for at in range(0, len(log), 3):
@@ -173,7 +173,7 @@ def test_what_is_applied_already_is_left_out() -> None:
     assert made.events["offset"].tolist() == [12, 13]
 
 
-def test_a_shards_slots_are_contiguous_also_with_buckets_and_partitions() -> None:
+def test_a_shards_indices_are_contiguous_also_with_buckets_and_partitions() -> None:
     names = [f"s{i}" for i in range(40)]
     parts = [
         _records([_value(name, T) for name in names], 0, 0),
@@ -186,14 +186,14 @@ def test_a_shards_slots_are_contiguous_also_with_buckets_and_partitions() -> Non
     for shard, first, end in made.spans:
         assert first == ends[-1] < end
         ends.append(end)
-        for slot in range(first, end):
-            assert int(made.hashes[slot]) % 4 == shard.bucket
-            assert made.sessions[slot].endswith("x") == (shard.partition == 1)
+        for index in range(first, end):
+            assert int(made.hashes[index]) % 4 == shard.bucket
+            assert made.sessions[index].endswith("x") == (shard.partition == 1)
     assert ends[-1] == len(made.sessions)
     for row in made.events:
-        own = names if row["slot"] < made.spans[[s.partition for s, _, _ in made.spans].index(1)][1] else None
+        own = names if row["session_index"] < made.spans[[s.partition for s, _, _ in made.spans].index(1)][1] else None
         position = int(row["offset"]) - (0 if own else 7)
-        assert made.sessions[row["slot"]] == names[position] + ("" if own else "x")
+        assert made.sessions[row["session_index"]] == names[position] + ("" if own else "x")
 
 
 def test_the_shipped_engine_turns_a_shopper_into_a_buyer_and_then_a_risk(engine: Engine) -> None:

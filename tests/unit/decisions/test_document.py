@@ -22,7 +22,7 @@ from decisions.document import (
 from featurestore.columns.column import Texts
 from featurestore.errors import StoreUnavailable
 from featurestore.session.stages import STAGES
-from featurestore.store.packed import Draft
+from featurestore.store.packed import PackedDecisions
 from featurestore.store.redis.connection import connect
 
 WORDS = Vocabulary(
@@ -82,12 +82,12 @@ def _plain(row: tuple[Any, ...], *, stored: bool) -> bytes:
     )
 
 
-def _draft(rows: list[tuple[Any, ...]]) -> Draft:
+def _packed(rows: list[tuple[Any, ...]]) -> PackedDecisions:
     decisions = np.zeros(len(rows), ROW)
     for made, row in zip(decisions, rows, strict=True):
         for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
             made[name] = value
-    return DecisionEncoder(WORDS).draft(
+    return DecisionEncoder(WORDS).pack(
         Texts.of([row[0] for row in rows]),
         decisions,
         np.array([row[7] for row in rows]).reshape(-1, 4),
@@ -101,18 +101,18 @@ def _draft(rows: list[tuple[Any, ...]]) -> Draft:
 
 def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
     """As stored."""
-    return list(_draft(rows).documents())
+    return list(_packed(rows).documents())
 
 
 @given(st.lists(_rows, max_size=5))
 @settings(max_examples=200)
 def test_the_batch_encoder_writes_what_msgspec_writes(rows: list[tuple[Any, ...]]) -> None:
     """Order of fields, omitted defaults, escapes, rounding: to the byte."""
-    made = _draft(rows)
-    for draft in (made, Draft.unpacked(made.packed())):
-        stored = draft.documents()
+    made = _packed(rows)
+    for decisions in (made, PackedDecisions.unpacked(made.packed())):
+        stored = decisions.documents()
         assert list(stored) == [_plain(row, stored=True) for row in rows]
-        assert list(draft.logged(stored)) == [_plain(row, stored=False) for row in rows]
+        assert list(decisions.logged(stored)) == [_plain(row, stored=False) for row in rows]
 
 
 def test_every_document_is_of_the_published_schema() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from decisions.intake import Plan
-from decisions.overlay import Changed, laid_over
+from decisions.overlay import Overlay, apply_overlays
 from featurestore.columns.column import Blobs, Texts
 from featurestore.columns.hashing import hash64
 from featurestore.contract.event import EVENT
@@ -21,23 +21,23 @@ def _plan(*shards: Sequence[str]) -> Plan:
     return Plan(Texts.of(names), hash64(names), spans, np.empty(0, EVENT), nothing, [[] for _ in spans])
 
 
-def _changed(plan: Plan, put: dict[str, bytes], gone: Sequence[str] = ()) -> Changed:
-    slots = {name: slot for slot, name in enumerate(plan.sessions)}
-    at = np.array([slots[name] for name in put], np.int64)
-    return Changed(plan, at, Blobs.of(put.values()), np.array([slots[name] for name in gone], np.int64), [])
+def _overlay(plan: Plan, put: dict[str, bytes], gone: Sequence[str] = ()) -> Overlay:
+    indices = {name: index for index, name in enumerate(plan.sessions)}
+    at = np.array([indices[name] for name in put], np.int64)
+    return Overlay(plan, at, Blobs.of(put.values()), np.array([indices[name] for name in gone], np.int64), [])
 
 
 def test_the_newest_change_of_each_session_is_read() -> None:
-    older = _changed(_plan(["a", "b", "c"], ["x", "y"]), {"a": b"a1", "b": b"b1", "x": b"x1"}, gone=["y"])
-    newer = _changed(_plan(["b", "a", "d"], ["y"]), {"a": b"a2", "y": b"y2"}, gone=["b"])
+    older = _overlay(_plan(["a", "b", "c"], ["x", "y"]), {"a": b"a1", "b": b"b1", "x": b"x1"}, gone=["y"])
+    newer = _overlay(_plan(["b", "a", "d"], ["y"]), {"a": b"a2", "y": b"y2"}, gone=["b"])
     plan = _plan(["d", "a", "b", "c", "e"], ["y", "x"])
     loaded = [b"d0", b"a0", b"b0", b"c0", None, None, None]
-    assert list(laid_over(plan, loaded, [])) == [b"d0", b"a0", b"b0", b"c0", b"", b"", b""]
-    assert list(laid_over(plan, loaded, [older])) == [b"d0", b"a1", b"b1", b"c0", b"", b"", b"x1"]
-    assert list(laid_over(plan, loaded, [older, newer])) == [b"d0", b"a2", b"", b"c0", b"", b"y2", b"x1"]
+    assert list(apply_overlays(plan, loaded, [])) == [b"d0", b"a0", b"b0", b"c0", b"", b"", b""]
+    assert list(apply_overlays(plan, loaded, [older])) == [b"d0", b"a1", b"b1", b"c0", b"", b"", b"x1"]
+    assert list(apply_overlays(plan, loaded, [older, newer])) == [b"d0", b"a2", b"", b"c0", b"", b"y2", b"x1"]
 
 
 def test_a_session_of_the_same_name_in_another_partition_is_another() -> None:
-    change = _changed(_plan(["a"], ["b"]), {"a": b"a1", "b": b"b1"})
-    assert list(laid_over(_plan(["b"], ["a"]), [b"b0", None], [change])) == [b"b0", b""]
-    assert list(laid_over(_plan([]), [], [change])) == []
+    change = _overlay(_plan(["a"], ["b"]), {"a": b"a1", "b": b"b1"})
+    assert list(apply_overlays(_plan(["b"], ["a"]), [b"b0", None], [change])) == [b"b0", b""]
+    assert list(apply_overlays(_plan([]), [], [change])) == []

@@ -37,7 +37,7 @@ def observed(rows: Sequence[Row]) -> tuple[Observations, NDArray[np.float64]]:
     obs = np.zeros(len(rows), OBSERVATION)
     context = np.zeros(len(rows), CONTEXT)
     for i, row in enumerate(rows):
-        obs[i]["slot"], obs[i]["kind"], obs[i]["t"] = row.slot, row.kind, row.t
+        obs[i]["session_index"], obs[i]["kind"], obs[i]["t"] = row.session_index, row.kind, row.t
         for name in CONTEXT.names or ():
             context[i][name] = getattr(row, name)
     features = np.array([row.features for row in rows], np.float64).reshape(-1, N_FEATURES)
@@ -186,7 +186,7 @@ def policies(draw: st.DrawFn) -> str:
 
 
 @st.composite
-def row_lists(draw: st.DrawFn, slots: int = 2, size: int = 60) -> list[Row]:
+def row_lists(draw: st.DrawFn, n_sessions: int = 2, size: int = 60) -> list[Row]:
     """Random observations of a few sessions, time running forward but for late events."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n = draw(st.integers(1, size))
@@ -196,18 +196,18 @@ def row_lists(draw: st.DrawFn, slots: int = 2, size: int = 60) -> list[Row]:
     kinds = [EVENT_ROW] * 40 + [SILENCE] * 6 + [END, CLEAR, BOT]
     for _ in range(n):
         t += int(rng.choice([500, 5_000, 20_000, 70_000, -3_000]))
-        slot = int(rng.integers(slots))
+        session_index = int(rng.integers(n_sessions))
         features = [float(x) for x in rng.choice([0.0, 0.5, 1.0, 3.0, 12.0], N_FEATURES)]
         if rng.random() < 0.3:
             features[5] = float("nan")
         rows.append(
             Row(
-                slot=slot,
+                session_index=session_index,
                 kind=int(rng.choice(kinds)),
                 t=t,
                 features=features,
                 probabilities=[float(x) for x in rng.dirichlet([alpha] * 4)],
-                session=slot * 7919 + 1,
+                session=session_index * 7919 + 1,
                 visitor=int(rng.choice([0, 5, 77])),
                 category=category_code(str(rng.choice(CATEGORIES))),
                 cart_value=float(rng.choice([0.0, 12.5, 80.0])),

@@ -54,7 +54,7 @@ class Session:
 class Row:
     """One observation with its context."""
 
-    slot: int
+    session_index: int
     kind: int
     t: int
     features: Sequence[float]
@@ -92,11 +92,11 @@ class Twin:
 
     def decide(self, row: Row) -> Answer:
         if row.kind == CLEAR:
-            self.sessions[row.slot] = Session()
+            self.sessions[row.session_index] = Session()
             return Answer("ended", STAGES[0], "none", frozenset())
-        s = self.sessions.setdefault(row.slot, Session())
+        s = self.sessions.setdefault(row.session_index, Session())
         if s.over and row.kind != END:
-            s = self.sessions[row.slot] = Session()
+            s = self.sessions[row.session_index] = Session()
         arms = self.arms(row)
         now = max(row.t, s.since)
         if s.stage is not None:

@@ -33,10 +33,10 @@ SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 def at(seconds: float, stage: str, confidence: float = 0.95, **context: float) -> Row:
     kind = int(context.pop("kind", EVENT_ROW))
-    slot = int(context.pop("slot", 0))
+    session_index = int(context.pop("session_index", 0))
     t = START + round(seconds * 1000)
     whole = {name: value if name == "cart_value" else int(value) for name, value in context.items()}
-    return Row(slot, kind, t, QUIET, sure(stage, confidence), **whole)  # type: ignore[arg-type]  # by name
+    return Row(session_index, kind, t, QUIET, sure(stage, confidence), **whole)  # type: ignore[arg-type]  # by name
 
 
 def timed_offer(**parts: object) -> Policy:
@@ -54,8 +54,8 @@ def test_the_compiled_loop_decides_as_the_twin(text: str, rows: list[Row]) -> No
     memory = memories(2)
     answers = decided(policy, rows, memory)
     assert answers == [twin.decide(row) for row in rows]
-    for slot, session in twin.sessions.items():
-        m = memory[slot]
+    for session_index, session in twin.sessions.items():
+        m = memory[session_index]
         assert m["stage_ms"].tolist() == list(session.spent.values())
         assert (m["flips"], m["persuasive"]) == (session.flips, session.persuasive)
         used = slice(0, m["n_actions"])
@@ -78,12 +78,12 @@ def test_decisions_do_not_depend_on_how_the_log_is_cut_into_batches(
 
 
 @SLOW
-@given(policies(), row_lists(slots=3))
+@given(policies(), row_lists(n_sessions=3))
 def test_sessions_do_not_touch_each_other(text: str, rows: list[Row]) -> None:
     policy = Policy.from_text(text)
     answers = decided(policy, rows, memories(3))
-    for slot in range(3):
-        alone = [i for i, row in enumerate(rows) if row.slot == slot]
+    for session_index in range(3):
+        alone = [i for i, row in enumerate(rows) if row.session_index == session_index]
         assert decided(policy, [rows[i] for i in alone], memories(3)) == [answers[i] for i in alone]
 
 
@@ -96,14 +96,14 @@ def test_caps_cool_downs_and_expiry_hold_under_any_interleaving(text: str, rows:
     last_shown: dict[tuple[int, str], int] = {}
     clock: dict[int, int] = {}
     for row, answer in zip(rows, decided(policy, rows, memories(2)), strict=True):
-        slot = row.slot
+        session_index = row.session_index
         if row.kind in {CLEAR, END}:
-            begun[slot].clear()
-            clock[slot] = 0
-            for key in [k for k in last_shown if k[0] == slot]:
+            begun[session_index].clear()
+            clock[session_index] = 0
+            for key in [k for k in last_shown if k[0] == session_index]:
                 del last_shown[key]
             continue
-        now = clock[slot] = max(row.t, clock.get(slot, 0))
+        now = clock[session_index] = max(row.t, clock.get(session_index, 0))
         if row.kind == BOT:
             continue
         action = file.actions.get(answer.action)
@@ -113,17 +113,17 @@ def test_caps_cool_downs_and_expiry_hold_under_any_interleaving(text: str, rows:
             assert now < answer.offer_until, "an offer is never shown after its end"
             assert answer.offer_until <= now + (action.offer_minutes or 0) * 60_000
         assert answer.action not in file.kill_switches.actions
-        resumed = action.offer_minutes and now < last_shown.get((slot, answer.action), 0)
+        resumed = action.offer_minutes and now < last_shown.get((session_index, answer.action), 0)
         if answer.action_changed and not resumed:
-            begun[slot][answer.action] += 1
-            if (slot, answer.action) in last_shown:
-                assert now >= last_shown[slot, answer.action] + action.cool_down_seconds * 1000
-        last_shown[slot, answer.action] = answer.offer_until or now
+            begun[session_index][answer.action] += 1
+            if (session_index, answer.action) in last_shown:
+                assert now >= last_shown[session_index, answer.action] + action.cool_down_seconds * 1000
+        last_shown[session_index, answer.action] = answer.offer_until or now
         if action.session_cap is not None:
-            assert begun[slot][answer.action] <= action.session_cap
+            assert begun[session_index][answer.action] <= action.session_cap
         cap = file.guardrails.persuasive_per_session
         if cap is not None:
-            assert sum(n for name, n in begun[slot].items() if file.actions[name].persuasive) <= cap
+            assert sum(n for name, n in begun[session_index].items() if file.actions[name].persuasive) <= cap
 
 
 def test_the_same_inputs_give_the_same_decisions() -> None:

@@ -107,7 +107,7 @@ def test_the_columns_of_a_batch() -> None:
         decode(_json(consent=False, device="tablet", source="email", country="Germany", checkout_step=4)),
     ]
     rows = columns(events, [2, 0, 1], [7, 8, 9], [-1, -1, -1])
-    assert rows["slot"].tolist() == [2, 0, 1]
+    assert rows["session_index"].tolist() == [2, 0, 1]
     assert rows["offset"].tolist() == [7, 8, 9]
     assert rows["kind"].tolist() == [TYPE_CODE["view_item"], TYPE_CODE["purchase"], CLEAR]
     assert rows["event_id"].tolist() == [hash_text("e") & 0xFF_FFFF_FFFF, 0, 0]

@@ -103,7 +103,7 @@ class Folded:
         self.duplicates += seen.duplicates
         ends = iter(seen.ended)
         for row, x in zip(seen.rows, seen.features.tolist(), strict=True):
-            session = SESSIONS[row["slot"]]
+            session = SESSIONS[row["session_index"]]
             made = Row(int(row["kind"]), int(row["t"]), int(row["seq"]), bool(row["late"]), tuple(x))
             self.rows.append((session, made))
             if made.kind == 2:

@@ -12,7 +12,7 @@ from featurestore.contract.event import Event
 from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
 from featurestore.store.tombstones import Erased
-from worker.partitions.erased_filter import admitted
+from worker.partitions.erased_filter import without_erased
 
 KEY = "5f" * 32
 NONE = Erased({}, {})
@@ -44,7 +44,7 @@ def test_a_key_that_is_none_is_refused_and_not_shown(wrong: str) -> None:
 
 def test_without_key_and_tombstones_nothing_changes() -> None:
     decoded = _decoded(_event("s1", 1, "v"))
-    assert admitted(decoded, NONE) is decoded
+    assert without_erased(decoded, NONE) is decoded
 
 
 def test_ids_are_replaced_before_anything_else_sees_them() -> None:
@@ -64,7 +64,7 @@ def test_only_events_up_to_the_erasure_are_left_out() -> None:
         _event("a", 150, "v"),
         _event("b", 201, "v"),
     ]
-    made = admitted(_decoded(*events), erased)
+    made = without_erased(_decoded(*events), erased)
     assert [*zip(made.sessions, made.rows["t"].tolist(), strict=True)] == [("gone", 101), ("kept", 1), ("b", 201)]
     assert made.rows["offset"].tolist() == [2, 3, 5]
     assert made.parts == [(0, 0, 3)]
@@ -73,4 +73,4 @@ def test_only_events_up_to_the_erasure_are_left_out() -> None:
 def test_a_wrong_clock_does_not_carry_an_event_past_its_erasure() -> None:
     """The record's time decides where the event's own is far off."""
     event = _event("gone", 10**12)
-    assert not admitted(_decoded(event, record_ms=50), Erased({hash_text("gone"): 100}, {})).sessions
+    assert not without_erased(_decoded(event, record_ms=50), Erased({hash_text("gone"): 100}, {})).sessions

@@ -114,7 +114,7 @@ def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True
 class FlakyStore(MemoryStore):
     """Fails before or after it has written, or writes only when the answer is read, as the world's dice say.
 
-    Holds the loop to the rules by which nobody in a list is overlooked: no session comes into a slot between the
+    Holds the loop to the rules by which nobody in a list is overlooked: no session comes into a bucket between the
     reading of its list and the write that deletes it, and lists are not read while a write is under way that may have
     to be sent again and would then come after the reading.
     """
@@ -138,7 +138,7 @@ class FlakyStore(MemoryStore):
         return found
 
     def begin_due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> Callable[[], list[Due]]:
-        touching = [write for writes in self.under_way for write in writes if write.slots or write.passed]
+        touching = [write for writes in self.under_way for write in writes if write.expiry_buckets or write.passed]
         assert not touching, "this write may come after the reading"
         self._world.dice("send timers")
         if self._world.rng.random() < self._world.trouble:  # the script was not in the cache
@@ -156,7 +156,7 @@ class FlakyStore(MemoryStore):
         result = super()._write(write)
         if result.status == APPLIED and self._shard(write.shard).written > before:
             read = self._read.setdefault(write.shard, set())
-            assert not read & set(write.slots), "into a list that was read, and will be deleted"
+            assert not read & set(write.expiry_buckets), "into a list that was read, and will be deleted"
             read -= set(write.passed)
             self._world.ends += len(write.ending)
         return result

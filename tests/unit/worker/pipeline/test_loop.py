@@ -32,7 +32,7 @@ def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(se
 def test_whatever_fails_while_half_an_hour_passes_at_once_the_results_are_those_of_one_pass(
     seed: int, *, bots: bool
 ) -> None:
-    """The worker is late: once it has read the log, silences and ends are all due while batches are in hand."""
+    """The worker is late: once it has read the log, silences and ends are all due while batches are in flight."""
     world = World(seed, bots=bots, late=True, buckets=1 + 2 * (seed % 2))
     world.work()
     assert world.applied(), f"stuck after {list(world.happened)}"
@@ -52,8 +52,8 @@ def test_nothing_fails(*, late: bool) -> None:
 def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
     """The write that deletes such a list would delete it unread; the worlds come to that point too rarely."""
     shard = Shard(0)
-    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_slot=7)
-    write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], slots=[5, 7, 9])
+    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_bucket=7)
+    write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], expiry_buckets=[5, 7, 9])
     World(0).loop()._fence(write, partition, 6)
-    assert write.slots == [7, 7, 9]
+    assert write.expiry_buckets == [7, 7, 9]
     assert (write.epoch, write.expected, write.applied) == ("1:a", 4, 6)

@@ -122,19 +122,19 @@ def test_what_is_due_is_not_asked_for_while_it_is_in_hand() -> None:
     world = World(5, trouble=0.0, events=2_000, late=True)
     loop = world.loop()
     begin_due = world.store.begin_due
-    fell, in_hand = 0, 0
+    fell, in_flight = 0, 0
 
     def asked(queries: Any, limit: int) -> Any:
-        nonlocal fell, in_hand
-        in_hand += sum(batch is not None and batch.timers for batch in (loop._ahead, loop._sent))
+        nonlocal fell, in_flight
+        in_flight += sum(batch is not None and batch.timers for batch in (loop._ahead, loop._sent))
         answer = begin_due(queries, limit)
         fell += any(answer())
         return answer
 
     setattr(world.store, "begin_due", asked)  # noqa: B010 - a fake's
-    loop._drain = loop._settle  # type: ignore[method-assign]  # as under load: one batch is always in hand
+    loop._drain = loop._settle  # type: ignore[method-assign]  # as under load: one batch is always in flight
     for _ in range(200):
         loop._next_timer = 0.0
         loop.step()
     assert fell > 10
-    assert not in_hand
+    assert not in_flight

@@ -15,7 +15,7 @@ from decisions.intake import Plan, Records
 from featurestore.contract.event import Event
 from featurestore.session.codec import unpack
 from featurestore.session.fold import IS_BOT, SILENT, deadlines
-from featurestore.store.expiry_buckets import END_SLOT_MS, end_slot
+from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
 from tests.unit.featurestore.session.fold_cases import START_MS, Step, logs
@@ -81,15 +81,15 @@ class Desk:
             if session in data.idle:
                 assert data.idle[session] == stands
             else:
-                assert session in data.ends[end_slot(stands)]
+                assert session in data.ends[expiry_bucket(stands)]
 
     def left_behind(self, now_ms: int) -> list[str]:
-        """Sessions whose deadline should have been acted on: a silence at once, an end when its slot has passed."""
+        """Sessions whose deadline should have been acted on: a silence at once, an end when its bucket has passed."""
         blobs = self.store.shards[SHARD].states
         states, _ = unpack(list(blobs.values()))
         quiet = states["flags"] & (SILENT | IS_BOT) != 0
         due = deadlines(states, self.engine.config)
-        late = np.where(quiet, due // END_SLOT_MS < end_slot(now_ms), due <= now_ms)
+        late = np.where(quiet, due // EXPIRY_BUCKET_MS < expiry_bucket(now_ms), due <= now_ms)
         return [session for session, left in zip(blobs, late.tolist(), strict=True) if left]
 
     def deadline(self) -> int:
@@ -177,15 +177,15 @@ def click(t: int, n: int = 0) -> list[Step]:
 
 
 def test_a_quiet_session_awaits_its_end_in_a_list(engine: Engine) -> None:
-    """Its silence takes it out of the sorted set; the end comes with its slot, once, and the list is gone."""
+    """Its silence takes it out of the sorted set; the end comes with its bucket, once, and the list is gone."""
     desk = Desk.empty(engine)
     desk.apply(click(START_MS))
     data = desk.store.shards[SHARD]
     assert (list(data.idle), data.ends) == (["a"], {})
     assert desk.time_passes(desk.deadline()) == 1
     end = START_MS + engine.config.session_gap_ms
-    assert (data.idle, data.ends) == ({}, {end_slot(end): ["a"]})
-    last = (end_slot(end) + 1) * END_SLOT_MS
+    assert (data.idle, data.ends) == ({}, {expiry_bucket(end): ["a"]})
+    last = (expiry_bucket(end) + 1) * EXPIRY_BUCKET_MS
     assert desk.time_passes(last - 1) == 0
     assert not desk.found.summaries
     assert desk.time_passes(last) == 1
@@ -195,7 +195,7 @@ def test_a_quiet_session_awaits_its_end_in_a_list(engine: Engine) -> None:
 
 
 def test_an_entry_that_was_left_behind_arms_nobody(engine: Engine) -> None:
-    """A shopper wakes up twelve times: each entry of an end is used up by its slot, and none makes another."""
+    """A shopper wakes up twelve times: each entry of an end is used up by its bucket, and none makes another."""
     desk = Desk.empty(engine)
     data = desk.store.shards.setdefault(SHARD, desk.store._shard(SHARD))
     pause = 400_000  # longer than any silence takes to be noticed
@@ -209,8 +209,8 @@ def test_an_entry_that_was_left_behind_arms_nobody(engine: Engine) -> None:
     left = desk.entries("a")
     assert left <= 1 + engine.config.session_gap_ms // pause + 1
     decisions = len(desk.found.decisions)
-    for slot in sorted(data.ends)[:-1]:
-        assert desk.time_passes((slot + 1) * END_SLOT_MS) == 1
+    for bucket in sorted(data.ends)[:-1]:
+        assert desk.time_passes((bucket + 1) * EXPIRY_BUCKET_MS) == 1
         left -= 1
         assert desk.entries("a") == left
     assert len(desk.found.decisions) == decisions, "looked at, found as quiet as before"
@@ -221,7 +221,7 @@ def test_an_entry_that_was_left_behind_arms_nobody(engine: Engine) -> None:
 
 
 def test_an_entry_whose_session_is_gone_changes_nothing(engine: Engine) -> None:
-    """Consent was withdrawn: the list still names the session when its slot passes."""
+    """Consent was withdrawn: the list still names the session when its bucket passes."""
     desk = Desk.empty(engine)
     desk.apply(click(START_MS))
     desk.time_passes(desk.deadline())
@@ -237,7 +237,7 @@ def test_an_entry_whose_session_is_gone_changes_nothing(engine: Engine) -> None:
 
 
 def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> None:
-    """The slot passes while the session talks again: it is armed for its silence then, and its end comes later."""
+    """The bucket passes while the session talks again: it is armed for its silence then, and its end comes later."""
     desk = Desk.empty(engine)
     desk.apply(click(START_MS))
     desk.time_passes(desk.deadline())
@@ -245,7 +245,7 @@ def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> No
     desk.apply(click(end - 1_000, 1))
     data = desk.store.shards[SHARD]
     assert not data.idle, "the entry of the end stands before the silence: it will do"
-    last = (end_slot(end) + 1) * END_SLOT_MS
+    last = (expiry_bucket(end) + 1) * EXPIRY_BUCKET_MS
     assert desk.time_passes(last) == 1
     assert (data.idle, data.ends) == ({"a": desk.deadline()}, {})
     assert last < desk.deadline()
@@ -253,7 +253,7 @@ def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> No
     assert len(desk.found.summaries) == 1
 
 
-def test_a_slot_without_sessions_is_passed_by_a_write_of_its_own(engine: Engine) -> None:
+def test_a_bucket_without_sessions_is_passed_by_a_write_of_its_own(engine: Engine) -> None:
     """An erasure may have emptied its list."""
     desk = Desk.empty(engine)
     desk.store._shard(SHARD).ends[1] = []
