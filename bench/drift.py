@@ -273,8 +273,9 @@ def cost(bundle: Bundle) -> dict[str, Any]:
             worked = time.perf_counter()
             observer.batch(plan, result, plan.events.size, 0, records.record_ms[-1])
             watched = time.perf_counter()
-            features = result.observations.features[result.scored]
-            top, ruled = result.decisions["top"][result.scored], bundle.rules.label(features)
+            judged = result.judgement
+            features = judged.observations.features[judged.scored]
+            top, ruled = judged.decisions["top"][judged.scored], bundle.rules.label(features)
             ready = time.perf_counter()
             monitor.observe(features, top, ruled)
             drift.append(time.perf_counter() - ready)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, plan, plan_ticks
 from decisions.intake import decode as decode_records
 from decisions.policy import Policy
@@ -108,10 +108,7 @@ def documents(
 
     def run(batch: Plan, last: int) -> Iterator[tuple[int, bytes]]:
         nonlocal applied
-        [blobs] = store.load([(shard, batch.sessions)])
-        states, memory = engine.open(blobs, batch)
-        wanted = engine.visitors_wanted(batch, states)
-        result = engine.run(batch, states, memory, wanted, store.profiles(engine.profile_keys(batch, wanted)), now)
+        result = engine.run(batch, engine.loader(store).load(batch), now)
         [write] = result.writes
         write.epoch, write.expected, write.applied = lease.epoch, applied, last
         store.write([write], engine.decision_ttl_ms)

@@ -185,9 +185,11 @@ def expected(events: int) -> dict[tuple[str, int], list[float]]:
     out: dict[tuple[str, int], list[float]] = {}
     for records in batches(anonymous(events), SIZE):
         batch, result = shop.process(records)
-        rows = result.observations.rows
+        rows = result.judgement.observations.rows
         at = np.flatnonzero(rows["kind"] == EVENT_ROW)
-        for index, row in zip(rows["session_index"][at].tolist(), result.probabilities[at].tolist(), strict=True):
+        for index, row in zip(
+            rows["session_index"][at].tolist(), result.judgement.probabilities[at].tolist(), strict=True
+        ):
             name = batch.sessions[index]
             counts[name] = counts.get(name, 0) + 1
             out[name, counts[name]] = row

@@ -65,11 +65,12 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
     core = shop.core
     names = list(shop.sessions)
     ticks = plan_ticks([(SHARD, Due(names, []), now)])
-    states, memory = core.open([shop.sessions[name] for name in names], ticks)
-    result = core.run(ticks, states, memory, np.zeros(0, np.int64), [], now)
+    loaded = core.loader(shop.store).load(ticks)
+    result = core.run(ticks, loaded, now)
     for write in result.writes:
         decisions.update(zip(write.decided, write.decisions, strict=True))
-    due = deadlines(states, core.config)
+    states, memory, _ = loaded
+    due = deadlines(states, core.judge.config)
     kept = np.flatnonzero(due > now)
     chosen = [names[i] for i in kept.tolist()]
     return Templates(states[kept], memory[kept], [decisions.get(name, b"") for name in chosen], chosen, due[kept], now)

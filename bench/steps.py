@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from bench.context import Context, Samples
 from bench.stack import ENV, Stack
 from bench.workload import batches, shoppers
-from decisions.core import Engine, Result
+from decisions.core import Judgement
+from decisions.effects import Result
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import Outcome, outcome
 from decisions.reasons import Explainer
@@ -23,6 +25,7 @@ from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
 from featurestore.session.visitors import unpack as unpack_profiles
 from featurestore.store.keys import Namespace, Shard
+from featurestore.store.memory import MemoryStore
 from featurestore.store.redis.connection import connect
 from featurestore.store.redis.store import RedisSessionStore
 from worker.pipeline.outputs import Outputs
@@ -55,17 +58,15 @@ class Shop:
 
     def __init__(self, core: Engine) -> None:
         self.core = core
-        self.sessions: dict[str, bytes] = {}
-        self.profiles: dict[str, bytes] = {}
+        self.store = MemoryStore(core.namespace)
+        self.store.acquire([SHARD], 0, 0)
+        self.sessions = self.store.shards[SHARD].states
+        self._loader = core.loader(self.store)
 
     def process(self, records: Records) -> tuple[Plan, Result]:
         """One whole batch, as the loop calls it, without the input and output between the steps."""
-        core = self.core
         batch = plan(decode([records]), 1, lambda _: -1)
-        states, memory = core.open([self.sessions.get(session) for session in batch.sessions], batch)
-        wanted = core.visitors_wanted(batch, states)
-        found = [self.profiles.get(key) for key in core.profile_keys(batch, wanted)]
-        result = core.run(batch, states, memory, wanted, found, records.record_ms[-1])
+        result = self.core.run(batch, self._loader.load(batch), records.record_ms[-1])
         for write in result.writes:
             self.sessions.update(zip(write.sessions, write.blobs, strict=True))
             for session in write.removed:
@@ -78,6 +79,7 @@ class Prepared(NamedTuple):
 
     records: Records
     batch: Plan
+    sessions: dict[str, bytes]
     blobs: list[bytes | None]
     result: Result
 
@@ -128,8 +130,8 @@ def steps(context: Context) -> Samples:
     measure("decode", cpu, lambda one: decode([one.records]))
     decoded = {id(one): decode([one.records]) for one in ready}
     measure("plan", cpu, lambda one: plan(decoded[id(one)], 1, lambda _: -1))
-    measure("unpack", cpu, lambda one: core.open(one.blobs, one.batch))
-    opened = {id(one): core.open(one.blobs, one.batch) for one in ready}
+    measure("unpack", cpu, lambda one: unpack(one.blobs))
+    opened = {id(one): _opened(one) for one in ready}
     none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in ready}
     for name, step in _thinking(core, ready, opened, none):
         measure(name, cpu, step)
@@ -151,8 +153,9 @@ def prepared(core: Engine, context: Context) -> list[Prepared]:
     for records in stream[-count:]:
         names = plan(decode([records]), 1, lambda _: -1).sessions
         blobs = [shop.sessions.get(name) for name in names]
+        stored = {name: blob for name, blob in zip(names, blobs, strict=True) if blob is not None}
         batch, result = shop.process(records)
-        ready.append(Prepared(records, batch, blobs, result))
+        ready.append(Prepared(records, batch, stored, blobs, result))
     return ready
 
 
@@ -163,28 +166,47 @@ def _thinking(
     core: Engine, ready: list[Prepared], opened: Opened, none: dict[int, NDArray[np.void]]
 ) -> list[tuple[str, Callable[[Prepared], object]]]:
     """Fold, score, decide, encode. Copies are taken where a step changes its input, and are part of the figure."""
+    config = core.judge.config
 
     def after(one: Prepared) -> Outcome:
         states = opened[id(one)][0].copy()
-        seen = fold(states, none[id(one)].copy(), one.batch.events, core.config)
-        return outcome(one.batch.events, seen.rows, one.result.scored, states, core.config)
+        seen = fold(states, none[id(one)].copy(), one.batch.events, core.judge.config)
+        return outcome(one.batch.events, seen.rows, one.result.judgement.scored, states, config)
 
     outcomes = {id(one): after(one) for one in ready}
 
     def encode(one: Prepared) -> None:
-        core._documents(one.batch, one.result, outcomes[id(one)], 1)  # noqa: SLF001 - the step itself
+        core.effects.documents(one.batch, one.result, outcomes[id(one)])
 
     return [
-        ("fold", lambda one: fold(opened[id(one)][0].copy(), none[id(one)].copy(), one.batch.events, core.config)),
-        ("score", lambda one: core.bundle.score(one.result.observations.features[one.result.scored])),
+        (
+            "fold",
+            lambda one: fold(opened[id(one)][0].copy(), none[id(one)].copy(), one.batch.events, core.judge.config),
+        ),
+        (
+            "score",
+            lambda one: core.judge.scorer.score(
+                one.result.judgement.observations.features[one.result.judgement.scored]
+            ),
+        ),
         (
             "decide",
-            lambda one: core.policy.decide(
-                one.result.observations, one.result.probabilities, opened[id(one)][1].copy()
+            lambda one: core.judge.policy.decide(
+                one.result.judgement.observations, one.result.judgement.probabilities, opened[id(one)][1].copy()
             ),
         ),
         ("encode", encode),
     ]
+
+
+def _scored(judgement: Judgement) -> NDArray[np.float64]:
+    return judgement.observations.features[judgement.scored]
+
+
+def _opened(one: Prepared) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    states, memory = unpack(one.blobs)
+    states["session"] = one.batch.hashes
+    return states, memory
 
 
 def _folded(core: Engine, one: Prepared) -> tuple[NDArray[np.void], NDArray[np.void]]:
@@ -194,10 +216,10 @@ def _folded(core: Engine, one: Prepared) -> tuple[NDArray[np.void], NDArray[np.v
 
 def _whole(core: Engine, one: Prepared) -> Result:
     batch = plan(decode([one.records]), 1, lambda _: -1)
-    states, memory = core.open(one.blobs, batch)
-    wanted = core.visitors_wanted(batch, states)
-    found: list[bytes | None] = [None for _ in core.profile_keys(batch, wanted)]
-    return core.run(batch, states, memory, wanted, found, 1)
+    store = MemoryStore(core.namespace)
+    store.acquire([SHARD], 0, 0)
+    store.shards[SHARD].states = one.sessions
+    return core.run(batch, core.loader(store).load(batch), 1)
 
 
 def _with_servers(

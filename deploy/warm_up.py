@@ -3,7 +3,7 @@
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.reasons import Explainer
 from featurestore.session.features import N_FEATURES
 from featurestore.store.keys import Namespace

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from decisions import document, intake, summaries
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.intake import Records
 from decisions.reasons import Explainer
 from featurestore.contract import event
 from featurestore.store.keys import Namespace
+from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import Due
 from models.simulator.casestreams import CASE_NAMES, case_events
 from worker.wiring import fold_config, load_bundle, load_policy
@@ -59,12 +60,10 @@ def _outputs(values: list[bytes | None], times: list[int]) -> tuple[list[dict[st
     engine = Engine(bundle, load_policy(None), fold_config(bundle), namespace, bundle.id, Explainer(bundle))
     decoded = intake.decode([Records(0, values, list(range(7_000, 7_000 + len(values))), times)])
     batch = intake.plan(decoded, 1, lambda _: -1)
-    states, memory = engine.open([None], batch)
-    wanted = engine.visitors_wanted(batch, states)
-    applied = engine.run(batch, states, memory, wanted, [None] * wanted.size, times[-1] + 12)
+    loaded = engine.loader(MemoryStore(namespace)).load(batch)
+    applied = engine.run(batch, loaded, times[-1] + 12)
     late = intake.plan_ticks([(batch.spans[0][0], Due([*batch.sessions], []), times[-1] + HALF_AN_HOUR_MS)])
-    states["session"] = late.hashes
-    ended = engine.run(late, states, memory, wanted[:0], [], times[-1] + HALF_AN_HOUR_MS + 250)
+    ended = engine.run(late, loaded, times[-1] + HALF_AN_HOUR_MS + 250)
     [summary] = ended.outputs[0][-1].values
     decisions = applied.outputs[0][0].values
     return [json.loads(document) for document in decisions], json.loads(summary)

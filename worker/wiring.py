@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 import decisions
 import models
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.policy import Policy, PolicyWatcher
 from decisions.reasons import Explainer
 from featurestore.errors import BundleError, SettingsError, Unsafe

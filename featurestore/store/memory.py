@@ -66,6 +66,10 @@ class MemoryStore:
         found = self.profiles(keys)
         return lambda: found
 
+    def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
+        """See `SessionReader`; decisions do not expire here."""
+        return [self.decisions.get(decision_key(session)) for session in sessions]
+
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`; decisions do not expire here."""
         return [self._write(write) for write in writes]

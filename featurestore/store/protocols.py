@@ -1,9 +1,9 @@
-"""Where sessions rest: the protocol of a session store.
+"""Where sessions rest: the protocols of a session store, one for who reads and one for who writes.
 
 A worker takes a lease on each shard of a partition, loads sessions, and writes a batch behind a fence: the owner epoch
 and the applied offset that the worker last saw are compared with the stored ones, and only then everything is written,
-or nothing. `redis.store` is one Redis, `cluster.store` a Cluster, and `memory` the twin for tests and dry runs; one
-contract suite holds all of them to these rules.
+or nothing. `redis.store` is one Redis, `cluster.store` a Cluster, and `memory` the twin for tests and dry
+runs; one contract suite holds all of them to these rules.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,12 +111,8 @@ class ShardWrite:
     passed: Sequence[int] = ()
 
 
-class SessionStore(Protocol):
-    """A store of sessions. Every method blocks at most the client's timeout and raises `StoreUnavailable`."""
-
-    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
-        """Take the shards; ``own`` is the number of the caller's last epoch, 0 for none."""
-        ...
+class SessionReader(Protocol):
+    """Reads sessions; any process may have one. Blocks at most the client's timeout and raises `StoreUnavailable`."""
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """The stored sessions, in the order asked, None where absent. A request may name no session."""
@@ -126,16 +122,28 @@ class SessionStore(Protocol):
         """Send a `load` and return; the call returned reads the answer. What is begun later is answered later."""
         ...
 
-    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
-        """Send a `write` and return; the call returned reads the answer."""
-        ...
-
     def profiles(self, keys: Sequence[str]) -> list[bytes | None]:
         """The stored visitor profiles."""
         ...
 
     def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
         """Send a `profiles` and return; the call returned reads the answer."""
+        ...
+
+    def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
+        """The current decision documents, None where there is none or no longer."""
+        ...
+
+
+class SessionWriter(Protocol):
+    """Writes sessions behind a fence; only the owner of a shard has one. Methods block and raise as a reader's do."""
+
+    def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
+        """Take the shards; ``own`` is the number of the caller's last epoch, 0 for none."""
+        ...
+
+    def begin_write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> Callable[[], list[WriteResult]]:
+        """Send a `write` and return; the call returned reads the answer."""
         ...
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
@@ -157,6 +165,10 @@ class SessionStore(Protocol):
     def erased(self) -> Erased:
         """The tombstones; read after every `acquire`, since an erasure fences the owner."""
         ...
+
+
+class SessionStore(SessionReader, SessionWriter, Protocol):
+    """Both: what a worker has."""
 
 
 def epoch_number(epoch: str) -> int:

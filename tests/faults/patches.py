@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import decisions.core
+import decisions.engine
 import featurestore.store.cluster.cross_slot_outbox
 import worker.pipeline.loop
 import worker.wiring
@@ -39,7 +40,7 @@ STEPS: Final[dict[str, tuple[Any, str]]] = {
     "decode": (worker.pipeline.loop, "decode"),
     "load": (RedisSessionStore, "begin_load"),
     "fold": (decisions.core, "fold"),
-    "decide": (decisions.core.Engine, "run"),
+    "decide": (decisions.engine.Engine, "run"),
     "flush": (Loop, "_flush"),
     "write": (RedisSessionStore, "begin_write"),
     "answer": (Loop, "_answers"),
@@ -88,7 +89,7 @@ def stop_before_write(nth: int) -> None:
 
 def fail_at_timers(nth: int) -> None:
     """Die once decisions of the nth round of timers are made and nothing of them is written."""
-    whole = decisions.core.Engine.run
+    whole = decisions.engine.Engine.run
     left = nth
 
     def run(self: Any, batch: Any, *args: Any) -> Any:
@@ -99,7 +100,7 @@ def fail_at_timers(nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    _replace(decisions.core.Engine, "run", run)
+    _replace(decisions.engine.Engine, "run", run)
 
 
 def clock_off_by(ms: int, after_s: float = 0.0) -> None:
@@ -114,7 +115,7 @@ def clock_off_by(ms: int, after_s: float = 0.0) -> None:
 
 def slow_scoring(seconds: float, nth: int) -> None:
     """Let the nth batch take ``seconds``."""
-    whole = decisions.core.Engine.run
+    whole = decisions.engine.Engine.run
     left = nth
 
     def run(self: Any, *args: Any) -> Any:
@@ -124,7 +125,7 @@ def slow_scoring(seconds: float, nth: int) -> None:
             time.sleep(seconds)
         return whole(self, *args)
 
-    _replace(decisions.core.Engine, "run", run)
+    _replace(decisions.engine.Engine, "run", run)
 
 
 def die_before_decisions(nth: int) -> None:
@@ -145,7 +146,7 @@ def die_before_decisions(nth: int) -> None:
 
 def decisions_live(ms: int) -> None:
     """Let a decision live longer than the short sessions do."""
-    _replace(decisions.core.Engine, "decision_ttl_ms", ms)
+    _replace(decisions.engine.Engine, "decision_ttl_ms", ms)
 
 
 def callback_raises(name: str) -> None:

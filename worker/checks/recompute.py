@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from decisions.core import Engine, Result
+from decisions.effects import Result
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from decisions.reasons import Explainer
@@ -159,11 +160,7 @@ def compare(expected: Mapping[Identity, dict[str, Any]], found: Iterable[bytes])
 
 def _apply(engine: Engine, expected: Expected, plan: Plan, epoch: str, applied: int | None, upto: int | None) -> None:
     store = expected.store
-    blobs = [blob for part in store.load(plan.requests()) for blob in part]
-    states, memory = engine.open(blobs, plan)
-    wanted = engine.visitors_wanted(plan, states)
-    profiles = store.profiles(engine.profile_keys(plan, wanted)) if wanted.size else []
-    result = engine.run(plan, states, memory, wanted, profiles, 0)
+    result = engine.run(plan, engine.loader(store).load(plan), 0)
     _collect(result, expected)
     for write in result.writes:
         _fenced(write, epoch, applied, upto)

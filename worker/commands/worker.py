@@ -78,8 +78,8 @@ def run(settings: Settings) -> int:
         signal.set_wakeup_fd(ask, warn_on_full_buffer=False)
     log.info(
         "worker started: bundle %s, policy %s, metrics on port %d",
-        worker.engine.model,
-        worker.engine.policy.label,
+        worker.engine.writer.model,
+        worker.engine.judge.policy.label,
         health.port,
     )
     # The hot path makes no cycles, and the collector would look at a batch's thousands of events again and again.

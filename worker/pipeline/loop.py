@@ -29,10 +29,11 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException, Message
 
-from decisions.core import Engine, Result
+from decisions.effects import Result
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
-from decisions.overlay import Overlay, apply_overlays
+from decisions.overlay import Overlay
 from featurestore.contract.ids import IdKey
 from featurestore.errors import Backpressure, InvalidEvent, StoreUnavailable
 from featurestore.store import outbox
@@ -43,7 +44,7 @@ from worker.kafka.source import KafkaSource, Polled
 from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
-from worker.pipeline.in_flight import Batch, Opened, Written
+from worker.pipeline.in_flight import Batch, Written
 from worker.pipeline.observe import Observer
 from worker.pipeline.outputs import Outputs
 from worker.pipeline.silence import Question, Silence
@@ -101,6 +102,7 @@ class Loop:
         self._source = source
         self._outputs = outputs
         self._store = store
+        self._loader = engine.loader(store, self._asked)
         self._own = ownership
         self._observer = observer
         self._clock = clock
@@ -216,10 +218,10 @@ class Loop:
         floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
         plan = make_plan(decoded, self._settings.buckets, floor)
         watch.lap("decode")
-        load = self._begun(lambda: self._store.begin_load(plan.requests())) if plan.events.size else None  # 3
+        loading = None if plan.empty else self._loader.begin(plan)  # 3
         bad = sum(map(len, decoded.bad.values()))
         dead = self._outputs.given if bad else 0
-        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, load)
+        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, loading)
 
     def _owned(self, number: int) -> bool:
         """Whether the partition's events may be applied."""
@@ -235,22 +237,18 @@ class Loop:
     def _complete(self, batch: Batch) -> None:
         """Fold, score, decide, and send the write; its answer is read by `_confirm`."""
         self._publish()  # here: Redis is at the write before this one, and then at the load of this one
-        if not batch.plan.empty:
-            opened = self._opened(batch)
-            profiles = self._profiles(opened)
+        if batch.loading is not None:
+            loaded, batch.loading = batch.loading.finish(self._overlays), None
             batch.watch.lap("load")
-            states, memory, wanted = opened.states, opened.memory, opened.wanted
-            now_ms = self._clock.now_ms()
-            batch.result = self._engine.run(batch.plan, states, memory, wanted, profiles, now_ms)  # 4, 5, 6
-            batch.opened = None  # megabytes that the write does not need
+            batch.result = self._engine.run(batch.plan, loaded, self._clock.now_ms())  # 4, 5, 6
             batch.watch.lap("score")
         self._flush(batch)
         batch.watch.lap("flush")
         self._confirm()  # 7 of the batch before this one
         if batch.result is not None:
             self._overlays.append(batch.result.overlay)
-        if self._ahead is not None and not self._ahead.plan.empty:
-            self._opened(self._ahead)  # now: what it asks for would wait behind the write
+        if self._ahead is not None and self._ahead.loading is not None:
+            self._ahead.loading.open(self._overlays)  # now: what it asks for would wait behind the write
         batch.writes = self._fenced(batch.result, batch.partitions, batch.done)
         if batch.writes:
             writes = [write for write, _ in batch.writes]
@@ -303,27 +301,10 @@ class Loop:
             batch, self._ahead = self._ahead, None
             self._complete(batch)
 
-    def _opened(self, batch: Batch) -> Opened:
-        """The stored sessions of a batch, as the batches before it left them; its profiles are asked for."""
-        if batch.opened is None:
-            plan = batch.plan
-            loaded = self._answered("load", batch.load, lambda: self._store.load(plan.requests()))
-            batch.load = None
-            blobs = apply_overlays(plan, chain.from_iterable(loaded), self._overlays)
-            states, memory = self._engine.open(blobs, plan)
-            wanted = self._engine.visitors_wanted(plan, states)
-            keys = self._engine.profile_keys(plan, wanted)
-            profiles = self._begun(lambda: self._store.begin_profiles(keys)) if keys else None
-            batch.opened = Opened(states, memory, wanted, keys, profiles)
-        return batch.opened
-
-    def _profiles(self, opened: Opened) -> list[bytes | None]:
-        if not opened.keys:
-            return []
-        profiles = self._answered("visitors", opened.profiles, lambda: self._store.profiles(opened.keys))
-        for overlay in self._overlays:
-            profiles = overlay.profiles(opened.keys, profiles)
-        return profiles
+    def _asked(self, op: str, begin: Callable[[], Callable[[], T]]) -> Callable[[], T]:
+        """Send a question; whoever reads the answer waits until the store has one."""
+        begun = self._begun(begin)
+        return lambda: self._answered(op, begun, lambda: begin()())  # noqa: PLW0108 - each time sent anew
 
     def _answered(self, op: str, begun: Callable[[], T] | None, again: Callable[[], T]) -> T:
         """The answer under way, if there is one; a new question whenever that fails."""
@@ -533,8 +514,8 @@ class Loop:
             self._next_timer = 0.0
         plan = plan_ticks(fallen)
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in fallen}
-        load = self._begun(lambda: self._store.begin_load(plan.requests()))
-        self._push(Batch(plan, partitions, {}, 0, 0, self._observer.watch(self._clock), 0, load))
+        watch = self._observer.watch(self._clock)
+        self._push(Batch(plan, partitions, {}, 0, 0, watch, 0, self._loader.begin(plan)))
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""

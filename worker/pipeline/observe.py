@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.core import Result
+from decisions.core import Judgement
+from decisions.effects import Result
 from decisions.intake import Plan
 from decisions.policy import Policy
 from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
@@ -74,23 +75,24 @@ class Observer:
         if result is None:
             return
         metrics.batch_events.observe(float(plan.events.size))
-        kinds = _kinds(result)
+        judgement = result.judgement
+        kinds = _kinds(judgement)
         for kind, outcome in ((EVENT_ROW, "applied"), (BOT, "bot"), (CLEAR, "consent_withdrawn")):
             if kinds[kind]:
                 metrics.events.inc(outcome, by=kinds[kind])
-        if result.observations.duplicates:
-            metrics.events.inc("duplicate", by=result.observations.duplicates)
-            metrics.duplicates_skipped.inc(by=result.observations.duplicates)
-        if result.observations.late:
-            metrics.late_events.inc(by=result.observations.late)
+        if judgement.observations.duplicates:
+            metrics.events.inc("duplicate", by=judgement.observations.duplicates)
+            metrics.duplicates_skipped.inc(by=judgement.observations.duplicates)
+        if judgement.observations.late:
+            metrics.late_events.inc(by=judgement.observations.late)
         if unknown := int(plan.events["unknown_type"].sum()):
             metrics.unknown_types.inc(by=unknown)
         self._written.append((now_ms, plan.record_ms))
-        self._note(result, kinds)
+        self._note(judgement, kinds)
 
     def timers(self, result: Result) -> None:
         """Count what silence brought."""
-        self._note(result, _kinds(result))
+        self._note(result.judgement, _kinds(result.judgement))
 
     def lag(self, behind: dict[int, int]) -> None:
         """Events not yet applied, per owned partition."""
@@ -120,23 +122,23 @@ class Observer:
             self.metrics.count_decisions(decisions["stage"], decisions["route"])
             self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
 
-    def _note(self, result: Result, kinds: list[int]) -> None:
+    def _note(self, judgement: Judgement, kinds: list[int]) -> None:
         for kind, name in ((SILENCE, "silence"), (END, "end")):
             if kinds[kind]:
                 self.metrics.timers_fired.inc(name, by=kinds[kind])
-        scored = result.scored
+        scored = judgement.scored
         if scored.any():
-            self._decisions.append(result.decisions[scored])
-            self._features.append(result.observations.features[scored])
+            self._decisions.append(judgement.decisions[scored])
+            self._features.append(judgement.observations.features[scored])
         if sum(map(len, self._decisions)) >= TOGETHER:
             self._count()
-        states, memory = result.ended
+        states, memory = judgement.ended
         if states.size:
-            arms = result.decisions["arms"][result.observations.rows["kind"] == END]
+            arms = judgement.decisions["arms"][judgement.observations.rows["kind"] == END]
             self._kpis.observe(states, memory, arms)
 
 
-def _kinds(result: Result) -> list[int]:
+def _kinds(judgement: Judgement) -> list[int]:
     """How many rows there are of each kind."""
-    counts: list[int] = np.bincount(result.observations.rows["kind"], minlength=BOT + 1).tolist()
+    counts: list[int] = np.bincount(judgement.observations.rows["kind"], minlength=BOT + 1).tolist()
     return counts

@@ -24,7 +24,7 @@ from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
 from featurestore.store.cluster.cross_slot_outbox import Fields
 from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
-from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, slot_of
+from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key, slot_of
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -102,6 +102,11 @@ class ClusterSessionStore:
     def begin_profiles(self, keys: Sequence[str]) -> Callable[[], list[bytes | None]]:
         """See `SessionStore`."""
         return self._cluster.begin([(slot_of(key), ("GET", key)) for key in keys], "loading profiles")
+
+    def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
+        """See `SessionStore`."""
+        keys = list(map(decision_key, sessions))
+        return self._cluster.ask([(slot_of(key), ("GET", key)) for key in keys], "reading decisions")
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`; returns when decisions and profiles have landed too."""

@@ -19,7 +19,7 @@ import redis
 
 from featurestore.columns.column import Blobs, Texts
 from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
-from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -164,6 +164,13 @@ class RedisSessionStore:
         """See `SessionStore`."""
         read = self._begin([("MGET", *keys)] if keys else [], "loading profiles")
         return lambda: read()[0] if keys else []
+
+    def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
+        """See `SessionStore`."""
+        if not sessions:
+            return []
+        [found] = self._begin([("MGET", *map(decision_key, sessions))], "reading decisions")()
+        return list(found)
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from decisions.core import Engine
 from decisions.document import Decision, decode_decision
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.summaries import Summary
 from featurestore.columns.hashing import hash64
@@ -59,10 +59,7 @@ class Run:
     def _apply(self, batch: Plan, applied: int | None) -> None:
         if batch.empty:
             return
-        states, memory = self.engine.open(self.store.load(batch.requests())[0], batch)
-        wanted = self.engine.visitors_wanted(batch, states)
-        blobs = self.store.profiles(self.engine.profile_keys(batch, wanted))
-        result = self.engine.run(batch, states, memory, wanted, blobs, 0)
+        result = self.engine.run(batch, self.engine.loader(self.store).load(batch), 0)
         for outputs in result.outputs:
             for stream, _, documents, _ in outputs:
                 if stream == DECISIONS:
@@ -228,4 +225,4 @@ def test_a_decision_is_scored_as_the_bundle_scores_its_features(engine: Engine) 
     run = Run(engine)
     run.batch([_value("a", T), _value("a", T + 4_000, page="/x")], 0)
     X = np.array([[4.0, 2, 1, 0, 4.0, np.nan, 0.5, 0.0, 4.0]])
-    np.testing.assert_allclose(run.decisions[-1].probabilities, engine.bundle.score(X)[0], atol=0.0006)
+    np.testing.assert_allclose(run.decisions[-1].probabilities, engine.judge.scorer.score(X)[0], atol=0.0006)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.intake import Records
 from decisions.policy import Policy
 from featurestore.errors import StoreUnavailable

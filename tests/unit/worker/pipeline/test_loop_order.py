@@ -76,9 +76,9 @@ def followed(world: World) -> tuple[Loop, list[str]]:
 
     setattr(source, "poll", polled)  # noqa: B010 - a fake's
     spy(store, "begin_load", told, "load")
-    spy(engine, "open", told, "fold")  # the states that the fold then changes
-    spy(engine.bundle, "score", told, "score")
-    engine.policy = Decides(engine.policy, told)  # type: ignore[assignment]
+    spy(engine.judge, "judge", told, "fold")
+    spy(engine.judge.scorer, "score", told, "score")
+    engine.judge.policy = Decides(engine.judge.policy, told)  # type: ignore[assignment]
     write = store.begin_write
 
     def begin_write(writes: Any, ttl: int) -> Any:

@@ -1,11 +1,12 @@
 """Small batches are counted together, and what is counted is the same."""
 
-import numpy as np
 import pytest
 
-from decisions.core import Engine, Result
+from decisions.effects import Result
+from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from featurestore.session.fold import FoldConfig
+from featurestore.store.memory import MemoryStore
 from models.bundle.bundle import Bundle
 from tests.unit.worker.pipeline.loop_world import engine
 from worker.clock import SystemClock
@@ -30,15 +31,14 @@ def made(core: Engine, sessions: range) -> tuple[Plan, Result]:
         b'{"session_id":"s%d","type":"page_view","ts":%d,"page":"/p"}' % (i, NOW - 5) for i in sessions
     ]
     batch = plan(decode([Records(0, values, list(sessions), [NOW - 5] * len(values))]), 1, lambda _: -1)
-    states, memory = core.open([None] * len(batch.sessions), batch)
-    return batch, core.run(batch, states, memory, np.empty(0, np.int64), [], NOW)
+    return batch, core.run(batch, core.loader(MemoryStore(core.namespace)).load(batch), NOW)
 
 
 def observed(bundle: Bundle, sizes: list[int]) -> tuple[Observer, Metrics]:
     """Batches of these sizes, written five milliseconds after their records."""
     core, metrics = engine(FoldConfig()), Metrics(new_registry())
     drift = DriftMonitor(bundle.baseline, metrics, SystemClock())
-    observer = Observer(metrics, bundle, drift, Kpis(metrics, core.policy))
+    observer = Observer(metrics, bundle, drift, Kpis(metrics, core.judge.policy))
     first = 0
     for size in sizes:
         batch, result = made(core, range(first, first + size))

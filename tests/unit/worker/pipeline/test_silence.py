@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decisions import intake
-from decisions.core import Engine
+from decisions.engine import Engine
 from decisions.intake import Plan, Records
 from featurestore.contract.event import Event
 from featurestore.session.codec import unpack
@@ -74,7 +74,7 @@ class Desk:
         """
         data = self.store.shards[SHARD]
         states, _ = unpack(list(data.states.values()))
-        due = deadlines(states, self.engine.config).tolist()
+        due = deadlines(states, self.engine.judge.config).tolist()
         assert data.idle.keys() <= data.states.keys()
         for session, stands, at in zip(data.states, states["armed"].tolist(), due, strict=True):
             assert stands <= at
@@ -88,14 +88,14 @@ class Desk:
         blobs = self.store.shards[SHARD].states
         states, _ = unpack(list(blobs.values()))
         quiet = states["flags"] & (SILENT | IS_BOT) != 0
-        due = deadlines(states, self.engine.config)
+        due = deadlines(states, self.engine.judge.config)
         late = np.where(quiet, due // EXPIRY_BUCKET_MS < expiry_bucket(now_ms), due <= now_ms)
         return [session for session, left in zip(blobs, late.tolist(), strict=True) if left]
 
     def deadline(self) -> int:
         """Of the only session."""
         [blob] = self.store.shards[SHARD].states.values()
-        return int(deadlines(unpack([blob])[0], self.engine.config)[0])
+        return int(deadlines(unpack([blob])[0], self.engine.judge.config)[0])
 
     def entries(self, session: str) -> int:
         """How often the index names a session."""
@@ -158,7 +158,7 @@ def test_an_entry_moves_once_a_silence_not_once_a_click(engine: Engine) -> None:
         t = START_MS + 10_000 * k
         desk.apply([Step("a", t, Event(session_id="a", type="click", ts=t))])
         positions.append(desk.store.shards[SHARD].idle["a"])
-    idle = engine.config.idle_after_ms
+    idle = engine.judge.config.idle_after_ms
     assert positions == [START_MS + idle] * 6
     before = len(desk.found.decisions)
     assert desk.time_passes(START_MS + idle) == 1
@@ -169,7 +169,7 @@ def test_an_entry_moves_once_a_silence_not_once_a_click(engine: Engine) -> None:
     assert desk.time_passes(deadline) == 1
     spoken = list(desk.found.decisions.values())[before:]
     assert [(d["event_ts"], d["stage"]) for d in spoken] == [(deadline, "Drop-Off Risk")]
-    assert deadline - START_MS - 50_000 == 5 * engine.config.idle_mean_ms - 40_000
+    assert deadline - START_MS - 50_000 == 5 * engine.judge.config.idle_mean_ms - 40_000
 
 
 def click(t: int, n: int = 0) -> list[Step]:
@@ -183,7 +183,7 @@ def test_a_quiet_session_awaits_its_end_in_a_list(engine: Engine) -> None:
     data = desk.store.shards[SHARD]
     assert (list(data.idle), data.ends) == (["a"], {})
     assert desk.time_passes(desk.deadline()) == 1
-    end = START_MS + engine.config.session_gap_ms
+    end = START_MS + engine.judge.config.session_gap_ms
     assert (data.idle, data.ends) == ({}, {expiry_bucket(end): ["a"]})
     last = (expiry_bucket(end) + 1) * EXPIRY_BUCKET_MS
     assert desk.time_passes(last - 1) == 0
@@ -207,7 +207,7 @@ def test_an_entry_that_was_left_behind_arms_nobody(engine: Engine) -> None:
         assert data.idle["a"] < t + pause, "armed for its silence, which comes before the end"
     desk.time_passes(times[-1] + pause)
     left = desk.entries("a")
-    assert left <= 1 + engine.config.session_gap_ms // pause + 1
+    assert left <= 1 + engine.judge.config.session_gap_ms // pause + 1
     decisions = len(desk.found.decisions)
     for bucket in sorted(data.ends)[:-1]:
         assert desk.time_passes((bucket + 1) * EXPIRY_BUCKET_MS) == 1
@@ -241,7 +241,7 @@ def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> No
     desk = Desk.empty(engine)
     desk.apply(click(START_MS))
     desk.time_passes(desk.deadline())
-    end = START_MS + engine.config.session_gap_ms
+    end = START_MS + engine.judge.config.session_gap_ms
     desk.apply(click(end - 1_000, 1))
     data = desk.store.shards[SHARD]
     assert not data.idle, "the entry of the end stands before the silence: it will do"

@@ -1,0 +1,88 @@
+"""The core with everything around it that a worker needs: load, judge, and the effects; one bundle, one topic."""
+
+from typing import Final
+
+from decisions.core import Judge, Scorer
+from decisions.effects import Effects, Result
+from decisions.intake import Plan, Records, decode, plan, plan_ticks
+from decisions.loading import Ask, Loaded, Loader
+from decisions.policy import Policy
+from decisions.reasons import Explainer
+from decisions.writer import DocumentWriter
+from featurestore.session.fold import FoldConfig
+from featurestore.store.keys import Namespace, Shard
+from featurestore.store.memory import MemoryStore
+from featurestore.store.outbox import encode
+from featurestore.store.protocols import Due, SessionReader
+
+
+class Engine:
+    """Judges batches and says what they change.
+
+    Args:
+        bundle: scores feature rows.
+        policy: decides.
+        config: constants of the fold.
+        namespace: whose keys are read and written.
+        model: the bundle's id, for the documents.
+        explainer: words for a stage change.
+        log_decisions: whether every decision is wanted, or only the last of each session.
+    """
+
+    def __init__(
+        self,
+        bundle: Scorer,
+        policy: Policy,
+        config: FoldConfig,
+        namespace: Namespace,
+        model: str,
+        explainer: Explainer,
+        *,
+        log_decisions: bool = True,
+    ) -> None:
+        self.namespace: Final = namespace
+        self.judge: Final = Judge(bundle, policy, config)
+        self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer)
+        self.effects: Final = Effects(self.judge, self.writer, namespace, log_decisions=log_decisions)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Decide by another policy from the next batch on."""
+        self.judge.policy = policy
+        self.writer.use_policy()
+        self.effects.use_policy()
+
+    def loader(self, reader: SessionReader, ask: Ask | None = None) -> Loader:
+        """Loads what `run` needs."""
+        return Loader(reader, self.namespace, self.judge.config.session_gap_ms, ask)
+
+    @property
+    def decision_ttl_ms(self) -> int:
+        """See `DocumentWriter.ttl_ms`."""
+        return self.writer.ttl_ms
+
+    def run(self, batch: Plan, loaded: Loaded, decided_at: int) -> Result:
+        """Judge a batch, and what that changes; states and memories are changed in place.
+
+        Args:
+            batch: events and the sessions that they touch.
+            loaded: of the batch.
+            decided_at: epoch ms.
+        """
+        judgement = self.judge.judge(*loaded, batch.events, decided_at)
+        return self.effects.of(batch, judgement)
+
+    def warm_up(self) -> None:
+        """Compile and touch everything now, so that no event waits for it: a whole batch, thrown away."""
+        values: list[bytes | None] = [
+            b'{"session_id":"w","type":"add_to_cart","ts":%d,"event_id":"e","visitor_id":"v","page":"p","price":1.5}'
+            % t
+            for t in (0, 60_000, 4_000_000)
+        ]
+        decoded = decode([Records(0, values, [0, 1, 2], [-1, -1, -1])])
+        loader = self.loader(MemoryStore(self.namespace))
+        for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), Due(["w"], []), 9_000_000)])):
+            result = self.run(batch, loader.load(batch), 0)
+            # What the loop does with it.
+            batch.newest()
+            loader.begin(batch).open([result.overlay])
+            encode(0, [output for outputs in result.outputs for output in outputs])

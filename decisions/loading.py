@@ -1,0 +1,120 @@
+"""What a judgement needs, from a store: the sessions that events touch, then the profiles of visitors new to them.
+
+There are two questions, because the second depends on the answer to the first. A caller that has other things to do
+sends each as soon as it can (`Loader.begin`, `Loading.open`, `Loading.finish`); others just call `Loader.load`.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.intake import Plan
+from decisions.outcome import visitors_wanted
+from decisions.overlay import Overlay, apply_overlays
+from featurestore.session.codec import unpack
+from featurestore.session.visitors import PROFILE
+from featurestore.session.visitors import unpack as unpack_profiles
+from featurestore.store.keys import Namespace
+from featurestore.store.protocols import SessionReader
+
+T = TypeVar("T")
+
+
+class Loaded(NamedTuple):
+    """What `decisions.core.Judge.judge` wants, one row a session of the plan: rows of `STATE`, `MEMORY`, `PROFILE`."""
+
+    states: NDArray[np.void]
+    memories: NDArray[np.void]
+    profiles: NDArray[np.void]
+
+
+class Ask(Protocol):
+    """Sends a question and gives back what reads the answer; how often it is asked again is its own business."""
+
+    def __call__(self, op: str, begin: Callable[[], Callable[[], T]]) -> Callable[[], T]:
+        """``op`` names the question in metrics; ``begin`` sends it and may be called again."""
+        ...
+
+
+class Once:
+    """Asks once; `StoreUnavailable` is the caller's."""
+
+    def __call__(self, op: str, begin: Callable[[], Callable[[], T]]) -> Callable[[], T]:
+        """See `Ask`."""
+        return begin()
+
+
+class Loader:
+    """Loads what judgements need.
+
+    Args:
+        reader: of sessions and profiles.
+        namespace: whose keys are read.
+        session_gap_ms: of the fold: a session that is older begins anew, with its visitor's profile of now.
+        ask: how questions are sent.
+    """
+
+    def __init__(
+        self, reader: SessionReader, namespace: Namespace, session_gap_ms: int, ask: Ask | None = None
+    ) -> None:
+        self.reader: Final = reader
+        self.namespace: Final = namespace
+        self.session_gap_ms: Final = session_gap_ms
+        self.ask: Final[Ask] = ask or Once()
+
+    def load(self, plan: Plan) -> Loaded:
+        """The stored sessions of a plan and the profiles that its events need; blocks.
+
+        Raises:
+            StoreUnavailable: by the default ``ask``.
+        """
+        return self.begin(plan).finish()
+
+    def begin(self, plan: Plan) -> "Loading":
+        """Ask for the sessions, and return."""
+        return Loading(self, plan)
+
+
+class Loading:
+    """The loading of one plan."""
+
+    def __init__(self, loader: Loader, plan: Plan) -> None:
+        self._loader = loader
+        self._plan = plan
+        requests = plan.requests()
+        self._sessions = loader.ask("load", lambda: loader.reader.begin_load(requests))
+        self._opened: tuple[NDArray[np.void], NDArray[np.void]] | None = None
+        self._wanted = np.empty(0, np.int64)
+        self._keys: list[str] = []
+        self._profiles: Callable[[], list[bytes | None]] = list
+
+    def open(self, overlays: Sequence[Overlay] = ()) -> None:
+        """Read the sessions, lay the ``overlays`` over them that the store may not have yet, and ask for profiles.
+
+        A second call does nothing.
+        """
+        if self._opened is not None:
+            return
+        plan, loader = self._plan, self._loader
+        states, memories = unpack(apply_overlays(plan, chain.from_iterable(self._sessions()), overlays))
+        states["session"] = plan.hashes
+        self._opened = states, memories
+        self._wanted = visitors_wanted(plan.events, states, loader.session_gap_ms)
+        keys = self._keys = list(map(loader.namespace.visitor, plan.events["visitor"][self._wanted].tolist()))
+        if keys:
+            self._profiles = loader.ask("visitors", lambda: loader.reader.begin_profiles(keys))
+
+    def finish(self, overlays: Sequence[Overlay] = ()) -> Loaded:
+        """Read the profiles as well; ``overlays`` as for `open`, those since then included. Once."""
+        self.open(overlays)
+        assert self._opened is not None  # noqa: S101 - `open` sets it
+        profiles = np.zeros(len(self._plan.sessions), PROFILE)
+        if self._keys:
+            blobs = self._profiles()
+            for overlay in overlays:
+                blobs = overlay.profiles(self._keys, blobs)
+            profiles[self._plan.events["session_index"][self._wanted]] = unpack_profiles(blobs)
+        return Loaded(*self._opened, profiles)

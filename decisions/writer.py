@@ -1,0 +1,98 @@
+"""Writes the decisions of a judgement as documents, in the words of one bundle, one policy and one topic."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.core import Judge, Judgement
+from decisions.document import DecisionEncoder, Vocabulary
+from decisions.intake import Plan
+from decisions.outcome import outcome
+from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
+from decisions.reasons import Explainer
+from featurestore.session.fold import SILENCE
+from featurestore.session.stages import EXPLORER
+from featurestore.store.packed import PackedDecisions
+
+
+class DocumentWriter:
+    """Writes documents; `use_policy` whenever the judge has another policy.
+
+    Args:
+        judge: whose policy and constants count.
+        model: the bundle's id.
+        source: what documents name the topic by.
+        explainer: words for a stage change.
+    """
+
+    def __init__(self, judge: Judge, model: str, source: str, explainer: Explainer) -> None:
+        self._judge = judge
+        self.model = model
+        self._source = source
+        self._explainer = explainer
+        self.use_policy()
+
+    def use_policy(self) -> None:
+        """Take the words of the judge's policy."""
+        policy = self._judge.policy
+        self.words = Vocabulary(
+            actions=policy.action_names,
+            routes=ROUTES,
+            guards=GUARDS,
+            arms=policy.arms,
+            model=self.model,
+            policy=policy.hash,
+            source=self._source,
+        )
+        self._encoder = DecisionEncoder(self.words)
+
+    @property
+    def ttl_ms(self) -> int:
+        """A decision lives as long as a session may be silent."""
+        return self._judge.config.session_gap_ms
+
+    def pack(self, plan: Plan, judgement: Judgement, at: NDArray[np.int64]) -> PackedDecisions:
+        """All that the documents of some rows say; ``at`` are scored rows, ascending."""
+        rows = judgement.observations.rows
+        decisions = judgement.decisions[at]
+        return self._encoder.pack(
+            plan.sessions.take(rows["session_index"][at]),
+            decisions,
+            judgement.probabilities[at],
+            rows["t"][at],
+            rows["seq"][at],
+            self._reasons(judgement, at, decisions),
+            judgement.at,
+            self.ttl_ms,
+        )
+
+    def newest(self, plan: Plan, judgement: Judgement) -> list[bytes | None]:
+        """The document that each session's front end is to read now, as it is stored; None for one without a decision.
+
+        A session that ended, withdrew its consent or is a bot's has none.
+        """
+        after = outcome(
+            plan.events, judgement.observations.rows, judgement.scored, judgement.states, self._judge.config
+        )
+        order = np.argsort(after.row)
+        documents = self.pack(plan, judgement, after.row[order]).documents()
+        found: list[bytes | None] = [None] * len(plan.sessions)
+        for index, document in zip(after.shown[order].tolist(), documents, strict=True):
+            found[index] = document
+        return found
+
+    def _reasons(
+        self, judgement: Judgement, at: NDArray[np.int64], decisions: NDArray[np.void]
+    ) -> dict[int, list[str]]:
+        # That a session begins as an Explorer needs no reason.
+        seen = judgement.observations
+        begins = (decisions["stage"] == EXPLORER) & (seen.features[at, 1] <= 1)
+        told = np.flatnonzero((decisions["changed"] & STAGE_CHANGED != 0) & ~begins)
+        reasons: dict[int, list[str]] = {}
+        if told.size:
+            words = self._explainer.words(seen.features[at[told]], decisions["stage"][told])
+            silent = seen.rows["kind"][at[told]] == SILENCE
+            guards = decisions["guards"][told]
+            for i, texts, quiet, bits in zip(told.tolist(), words, silent.tolist(), guards.tolist(), strict=True):
+                # Most live sessions are silent, and keep this decision for half an hour: the strongest reason will do.
+                reasons[i] = [*texts[: 1 if quiet else None], *guard_words(bits)]
+        return reasons
