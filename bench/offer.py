@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from bench.processes import give_way
 from bench.wire import Keyed, Wire, produce_request
-from bench.workload import partition_of, shoppers
+from bench.workload import shoppers
+from featurestore.contract.partitioner import partitions_of
 
 MARK: Final = b'"ts":'
 SKIP: Final = 60_000
@@ -71,8 +72,7 @@ def main() -> None:
     kafka, topic, partitions_, rate_, seconds, out = sys.argv[1:]
     partitions, rate = int(partitions_), float(rate_)
     events = shoppers(int(rate * float(seconds)), SKIP)
-    known = {key: partition_of(key, partitions) for key in {key for key, _, _ in events}}
-    chosen = np.array([known[key] for key, _, _ in events], np.int32)
+    chosen = partitions_of([key.decode() for key, _, _ in events], partitions).astype(np.int32)
     np.save(out, chosen)
     keyed = Keyed([key for key, _, _ in events], [value for _, value, _ in events], MARK)
     wire = Wire(kafka)

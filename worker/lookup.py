@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from decisions.document import Decision, decode_decision
 from featurestore.columns.hashing import hash_text
+from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
 from featurestore.session.codec import unpack
 from featurestore.store.cluster.cluster_connection import AWAY
-from featurestore.store.keys import Namespace, Shard, decision_key
+from featurestore.store.keys import Namespace, Shard, decision_key, shard_of
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
 from worker.settings import Settings
@@ -73,16 +74,29 @@ class Lookup:
         self.namespace = namespace_of(settings, self.client, topic_id)
         self.shards = [Shard(p, b) for p in range(self.partitions) for b in range(settings.buckets)]
 
-    def find(self, session_id: str) -> Found:
-        """Look everywhere that the session could be; one round trip.
+        self._ids = IdKey.of(settings.id_key.get_secret_value())
+        self._buckets = settings.buckets
+
+    def home(self, sent: str) -> Shard:
+        """The shard of a session, by its id as the shop sends it."""
+        return shard_of(sent, self.partitions, self._buckets, self._ids.session(sent))
+
+    def find(self, sent: str, *, everywhere: bool = False) -> Found:
+        """Look where the session rests; one round trip.
+
+        Args:
+            sent: its id as the shop sends it.
+            everywhere: in all shards, since its producer may use another partitioner.
 
         Raises:
             StoreUnavailable: Redis failed.
         """
+        session_id = self._ids.session(sent)
+        shards = self.shards if everywhere else [self.home(sent)]
         try:
             pipe = self.client.pipeline(transaction=False)
             pipe.get(decision_key(session_id))
-            for shard in self.shards:
+            for shard in shards:
                 pipe.hget(self.namespace.states(shard), session_id)
                 pipe.zscore(self.namespace.idle(shard), session_id)
             answers: list[Any] = pipe.execute()
@@ -97,7 +111,7 @@ class Lookup:
         stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
         return Found(
             session_id,
-            None if at is None else self.shards[at],
+            None if at is None else shards[at],
             states,
             memory,
             0 if at is None else len(blobs[at]),

@@ -55,19 +55,17 @@ class Eraser:
         self._shards = shards
         self._script = Script("forget", "erase")
 
-    def holders(self, session_id: str) -> list[Shard]:
-        """The shards where a session has a state or a deadline; an ended one may still be in a bucket's list."""
+    def holders(self, session_id: str, shards: Sequence[Shard]) -> list[Shard]:
+        """Those of the shards where a session has a state or a deadline, or is still in a bucket's list."""
         space = self._namespace
         pipe = self._client.pipeline(transaction=False)
-        for shard in self._shards:
+        for shard in shards:
             pipe.hexists(space.states(shard), session_id)
             pipe.zscore(space.idle(shard), session_id)
             pipe.zrange(space.ends(shard), 0, -1)
         answers = pipe.execute()
         holders = []
-        for shard, state, deadline, buckets in zip(
-            self._shards, answers[::3], answers[1::3], answers[2::3], strict=True
-        ):
+        for shard, state, deadline, buckets in zip(shards, answers[::3], answers[1::3], answers[2::3], strict=True):
             if state or deadline is not None or self._listed(shard, buckets, session_id):
                 holders.append(shard)
         return holders

@@ -28,6 +28,7 @@ from typing import Final, NamedTuple
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from featurestore.contract.partitioner import bucket_of, partition_of
 from featurestore.session.fold import STATE_VERSION
 
 SHARD_TTL_S: Final = 14 * 86_400
@@ -42,6 +43,18 @@ class Shard(NamedTuple):
 
     partition: int
     bucket: int = 0
+
+
+def shard_of(session_id: str, partitions: int, buckets: int, stored: str | None = None) -> Shard:
+    """Where a session rests, if its events were produced with Kafka's own partitioner.
+
+    Args:
+        session_id: as it was sent, the key of its records.
+        partitions: of the topic.
+        buckets: a partition.
+        stored: the id under which workers store it, where ids are hashed on the way in.
+    """
+    return Shard(partition_of(session_id, partitions), bucket_of(stored or session_id, buckets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from confluent_kafka import Producer
 
+from featurestore.contract.partitioner import PARTITIONER
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import Bundle, write_bundle
 from models.simulator.simulator import SimConfig, SimEvent, simulate
@@ -25,7 +26,6 @@ from tests.unit.deploy.promql import PROMETHEUS
 from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor, Tally
 from worker.metrics.metrics import Metrics
-from worker.pipeline.outputs import PARTITIONER
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

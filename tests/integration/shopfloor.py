@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from featurestore.contract.partitioner import PARTITIONER
 from featurestore.store.keys import Namespace, Shard, decision_key
 from tests.services import RedisServer, create_topics, free_port, read_topic, topic_id
 from tests.services.process import ServerProcess, wait_for
-from worker.pipeline.outputs import PARTITIONER
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PARTITIONS: Final = 4

@@ -35,6 +35,9 @@ def main(argv: Sequence[str]) -> int:
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--session", metavar="ID", help="a session id as the shop sends it")
     who.add_argument("--visitor", metavar="ID", help="a visitor id as the shop sends it")
+    parser.add_argument(
+        "--everywhere", action="store_true", help="with --session: search all partitions, not only the session's own"
+    )
     add_settings(parser, ACCESS)
     args = parser.parse_args(argv)
     settings = settings_from(args)
@@ -44,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     ids = IdKey.of(settings.id_key.get_secret_value())
     if args.session is not None:
         name = ids.session(args.session)
-        removed = erase_session(eraser, lookup.shards, name)
+        removed = erase_session(eraser, lookup.shards if args.everywhere else [lookup.home(args.session)], name)
         _publish(settings, [args.session])
     else:
         name = ids.visitor(args.visitor)
@@ -58,8 +61,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def erase_session(eraser: Eraser, shards: Sequence[Shard], session_id: str) -> Removed:
-    """Erase one session. Every shard is fenced where none holds it: an event of it may be in a worker's hands."""
-    holders = eraser.holders(session_id) or list(shards)
+    """Erase one session from ``shards``.
+
+    All of them are fenced if none holds it: a worker may be about to write an event of it.
+    """
+    holders = eraser.holders(session_id, shards) or list(shards)
     return eraser.erase({shard: [session_id] for shard in holders}, fields_of([hash_text(session_id)]), _now_ms())
 
 

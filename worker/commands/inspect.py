@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from decisions.document import Decision, decode_decision
 from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_name
-from featurestore.contract.ids import IdKey
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES
@@ -27,16 +26,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--timeline", action="store_true", help="every decision of the session, from the decisions topic"
     )
+    parser.add_argument("--everywhere", action="store_true", help="look in all partitions, not only the session's own")
     add_settings(parser, (*ACCESS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
-    session_id = IdKey.of(settings.id_key.get_secret_value()).session(args.session_id)
-    found = Lookup(settings).find(session_id)
+    found = Lookup(settings).find(args.session_id, everywhere=args.everywhere)
     lines = list(describe(found, settings))
     if args.timeline:
-        lines += timeline(settings, session_id)
+        lines += timeline(settings, found.session_id)
     if len(lines) == 1:
         lines.append("nothing is stored of it: it never came, it ended, or it was erased (--timeline shows its past)")
+        if not args.everywhere:
+            lines.append("--everywhere looks in all partitions: some producer may not use the murmur2 partitioner")
     print("\n".join(lines))
     return ExitCode.OK if len(lines) > 2 or found.decision is not None else ExitCode.CHECK
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from featurestore.contract.partitioner import PARTITIONER
 from featurestore.store.outbox import DECISIONS, SESSIONS, Output
 from worker.settings import Settings
 
@@ -21,9 +22,6 @@ log = logging.getLogger(__name__)
 
 PARTITION_UA: Final = -1
 """The partitioner chooses."""
-
-PARTITIONER: Final = "murmur2_random"
-"""The Java client's choice of partition; librdkafka's own would put a session elsewhere."""
 
 RELIABLE: Final[dict[str, Any]] = {
     "acks": "all",

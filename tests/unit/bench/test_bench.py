@@ -14,7 +14,7 @@ from bench.latency import latencies
 from bench.machine import facts
 from bench.seed import shifted, templates
 from bench.stats import ratio, rounded, summarise
-from bench.workload import murmur2, partition_of, shoppers
+from bench.workload import shoppers
 from featurestore.session.codec import unpack
 from featurestore.session.fold import deadlines
 from worker.wiring import fold_config, load_bundle
@@ -69,14 +69,6 @@ def test_comparison_names_what_is_worse(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["compare", *map(str, files)]) == 1
     assert main(["compare", str(files[0]), str(files[0])]) == 0
     assert "e2e events_per_s" in capsys.readouterr().out
-
-
-def test_murmur2_is_kafkas() -> None:
-    """The vectors of the Java client's own test."""
-    vectors = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
-    for key, expected in vectors.items():
-        assert murmur2(key) == expected % 2**32
-        assert partition_of(key, 7) == (expected & 0x7FFFFFFF) % 7
 
 
 def test_latency_counts_from_the_due_time() -> None:
