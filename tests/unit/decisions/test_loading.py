@@ -38,7 +38,7 @@ def store(core: Engine) -> MemoryStore:
 
 
 def same(a: Loaded, b: Loaded) -> bool:
-    return all(bool((x == y).all()) for x, y in zip(a, b, strict=True))
+    return all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
 def test_what_a_batch_changed_is_laid_over_what_was_loaded_before_its_write() -> None:

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from decisions.engine import Engine
@@ -44,6 +43,6 @@ def test_a_judgement_depends_on_nothing_but_its_arguments(engine: Engine) -> Non
     batch = plan(decode([Records(0, values, list(range(40)), [-1] * 40)]), 1, lambda _: -1)
     loader = engine.loader(MemoryStore(engine.namespace))
     one, other = (engine.judge.judge(*loader.load(batch), batch.events, at) for at in (0, T))
-    np.testing.assert_array_equal(one.decisions, other.decisions)
-    np.testing.assert_array_equal(one.states, other.states)
-    np.testing.assert_array_equal(one.memories, other.memories)
+    assert one.decisions.tobytes() == other.decisions.tobytes()
+    assert one.states.tobytes() == other.states.tobytes()
+    assert one.memories.tobytes() == other.memories.tobytes()
