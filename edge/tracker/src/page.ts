@@ -27,7 +27,7 @@ function set(fields: Record<string, unknown>, name: string, text: string): void 
 }
 
 let address = "";
-let viewed = new WeakSet<Element>();
+const viewed = new WeakMap<Element, string>();
 let depth = 0;
 
 export function pageAddress(): string {
@@ -38,17 +38,16 @@ export function pageAddress(): string {
 export function view(track: Track): void {
   address = pageAddress();
   depth = 0;
-  viewed = new WeakSet();
   track("page_view");
-  scan(track);
 }
 
-/** Events of elements that were not there before. */
+/** Events of elements that are new, or name another thing than before: single-page apps use them again. */
 export function scan(track: Track): void {
   for (const element of document.querySelectorAll("[data-clickstage-view]")) {
-    if (viewed.has(element)) continue;
-    viewed.add(element);
-    track(element.getAttribute("data-clickstage-view")!, fieldsOf(element));
+    const event: [string, EventFields] = [element.getAttribute("data-clickstage-view")!, fieldsOf(element)];
+    const text = JSON.stringify(event);
+    if (viewed.get(element) !== text) track(...event);
+    viewed.set(element, text);
   }
 }
 

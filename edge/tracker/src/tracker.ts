@@ -68,7 +68,7 @@ function decision() {
 
 function start(): void {
   const asked = options.consent === "required" || (navigator as { globalPrivacyControl?: boolean }).globalPrivacyControl;
-  if (active || !(read("c") ?? !asked)) return;
+  if (active || (document as { prerendering?: boolean }).prerendering || !(read("c") ?? !asked)) return;
   active = true;
   resume();
   view(automatically);
@@ -128,7 +128,7 @@ function watchLife(): void {
       waiting = 0;
       show();
     }, 100) as unknown as number;
-  }).observe(document, { childList: true, subtree: true });
+  }).observe(document, { childList: true, subtree: true, attributeFilter: ["data-clickstage-item-id"] });
 }
 
 export const clickstage: Clickstage = {
@@ -142,6 +142,7 @@ export const clickstage: Clickstage = {
       look();
     });
     void withdraw();
+    document.addEventListener("prerenderingchange", start);
     start();
   },
   track,

@@ -159,3 +159,23 @@ test("a wrong write key is not asked for again and again", async () => {
   await sleep(300);
   assert.equal(edge.of("POST sessions").length, 1);
 });
+
+test("a page that the browser renders ahead of a visit sends nothing until it is visited", async () => {
+  const edge = new Edge();
+  const { document, window } = visit(edge, { before: (w) => (w.document.prerendering = true) });
+  await sleep(300);
+  assert.equal(edge.requests.length, 0);
+  document.prerendering = false;
+  document.dispatchEvent(new window.Event("prerenderingchange"));
+  await until(() => edge.events.length === 2);
+});
+
+test("markup that names another item is another view; the same one again is none", async () => {
+  const edge = new Edge();
+  const { document, window } = visit(edge, { html: `<main data-clickstage-view="view_item" data-clickstage-item-id="p1"></main>` });
+  window.history.pushState({}, "", "/p2");
+  document.querySelector("main").setAttribute("data-clickstage-item-id", "p2");
+  document.body.append("something else");
+  await until(() => edge.events.length === 5);
+  assert.deepEqual(edge.events.slice(1).map(({ type, item_id }) => item_id ?? type), ["page_view", "p1", "page_view", "p2"]);
+});
