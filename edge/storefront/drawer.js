@@ -1,0 +1,174 @@
+// The drawer beside the shop: what the worker sees of this shopper, from decisions as they are pushed and from the demo's explain.
+
+import { chart, legend, slug } from "./chart.js";
+import { html } from "./html.js";
+
+const FEATURES = {
+  session_duration: ["Time in the visit", "s", 600],
+  num_clicks: ["Interactions", "", 60],
+  pages_viewed: ["Different pages", "", 30],
+  cart_additions: ["Put into the basket", "", 5],
+  time_between_clicks: ["Mean pause between clicks", "s", 60],
+  bounce_rate: ["Visits that ended on one page", "", 1],
+  engagement_score: ["Interactions a second", "/s", 0.5],
+  cart_ratio: ["Basket per page", "", 0.5],
+  idle_time: ["Mean of the last pauses", "s", 60],
+};
+const KEPT = 400;
+
+let clickstage;
+let drawer;
+let session = "";
+let points = [];
+let explained = {};
+let gone = false;
+let last = {};
+
+export function openDrawer(tracker) {
+  clickstage = tracker;
+  drawer = document.getElementById("drawer");
+  const handle = document.createElement("button");
+  handle.className = "handle";
+  document.body.append(handle);
+  const show = (open) => {
+    document.body.classList.toggle("with-drawer", open);
+    handle.textContent = open ? "Hide" : "What Clickstage sees";
+    handle.setAttribute("aria-expanded", String(open));
+    try {
+      localStorage.setItem("nordlund.drawer", open ? "1" : "");
+    } catch {
+      // blocked: it opens again on the next page
+    }
+    render();
+  };
+  handle.addEventListener("click", () => show(!document.body.classList.contains("with-drawer")));
+  clickstage.on("session", begin);
+  clickstage.on("decision", add);
+  clickstage.on("withdrawn", () => {
+    gone = true;
+    points = [];
+    explained = {};
+    render();
+  });
+  begin(clickstage.session()?.session_id ?? "");
+  show(remembered("nordlund.drawer") !== "" && innerWidth > 900);
+  setInterval(tick, 1000);
+}
+
+function remembered(name, storage = () => localStorage) {
+  try {
+    return storage().getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+function begin(id) {
+  if (id === session) return;
+  session = id;
+  gone = false;
+  points = JSON.parse(remembered("nordlund.story." + id, () => sessionStorage) ?? "[]");
+  explained = {};
+  render();
+}
+
+function add(decision) {
+  if (!decision.probabilities) return render();
+  const at = decision.event_ts;
+  if (points.at(-1)?.seq === decision.seq) return;
+  points = [...points, { at, seq: decision.seq, stage: decision.stage, action: decision.action, probabilities: decision.probabilities, outcomes: decision.outcomes }].slice(-KEPT);
+  if (decision.reasons?.length) last = { ...last, reasons: decision.reasons, stage: decision.stage };
+  try {
+    sessionStorage.setItem("nordlund.story." + session, JSON.stringify(points));
+  } catch {
+    // blocked or full: the chart begins with this page
+  }
+  render();
+  void explain();
+}
+
+async function explain() {
+  const mine = clickstage.session();
+  if (!mine || explained.missing) return;
+  const response = await fetch(`/v1/sessions/${mine.session_id}/explain?key=demo`, { headers: { authorization: "Bearer " + mine.token } }).catch(() => undefined);
+  if (response?.status === 404 && !explained.features) explained = { missing: true };
+  if (response?.ok) {
+    const before = explained.features ?? {};
+    explained = await response.json();
+    explained.changed = Object.keys(FEATURES).filter((name) => before[name] !== explained.features?.[name]);
+  }
+  render();
+}
+
+function tick() {
+  if (!document.body.classList.contains("with-drawer") || document.hidden || gone) return;
+  void explain();
+  render();
+}
+
+function render() {
+  if (!document.body.classList.contains("with-drawer")) return;
+  const open = drawer.querySelector("details")?.open;
+  const decision = clickstage.decision();
+  drawer.innerHTML = gone ? html`<h2>Withdrawn</h2><p class="did">This browser and the edge have forgotten the visit. Nothing is sent any more.</p>` : html`
+    ${stageNow(decision)}
+    <h2>The journey <small>${points.length === 1 ? "one decision" : `${points.length} decisions`}</small></h2>
+    ${chart(points, clickstage.now())}${legend(points.some((p) => p.outcomes?.order !== undefined))}
+    ${outcomes(decision)}
+    <h2>What it goes by <small>nine features</small></h2>
+    ${features()}
+    <h2>Why</h2>${why(decision)}
+    <h2>The policy</h2>${policy(decision)}
+    <h2>The decision</h2>
+    <details><summary>${decision?.seq === undefined ? "none yet" : `number ${decision.seq}, by ${decision.model}`}</summary><pre>${JSON.stringify(decision ?? null, null, 1)}</pre></details>`;
+  const details = drawer.querySelector("details");
+  if (details) details.open = open ?? false;
+}
+
+function stageNow(decision) {
+  if (!decision?.stage)
+    return html`<h2>Now</h2><div class="now"><b>${decision ? "Between stages" : "Hello"}</b></div><p class="did">${decision ? "The last decision has ended." : "Click somewhere: the first event makes the first decision."}</p>`;
+  const quiet = Math.max(0, (clickstage.now() - decision.event_ts) / 1000);
+  const delay = decision.decided_at - decision.event_ts;
+  return html`<h2>Now <small>${delay >= 0 && delay < 10_000 ? `decided ${delay} ms after the click` : ""}</small></h2>
+    <div class="now"><b class="${slug(decision.stage)}">${decision.stage}</b><span>${Math.round(decision.confidence * 100)} %</span></div>
+    <p class="did">shows <b>${decision.action === "none" ? "nothing" : decision.label || decision.action}</b> · quiet for ${Math.round(quiet)} s</p>
+    <div class="silence" title="Silence decides at 45 s or later"><i style="width:${Math.min(100, (quiet / 45) * 100)}%"></i></div>`;
+}
+
+function outcomes(decision) {
+  const rows = Object.entries(decision?.outcomes ?? {});
+  if (!rows.length) return "";
+  return html`<h2>The rest of the visit</h2><table>${rows.map(([name, value]) => html`<tr><td>${name.replaceAll("_", " ")}</td>
+    <td class="meter">${meter(typeof value === "number" && value <= 1 ? value : 0)}</td><td>${typeof value === "number" ? figure(value) : String(value)}</td></tr>`)}</table>`;
+}
+
+const meter = (share) => html`<div><i style="width:${Math.round(Math.min(1, Math.max(0, share)) * 100)}%"></i></div>`;
+
+function figure(value) {
+  if (value === null || value === undefined) return "unknown";
+  return Number.isInteger(value) ? String(value) : value.toFixed(value < 1 ? 3 : 1);
+}
+
+function features() {
+  if (explained.missing) return html`<p class="none">This edge does not explain sessions; the one of clickstage demo does.</p>`;
+  return html`<table>${Object.entries(FEATURES).map(([name, [text, unit, full]]) => {
+    const value = explained.features?.[name];
+    return html`<tr class="${explained.changed?.includes(name) ? "changed" : ""}"><td>${text}<small>${name}</small></td><td class="meter">${meter((value ?? 0) / full)}</td>
+      <td>${explained.features ? figure(value) : "–"}${value === null || value === undefined ? "" : ` ${unit}`}</td></tr>`;
+  })}</table>`;
+}
+
+function why(decision) {
+  const reasons = explained.why?.length ? explained.why : decision?.reasons?.length ? decision.reasons : last.stage === decision?.stage ? last.reasons : undefined;
+  return reasons?.length ? html`<ul>${reasons.map((reason) => html`<li>${reason}</li>`)}</ul>` : html`<p class="none">Reasons come with a change of stage.</p>`;
+}
+
+function policy(decision) {
+  if (!decision) return html`<p class="none">Nothing decided yet.</p>`;
+  const shown = Object.entries(explained.policy?.actions_shown ?? {});
+  return html`<div class="chips"><span>${decision.route}</span><span>${decision.action}</span>${Object.entries(decision.parameters ?? {}).filter(([name]) => name !== "expires_at").map(([name, value]) => html`<span>${name.replaceAll("_", " ")} ${value}</span>`)}
+    ${(decision.guards ?? []).map((guard) => html`<span class="guard">${guard.replaceAll("_", " ")}</span>`)}
+    ${Object.entries(decision.arm ?? {}).map(([name, arm]) => html`<span>${name}: ${arm}</span>`)}</div>
+    ${shown.length ? html`<p class="did">so far: ${shown.map(([name, times]) => `${name} × ${times}`).join(", ")}</p>` : ""}`;
+}
