@@ -6,7 +6,7 @@ import yaml
 
 from tests.services.node import Node
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHOP = ROOT / "edge" / "storefront"
 
 
