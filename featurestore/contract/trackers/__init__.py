@@ -1,0 +1,12 @@
+"""Other trackers' payloads as events of the contract: one mapping for the edge, the bridge and ``clickstage replay``.
+
+Pure functions: a decoded payload goes in, `Mapped` comes out. No input raises: what cannot become an event is left out
+with a reason of `LEFT_OUT`, and a field that cannot be read costs that field, never the click.
+"""
+
+from featurestore.contract.trackers.ga4 import ga4
+from featurestore.contract.trackers.mapping import LEFT_OUT, Mapped, encode
+from featurestore.contract.trackers.segment import segment
+from featurestore.contract.trackers.snowplow import snowplow_enriched, snowplow_tracker
+
+__all__ = ["LEFT_OUT", "Mapped", "encode", "ga4", "segment", "snowplow_enriched", "snowplow_tracker"]
