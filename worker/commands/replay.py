@@ -16,14 +16,14 @@ from worker.errors import ExitCode
 from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 from worker.trackers.adapters import ESHOP_SEED, FORMATS, read, shifted
-from worker.trackers.rows import Click
+from worker.trackers.rows import MAX_BAD_LINES, Click
 
 NOTES: Final = f"""formats:
   eshop  UCI 553, `eshop_clothing_2008.csv`. The file has no time of day: the times inside a session are made from
          `order` with the fixed seed {ESHOP_SEED}, log-normal gaps with a median of 25 s and at most 20 minutes
   otto   OTTO's sessions as JSON lines, in real time: clicks, carts, orders -> view_item, add_to_cart, purchase
   jsonl  events of the contract, one JSON object a line
-  snowplow, segment, ga4   enriched e-commerce CSV, track messages, Measurement Protocol payloads (JSON lines)
+  snowplow, segment, ga4   enriched events as CSV, calls and Measurement Protocol payloads as JSON lines
 
 The key is the session id, the record's timestamp the event's time. Kafka deletes by record timestamps: a topic for
 historic data needs retention.ms=-1, or use --shift. Workers that read historic data want --timers event or off.
@@ -49,6 +49,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--shift", action="store_true", help="move all times so that the newest event happens now")
     parser.add_argument("--limit", type=int, metavar="N", help="send the first N events only")
     parser.add_argument(
+        "--max-bad-lines",
+        type=int,
+        default=MAX_BAD_LINES,
+        metavar="N",
+        help="leave out and count up to N lines that are no events, %(default)s by default",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
         help="wait for the workers, then compare every decision in the decisions topic with a run of the same log "
@@ -59,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)
-    clicks = read(args.kind, args.file)[: args.limit]
+    clicks = read(args.kind, args.file, args.max_bad_lines)[: args.limit]
     if args.shift:
         clicks = shifted(clicks, time.time_ns() // 1_000_000)
     _ready(settings, clicks)

@@ -3,21 +3,22 @@
 An adapter yields `Click` rows in order of time. It says what a format does not hold, and invents nothing else.
 """
 
-import csv
 import json
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from featurestore.contract.event import Event, decode
+from featurestore.contract.trackers.mapping import MAX_TS
 from featurestore.errors import InvalidEvent, SettingsError
-from worker.trackers.exports import ga4, segment, snowplow
-from worker.trackers.rows import Click, byte_lines, click, json_lines, text_lines
+from worker.trackers.exports import of_ga4, of_segment, of_snowplow
+from worker.trackers.rows import MAX_BAD_LINES, Click, Left, byte_lines, click, csv_rows, json_lines
 
 ESHOP_SEED: Final = 2008
 """Of the times inside a session, which the file does not hold."""
@@ -30,41 +31,58 @@ ESHOP_COUNTRIES: Final = (  # noqa: SIM905 - reads as the codebook does
 OTTO_TYPES: Final = {"clicks": "view_item", "carts": "add_to_cart", "orders": "purchase"}
 
 
-def eshop(path: Path) -> Iterator[Click]:
+class _View(NamedTuple):
+    """One row of the eshop file."""
+
+    order: int
+    day: tuple[int, int, int]
+    model: str
+    category: str
+    price: float
+    country: str | None
+
+
+def eshop(path: Path, left: Left) -> Iterator[Click]:
     """UCI 553, clicks of a clothing shop in 2008: views of items only, without carts, purchases and visitors.
 
     The file has a day and an order instead of a time of day: `eshop_times` makes the times, the same on every run.
     """
-    sessions: dict[str, list[dict[str, str]]] = {}
-    with text_lines(path) as lines:
-        for number, row in enumerate(csv.DictReader(lines, delimiter=";"), start=2):
-            try:
-                sessions.setdefault(row["session ID"], []).append(row)
-            except KeyError:
-                raise SettingsError(f"{path}, line {number}: no column 'session ID'; is this eshop data?") from None
-    clicks = []
-    for session_id, rows in sessions.items():
-        rows.sort(key=lambda row: int(row["order"]))
-        first = rows[0]
-        times = eshop_times(session_id, int(first["year"]), int(first["month"]), int(first["day"]), len(rows))
-        for row, ts in zip(rows, times, strict=True):
-            category = ESHOP_CATEGORIES[row["page 1 (main category)"]]
-            model = row["page 2 (clothing model)"]
-            clicks.append(
-                click(
-                    session_id,
-                    "view_item",
-                    ts,
-                    page=f"/{category}/{model}",
-                    item_id=model,
-                    category=category,
-                    price=float(row["price"]),
-                    currency="USD",
-                    country=_eshop_country(row["country"]),
-                )
+    sessions: dict[str, list[_View]] = {}
+    for number, row in csv_rows(path, left, ";"):
+        if "session ID" not in row:
+            raise SettingsError(f"{path}, line {number}: no column 'session ID'; is this eshop data?")
+        try:
+            view = _view(row)
+            sessions.setdefault(row["session ID"], []).append(view)
+        except (KeyError, TypeError, ValueError):
+            left.out(number, "not a row of the eshop file")
+    for session_id, views in sessions.items():
+        views.sort(key=lambda view: view.order)
+        times = eshop_times(session_id, *views[0].day, len(views))
+        for view, ts in zip(views, times, strict=True):
+            yield click(
+                session_id,
+                "view_item",
+                ts,
+                page=f"/{view.category}/{view.model}",
+                item_id=view.model,
+                category=view.category,
+                price=view.price,
+                currency="USD",
+                country=view.country,
             )
-    clicks.sort(key=lambda c: c.ts)  # stable: clicks of one session at the same millisecond keep their order
-    yield from clicks
+
+
+def _view(row: dict[str, Any]) -> _View:
+    day = int(row["year"]), int(row["month"]), int(row["day"])
+    datetime(*day, tzinfo=UTC)  # a day that there is
+    category = ESHOP_CATEGORIES[row["page 1 (main category)"]]
+    price = float(row["price"])
+    if not 0 <= price <= 1e9:
+        raise ValueError("not a price")
+    return _View(
+        int(row["order"]), day, row["page 2 (clothing model)"], category, price, _eshop_country(row["country"])
+    )
 
 
 def eshop_times(session_id: str, year: int, month: int, day: int, n: int) -> list[int]:
@@ -86,59 +104,71 @@ def eshop_times(session_id: str, year: int, month: int, day: int, n: int) -> lis
     return times
 
 
-def otto(path: Path) -> Iterator[Click]:
+def otto(path: Path, left: Left) -> Iterator[Click]:
     """OTTO's recommender data: one shopper a line with real times; no price, no quantity, no page but the item's."""
-    clicks = []
-    for number, row in json_lines(path):
+    for number, row in json_lines(path, left):
         try:
             session_id = f"otto-{row['session']}"
-            for event in row["events"]:
-                item = str(event["aid"])
-                kind = OTTO_TYPES[event["type"]]
-                clicks.append(click(session_id, kind, int(event["ts"]), page=f"/item/{item}", item_id=item))
+            clicks = [
+                click(session_id, OTTO_TYPES[event["type"]], _otto_ms(event["ts"]), page=f"/item/{item}", item_id=item)
+                for event in row["events"]
+                for item in [str(event["aid"])]
+            ]
         except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{path}, line {number}: not OTTO's format ({type(error).__name__})") from None
-    clicks.sort(key=lambda c: c.ts)
-    yield from clicks
+            left.out(number, f"not OTTO's format ({type(error).__name__})")
+        else:
+            yield from clicks
 
 
-def jsonl(path: Path) -> Iterator[Click]:
-    """Events of the contract, one JSON object a line, sent as they are, sorted by ``ts``."""
-    clicks = []
-    with byte_lines(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if value := line.strip():
-                try:
-                    event: Event = decode(value)
-                except InvalidEvent as error:
-                    raise SettingsError(f"{path}, line {number}: {error}") from None
-                clicks.append(Click(event.session_id, event.ts, value))
-    clicks.sort(key=lambda c: c.ts)
-    yield from clicks
+def _otto_ms(ts: Any) -> int:
+    ms = int(ts)
+    if not 0 <= ms <= MAX_TS:
+        raise ValueError("not a time")
+    return ms
 
 
-FORMATS: Final[dict[str, Callable[[Path], Iterator[Click]]]] = {
+def jsonl(path: Path, left: Left) -> Iterator[Click]:
+    """Events of the contract, one JSON object a line, sent as they are."""
+    for number, line in byte_lines(path, left):
+        value = line.strip()
+        try:
+            event: Event = decode(value)
+        except InvalidEvent as error:
+            left.out(number, str(error))
+        else:
+            yield Click(event.session_id, event.ts, value)
+
+
+FORMATS: Final[dict[str, Callable[[Path, Left], Iterator[Click]]]] = {
     "eshop": eshop,
     "otto": otto,
     "jsonl": jsonl,
-    "snowplow": snowplow,
-    "segment": segment,
-    "ga4": ga4,
+    "snowplow": of_snowplow,
+    "segment": of_segment,
+    "ga4": of_ga4,
 }
 
 
-def read(kind: str, path: Path) -> list[Click]:
-    """All clicks of a file, ``.gz`` too, in order of time.
+def read(kind: str, path: Path, max_bad_lines: int = MAX_BAD_LINES) -> list[Click]:
+    """All clicks of a file, ``.gz`` too, in order of time; those of one millisecond stay in the file's order.
+
+    Args:
+        kind: a name of `FORMATS`.
+        path: the file.
+        max_bad_lines: lines that cannot be read are left out and logged; more than this, and the file is refused.
 
     Raises:
-        SettingsError: the file cannot be read, is empty, or is not of this format.
+        SettingsError: the file cannot be read, holds no event, or too many lines that are none.
     """
+    left = Left(path, max_bad_lines)
     try:
-        clicks = list(FORMATS[kind](path))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        clicks = list(FORMATS[kind](path, left))
+    except (OSError, EOFError, zlib.error) as error:
         raise SettingsError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not clicks:
-        raise SettingsError(f"{path}: holds no event")
+        raise SettingsError(f"{path}: holds no event" + (f"; {left.first}" if left.first else ""))
+    left.say()
+    clicks.sort(key=lambda c: c.ts)
     return clicks
 
 
@@ -148,7 +178,9 @@ def shifted(clicks: list[Click], newest_ms: int) -> list[Click]:
     moved = []
     for session_id, ts, value in clicks:
         fields: dict[str, Any] = json.loads(value)
-        fields["ts"] = ts + by
+        for name in ("ts", "sent_ts"):
+            if isinstance(fields.get(name), int):
+                fields[name] += by
         moved.append(Click(session_id, ts + by, msgspec.json.encode(fields)))
     return moved
 

@@ -6,6 +6,7 @@ https://segment.com/docs/connections/spec/ecommerce/v2/ names the events; shops 
 import re
 from typing import Any, Final
 
+from featurestore.contract.event import TYPE_CODE
 from featurestore.contract.trackers.mapping import (
     MAX_TYPE,
     Mapped,
@@ -24,7 +25,6 @@ from featurestore.contract.trackers.mapping import (
     word,
     worth,
 )
-from featurestore.events import TYPE_CODE
 
 TYPES: Final = {
     "product viewed": "view_item",

@@ -34,7 +34,7 @@ def _ga4(*events: object, **fields: object) -> dict[str, Any]:
     return {"client_id": "c1", "timestamp_micros": T * 1_000, "events": list(events), **fields}
 
 
-def _track(what: str | None = "Product Added", **fields: object) -> dict[str, Any]:
+def _track(what: object = "Product Added", **fields: Any) -> dict[str, Any]:
     return {"type": "track", "event": what, "anonymousId": "anon", "timestamp": ISO, "properties": {}, **fields}
 
 

@@ -76,12 +76,13 @@ def test_own_lines_are_sent_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "says"),
     [
-        ("jsonl", b'{"session_id":"s","type":"click","ts":1}\n{}', "line 2: schema"),
+        ("jsonl", b"\n{}", "line 2: schema"),
+        ("jsonl", b"\xff\n", "line 1: not_json"),
         ("jsonl", b"", "holds no event"),
         ("otto", b"[]\n", "line 1: not OTTO's format"),
         ("otto", b"{\n", "line 1: not JSON"),
         ("eshop", b"a;b\n1;2\n", "line 2: no column"),
-        ("eshop", b"\xff\xfe", "cannot be read"),
+        ("eshop", b"\xff\xfe\n1", "no column"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, kind: str, content: bytes, says: str) -> None:
@@ -89,6 +90,39 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, kind: str, conten
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=says):
         read(kind, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("jsonl", b'{"session_id":"s","type":"click","ts":1}', b'{"session_id":"s","type":"click"}'),
+        ("otto", b'{"session":1,"events":[{"aid":1,"ts":1,"type":"carts"}]}', b'{"session":1,"events":[null]}'),
+        (
+            "otto",
+            b'{"session":1,"events":[{"aid":1,"ts":1,"type":"carts"}]}',
+            b'{"session":1,"events":[{"aid":1,"ts":-1}]}',
+        ),
+        ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4;31;2;29;7;1;A16;1;6;1;33;2;1"),
+        ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4;1;2;29;7;9;A16;1;6;1;-1;2;1"),
+        ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4"),
+    ],
+)
+def test_one_bad_line_does_not_refuse_a_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, good: bytes, bad: bytes
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(good + b"\n" + bad + b"\n")
+    assert len(read(kind, path)) == 1
+    assert "left out 1 lines" in caplog.text
+
+
+def test_a_damaged_gz_is_said_so(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"session_id":"s","type":"click","ts":1}\n' * 99)
+    for damaged in (packed[:-9], packed[:12] + b"\xff\xff\xff" + packed[15:], b"no gzip"):
+        path = tmp_path / "file.gz"
+        path.write_bytes(damaged)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            read("jsonl", path)
 
 
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
