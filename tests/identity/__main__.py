@@ -7,17 +7,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from tests.identity.compare import SEQ_STEP, Difference, by_key, by_place, by_session, compare
 from tests.identity.log import START_MS, Log, make_log, simulated_rate, simulated_sessions
 from tests.identity.side import Side
-from tests.identity.trees import REPOSITORY, NoRevision, clean_environment, newest_bundle, tree_of
+from tests.revisions import C8D4F88, REPOSITORY, NoRevision, clean_environment, newest_bundle, tree_of
 from tests.services import Unavailable
-
-BASE: Final = "c8d4f88646efe7541c1aafecaea25446cabbdd6a"
-"""The last commit before the core was rebuilt (issue 19)."""
 
 UNSTEADY: Final = ('clickstage_events_total{outcome="consent_withdrawn"}',)
 """Told, not compared: a worker that knows of an erasure already leaves out the withdrawal that comes with it."""
@@ -38,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Side("base", base, bundle, directory / "base", _say),
                 Side("candidate", candidate, bundle, directory / "candidate", _say),
             ]
-            for side in sides:
-                side.run(log)
+            with ThreadPoolExecutor(len(sides)) as pool:
+                for running in [pool.submit(side.run, log) for side in sides]:
+                    running.result()
     except (NoRevision, Unavailable) as reason:
         _say(f"cannot run: {reason}")
         return 2
@@ -53,7 +52,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tests.identity",
         description="Run one log through two revisions and compare decisions and summaries to the byte.",
     )
-    parser.add_argument("--base", default=BASE, metavar="REV", help="a git revision or a folder (%(default).7s)")
+    parser.add_argument("--base", default=C8D4F88, metavar="REV", help="a git revision or a folder (%(default).7s)")
     parser.add_argument(
         "--candidate", default=str(REPOSITORY), metavar="REV", help="a git revision or a folder (this tree)"
     )

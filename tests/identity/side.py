@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from tests.identity.log import Erasure, Log, Record
-from tests.identity.trees import clean_environment
+from tests.revisions import clean_environment
 from tests.services import RedisServer, create_topics, find_own_kafka, free_port, read_topic
 from tests.services.kafka_broker import OwnKafka
 from tests.services.process import ServerProcess, wait_for
@@ -87,7 +87,7 @@ class Side:
     Attributes:
         counters: what the workers counted, by series.
         topics: every record of each topic, once `run` has returned.
-        stored: the decisions in Redis at each drain, by its number and the key.
+        stored: the decisions in Redis at the end of each phase, by its number and the key.
     """
 
     COUNTED: Final = (
@@ -108,7 +108,6 @@ class Side:
         self._policy = directory / "policy.yaml"
         self._bundle = bundle
         self._workers: list[Worker] = []
-        self._drains = 0
         self.counters: Counter[str] = Counter()
         self.topics: dict[str, list[Message]] = {}
         self.stored: dict[str, bytes] = {}
@@ -152,6 +151,9 @@ class Side:
             self._start_worker()
         self._produce(records)
         self._drain(f"phase {number}, {len(records):,} records")
+        # Not after the erasures: a partition that is taken anew has no time of its own until its next record, so
+        # whether an end that is due just then has been written depends on the moment of the fence.
+        self._note_stored(number)
 
     def _set_policy(self, number: int) -> None:
         new = self._policy.with_suffix(".new")
@@ -232,7 +234,6 @@ class Side:
             now = [self._ends(topic) for topic in OUTPUTS]
             if now != seen:
                 seen, since = now, time.monotonic()
-        self._note_stored()
         self._say(f"{self._name}: {what}: drained after {time.monotonic() - began:.1f} s")
 
     def _applied(self) -> list[int]:
@@ -254,13 +255,12 @@ class Side:
         self._asker.close()
         self.topics = {topic: read_topic(self._kafka.bootstrap, topic, 120) for topic in TOPICS}
 
-    def _note_stored(self) -> None:
+    def _note_stored(self, phase: int) -> None:
         """Keep what front ends would read now."""
-        self._drains += 1
         with self._store.client() as client:
             keys: list[bytes] = sorted(client.scan_iter("decision:*", count=1_000))
             for start in range(0, len(keys), 1_000):
                 part = keys[start : start + 1_000]
                 values: Any = client.mget(part)
                 for key, value in zip(part, values, strict=True):
-                    self.stored[f"{self._drains} {key.decode()}"] = value or b""
+                    self.stored[f"{phase} {key.decode()}"] = value or b""

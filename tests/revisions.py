@@ -1,18 +1,23 @@
-"""The folder of a side: one that is given, or a git revision laid out in the cache folder.
+"""Earlier revisions of this repository, as folders that their commands run from.
 
-A revision's folder is kept: its kernels are compiled once, which takes longer than all the rest.
+Their folders are kept in the cache folder: kernels are compiled once in each, which takes longer than most tests.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tests.services.kafka_jars import cache_folder
 
-REPOSITORY: Final = Path(__file__).parents[2]
+C8D4F88: Final = "c8d4f88646efe7541c1aafecaea25446cabbdd6a"
+"""The last commit before the core was rebuilt (issue 19); its stored records are version 1."""
+
+REPOSITORY: Final = Path(__file__).parents[1]
 
 
 class NoRevision(Exception):
@@ -28,12 +33,39 @@ def tree_of(what: str) -> Path:
     if Path(what).is_dir():
         return Path(what).resolve()
     commit = commit_of(what)
-    folder = cache_folder() / "trees" / commit
+
+    def lay_out(folder: Path) -> None:
+        archive = subprocess.run(["git", "archive", commit], cwd=REPOSITORY, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+
+    return _kept(cache_folder() / "trees" / commit, lay_out)
+
+
+def installed(revision: str) -> Path:
+    """The folder where the wheel of a revision is installed, without its dependencies: this environment has them.
+
+    Raises:
+        NoRevision: the history does not hold it.
+    """
+    tree = tree_of(revision)
+
+    def install(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as built:
+            build = ["hatchling", "build", "-t", "wheel", "-d", built]
+            subprocess.run([sys.executable, "-m", *build], cwd=tree, capture_output=True, check=True)
+            wheels = [str(wheel) for wheel in Path(built).glob("*.whl")]
+            pip = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), *wheels]
+            subprocess.run([sys.executable, "-m", *pip], capture_output=True, check=True)
+
+    return _kept(cache_folder() / "wheels" / commit_of(revision), install)
+
+
+def _kept(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that is filled once, whole or not at all."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder.parent))
-        archive = subprocess.run(["git", "archive", commit], cwd=REPOSITORY, capture_output=True, check=True).stdout
-        subprocess.run(["tar", "-x", "-C", str(new)], input=archive, check=True)
+        fill(new)
         try:
             new.rename(folder)
         except OSError:  # another process was quicker
