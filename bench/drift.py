@@ -263,7 +263,7 @@ def cost(bundle: Bundle) -> dict[str, Any]:
     for size in (250, 1_000, 4_000):
         core = engine("drift")
         metrics = Metrics()
-        monitor = DriftMonitor(bundle.baseline, metrics, SystemClock())
+        monitor = DriftMonitor(bundle.stage.baseline, metrics, SystemClock())
         observer = Observer(metrics, bundle, monitor, Kpis(metrics, load_policy(None)))
         shop = Shop(core)
         work, watch, drift = [], [], []
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     bundle = load_bundle(None)
-    baseline = bundle.baseline
+    baseline = bundle.stage.baseline
     assert baseline is not None, "the bundle has no baseline"
     trained = TrainConfig().simulation()
     results: dict[str, Any] = {"machine": facts(), "bundle": bundle.id}

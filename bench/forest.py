@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.session.stages import STAGES
 from models.rules import StageRules
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 from models.trees.layouts import LeafSets, Walk
 
@@ -88,13 +89,13 @@ def report(name: str, figures: dict[str, float]) -> None:
     print(f"  {name:34}{figures['median']:>12,.0f} rows/s  {us:>9.2f} us/row  ({spread})")
 
 
-def measure(name: str, forest: Forest, X: NDArray[np.float64], sklearn: Any, both: bool) -> dict[str, Any]:
+def measure(name: str, forest: Ensemble, X: NDArray[np.float64], sklearn: Any, both: bool) -> dict[str, Any]:
     leaves = forest.trees.leaves()
     print(f"{name}: {forest.n_trees} trees, {int(np.median(leaves))} leaves (median), path {forest.path}")
     results: dict[str, Any] = {"path": forest.path, "trees": forest.n_trees, "leaves": int(np.median(leaves))}
     one = X[:1].copy()
-    results["ours_1_p99_us"] = p99_us(lambda: forest.predict_proba(one))
-    print(f"  predict_proba, 1 row, p99         {results['ours_1_p99_us']:>35.2f} us")
+    results["ours_1_p99_us"] = p99_us(lambda: forest.predict(one))
+    print(f"  predict, 1 row, p99               {results['ours_1_p99_us']:>35.2f} us")
     stages = np.zeros(1000, np.uint8)
     some = X[:1000].copy()
     results["explain_1000"] = rows_per_s(lambda: contributions(forest, some, stages), 1000)
@@ -103,14 +104,14 @@ def measure(name: str, forest: Forest, X: NDArray[np.float64], sklearn: Any, bot
     for rows in (1, 1000):
         batch = X[:rows].copy()
         if not both:
-            figures = rows_per_s(lambda batch=batch: forest.predict_proba(batch), rows)  # type: ignore[misc]
+            figures = rows_per_s(lambda batch=batch: forest.predict(batch), rows)  # type: ignore[misc]
             results[f"ours_{rows}"] = figures
-            report(f"predict_proba, {rows} row(s)", figures)
+            report(f"predict, {rows} row(s)", figures)
         for layout in layouts if both else []:
             out = np.empty((rows, 4))
             figures = rows_per_s(
                 lambda layout=layout, batch=batch, out=out: layout.predict(  # type: ignore[misc]
-                    batch, forest.unit, forest.bias, forest.softmax, out
+                    batch, forest.finish, out
                 ),
                 rows,
             )
@@ -132,7 +133,7 @@ def main() -> None:
     X = observations(400, seed=99)
     results: dict[str, Any] = {}
     if options.bundle:
-        forest = Forest.load(options.bundle / "forest.npz")
+        forest = Ensemble.load(options.bundle / "forest.npz")
         results["bundle"] = measure(options.bundle.name, forest, X, None, options.both)
     else:
         from sklearn.ensemble import RandomForestClassifier
@@ -149,8 +150,8 @@ def main() -> None:
         }  # as models.training.train
         for name, y, size in (("served", clean, served), ("fully grown", clean, {}), ("noisy", noisy, {})):
             estimator = RandomForestClassifier(200, max_depth=20, random_state=4, **size).fit(train, y)
-            forest = Forest.from_sklearn(estimator)
-            error = np.abs(forest.predict_proba(X) - estimator.predict_proba(X)).max()
+            forest = Ensemble.from_sklearn(estimator, STAGES)
+            error = np.abs(forest.predict(X) - estimator.predict_proba(X)).max()
             assert error < 1e-6, error
             results[name] = measure(name, forest, X, estimator, options.both)
     if options.json:

@@ -10,8 +10,9 @@ from bench.saturate import drain
 from bench.steps import Shop, engine
 from bench.workload import SEED, batches, shoppers
 from decisions.intake import Records
+from featurestore.session.stages import STAGES
 from models.simulator.simulator import SimEvent
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 
 BATCH_SIZES: Final = (1, 10, 100, 1_000, 4_000, 16_000)
 SESSIONS: Final = (1_000, 10_000, 100_000, 1_000_000)
@@ -102,12 +103,12 @@ def _features(context: Context, samples: Samples) -> None:
         y = (X[:, :4].argmax(axis=1) + (rng.random(4_000) < 0.1)) % 4
         trees = TREES // 10 if context.quick else TREES
         made = RandomForestClassifier(trees, max_leaf_nodes=32, max_features=5, random_state=SEED).fit(X, y)
-        forest = Forest.from_sklearn(made)
-        forest.predict_proba(X)
+        forest = Ensemble.from_sklearn(made, STAGES)
+        forest.predict(X)
         for _ in range(context.runs):
             begin = time.process_time()
             for _ in range(5):
-                forest.predict_proba(X)
+                forest.predict(X)
             samples.setdefault(f"features.{count}.us_per_row", []).append(
                 (time.process_time() - begin) * 1e6 / (5 * len(X))
             )

@@ -14,7 +14,6 @@ from decisions.engine import Engine
 from decisions.intake import Plan, Records, plan, plan_ticks
 from decisions.intake import decode as decode_records
 from decisions.policy import Policy
-from decisions.reasons import Explainer
 from featurestore.columns.hashing import hash64
 from featurestore.contract.event import EVENT, TYPE_CODE, columns, decode
 from featurestore.session.fold import MEMORY, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
@@ -98,7 +97,7 @@ def documents(
 ) -> Iterator[tuple[int, bytes]]:
     """(stream, document) of the decisions and sessions topics, as a worker would write them for a simulation."""
     namespace = Namespace("bench", "journeys", "simulated")
-    engine = Engine(bundle, policy, fold_config, namespace, bundle.id, Explainer(bundle))
+    engine = Engine.of(bundle, policy, namespace, config=fold_config)
     store = MemoryStore(namespace)
     shard = Shard(0)
     [lease] = store.acquire([shard], 0, 0)

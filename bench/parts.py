@@ -11,16 +11,16 @@ from worker.wiring import load_bundle
 def forest(context: Context) -> Samples:
     """``forest``: the shipped forest and its explanations, one thread."""
     bundle = load_bundle(None)
-    X = bundle._imputed(forest_script.observations(100 if context.quick else 400, seed=99))  # noqa: SLF001 - as scored
-    samples: Samples = {"trees": [float(bundle.forest.n_trees)]}
+    X = bundle.stage.filled(forest_script.observations(100 if context.quick else 400, seed=99))
+    samples: Samples = {"trees": [float(bundle.stage.model.n_trees)]}
     for rows in (1, 100, 1_000, 4_000):
         batch = X[:rows].copy()
-        bundle.forest.predict_proba(batch)
+        bundle.stage.model.predict(batch)
         for _ in range(context.runs):
             calls = max(20_000 // rows, 5)
             begin = time.perf_counter()
             for _ in range(calls):
-                bundle.forest.predict_proba(batch)
+                bundle.stage.model.predict(batch)
             spent = time.perf_counter() - begin
             samples.setdefault(f"rows_{rows}.us_per_row", []).append(spent * 1e6 / (calls * len(batch)))
     return samples

@@ -19,7 +19,7 @@ from bench.context import Context, Samples
 from decisions.policy import Policy
 from featurestore.columns.hashing import hash_text
 from featurestore.session.fold import MEMORY, SILENCE, Observations
-from featurestore.store.outbox import SESSIONS
+from featurestore.store.streams import SESSIONS
 from models.simulator.simulator import SimConfig
 from worker.wiring import DEFAULT_POLICY, fold_config, load_bundle
 

@@ -20,7 +20,6 @@ from decisions.effects import Result
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import Outcome, outcome
-from decisions.reasons import Explainer
 from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
 from featurestore.session.visitors import unpack as unpack_profiles
@@ -30,7 +29,7 @@ from featurestore.store.redis.connection import connect
 from featurestore.store.redis.store import RedisSessionStore
 from worker.pipeline.outputs import Outputs
 from worker.settings import Settings
-from worker.wiring import fold_config, load_bundle, load_policy
+from worker.wiring import load_bundle, load_policy
 
 SIZE: Final = 4_000
 WARM: Final = 200_000
@@ -41,14 +40,7 @@ SHARD: Final = Shard(0)
 def engine(group: str = "steps") -> Engine:
     """The shipped bundle and policy."""
     bundle = load_bundle(None)
-    made = Engine(
-        bundle,
-        load_policy(None),
-        fold_config(bundle),
-        Namespace(ENV, group, "bench-topic"),
-        bundle.id,
-        Explainer(bundle),
-    )
+    made = Engine.of(bundle, load_policy(None), Namespace(ENV, group, "bench-topic"))
     made.warm_up()
     return made
 

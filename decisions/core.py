@@ -12,6 +12,7 @@ What stands stored of a session, one event more, and what the front end would no
     [document] = writer.newest(plan, judgement, provisional=True)
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from decisions.policy import Policy
 from featurestore.session.fold import SILENCE, FoldConfig, Observations, fold
 from featurestore.session.stages import STAGES
+from models.heads.views import PUBLISHED
 
 
 class Scorer(Protocol):
@@ -27,6 +29,19 @@ class Scorer(Protocol):
 
     def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of the four stages, shape (n, 4)."""
+        ...
+
+
+class Others(Protocol):
+    """The heads beside the stage; `models.heads.Heads` is one."""
+
+    @property
+    def n_others(self) -> int:
+        """How many outputs they have together."""
+        ...
+
+    def score_others(self, views: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Their outputs, shape (n, n_others), of rows of the views."""
         ...
 
 
@@ -40,6 +55,7 @@ class Judgement(NamedTuple):
         observations: rows, features and context as folded, in log order.
         scored: which rows have a decision, shape (n,): events and silences; ends, bots and withdrawals have none.
         probabilities: of the four stages, shape (n, 4); 0 where not scored.
+        outputs: of the other heads, shape (n, k); NaN where not scored.
         decisions: rows of `DECISION`, shape (n,).
         ended: `STATE` and `MEMORY` of the sessions that ended, as at their END rows.
     """
@@ -50,6 +66,7 @@ class Judgement(NamedTuple):
     observations: Observations
     scored: NDArray[np.bool_]
     probabilities: NDArray[np.float64]
+    outputs: NDArray[np.float64]
     decisions: NDArray[np.void]
     ended: tuple[NDArray[np.void], NDArray[np.void]]
 
@@ -61,10 +78,12 @@ class Judge:
         scorer: scores feature rows.
         policy: decides.
         config: constants of the fold.
+        others: the heads beside the stage; None for none.
     """
 
-    def __init__(self, scorer: Scorer, policy: Policy, config: FoldConfig) -> None:
+    def __init__(self, scorer: Scorer, policy: Policy, config: FoldConfig, others: Others | None = None) -> None:
         self.scorer = scorer
+        self.others = others if others is not None and others.n_others else None
         self.policy = policy
         self.config = config
 
@@ -90,5 +109,13 @@ class Judge:
         probabilities = np.zeros((scored.size, len(STAGES)))
         if scored.any():
             probabilities[scored] = self.scorer.score(seen.features[scored])
-        decisions, ended = self.policy.decide(seen, probabilities, memories)
-        return Judgement(at, states, memories, seen, scored, probabilities, decisions, (seen.ended, ended))
+        outputs = self._outputs(seen, scored)
+        decisions, ended = self.policy.decide(seen, probabilities, memories, outputs)
+        return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
+
+    def _outputs(self, seen: Observations, scored: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The other heads' outputs of each row."""
+        outputs = np.full((scored.size, 0 if self.others is None else self.others.n_others), np.nan)
+        if self.others is not None and scored.any():
+            outputs[scored] = self.others.score_others({PUBLISHED: seen.features[scored]})
+        return outputs

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decisions.core import Judge, Judgement
+from decisions.document import Vocabulary
 from decisions.intake import Plan
 from decisions.outcome import Outcome, outcome
 from decisions.overlay import Overlay
@@ -20,12 +21,31 @@ from featurestore.session.fold import END, MEMORY, STATE
 from featurestore.session.visitors import ENTRY, session_key
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Namespace, Shard
-from featurestore.store.outbox import DECISIONS, SESSIONS, Output
+from featurestore.store.outbox import Output
 from featurestore.store.protocols import ShardWrite
+from featurestore.store.streams import DECISIONS, SESSIONS
 
 NOBODY: Final = Texts.of([])
 NO_STATES: Final = np.zeros(0, STATE)
 NO_MEMORIES: Final = np.zeros(0, MEMORY)
+
+
+class Producer(Protocol):
+    """Makes the documents of an output stream beside decisions and summaries."""
+
+    def __call__(
+        self, plan: Plan, judgement: Judgement, words: Vocabulary
+    ) -> tuple[NDArray[np.int64], Sequence[bytes]]:
+        """Sessions of the plan, one a document, and the documents. The same arguments give the same documents.
+
+        A document names ``source``, ``session_id`` and ``seq``, which tell it from every other one: it may be produced
+        again after a crash.
+        """
+        ...
+
+
+PRODUCERS: Final[dict[int, Producer]] = {}
+"""Who makes the documents of a stream, by the stream's code (`featurestore.store.streams`)."""
 
 
 @dataclass(slots=True)
@@ -78,6 +98,11 @@ class Effects:
         result = Result(kept, writes, [[] for _ in writes], overlay)
         self.documents(plan, result, after)
         self._ends(plan, result)
+        for code, produce in PRODUCERS.items():
+            indices, values = produce(plan, judgement, self._writer.words)
+            for where, part in _by_span(plan, indices):
+                names = plan.sessions.take(indices[part])
+                result.outputs[where].append(Output(code, names, [values[i] for i in part.tolist()]))
         return result
 
     def documents(self, plan: Plan, result: Result, after: Outcome) -> None:

@@ -1,8 +1,8 @@
 """The core with everything around it that a worker needs: load, judge, and the effects; one bundle, one topic."""
 
-from typing import Final
+from typing import Final, Self
 
-from decisions.core import Judge, Scorer
+from decisions.core import Judge, Others, Scorer
 from decisions.effects import Effects, Result
 from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.loading import Ask, Loaded, Loader
@@ -14,6 +14,7 @@ from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.outbox import encode
 from featurestore.store.protocols import Due, SessionReader
+from models.bundle.bundle import Bundle
 
 
 class Engine:
@@ -27,6 +28,7 @@ class Engine:
         model: the bundle's id, for the documents.
         explainer: words for a stage change.
         log_decisions: whether every decision is wanted, or only the last of each session.
+        others: the heads beside the stage; None for none.
     """
 
     def __init__(
@@ -39,11 +41,34 @@ class Engine:
         explainer: Explainer,
         *,
         log_decisions: bool = True,
+        others: Others | None = None,
     ) -> None:
         self.namespace: Final = namespace
-        self.judge: Final = Judge(bundle, policy, config)
+        self.judge: Final = Judge(bundle, policy, config, others)
         self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer)
         self.effects: Final = Effects(self.judge, self.writer, namespace, log_decisions=log_decisions)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        policy: Policy,
+        namespace: Namespace,
+        *,
+        config: FoldConfig | None = None,
+        log_decisions: bool = True,
+    ) -> Self:
+        """The engine of a bundle with all its heads; ``config`` of the fold is that of its rules by default."""
+        return cls(
+            bundle,
+            policy,
+            config or bundle.rules.fold_config(),
+            namespace,
+            bundle.id,
+            Explainer(bundle),
+            log_decisions=log_decisions,
+            others=bundle.heads,
+        )
 
     def use_policy(self, policy: Policy) -> None:
         """Decide by another policy from the next batch on."""

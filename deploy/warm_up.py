@@ -4,23 +4,22 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from decisions.engine import Engine
-from decisions.reasons import Explainer
 from featurestore.session.features import N_FEATURES
 from featurestore.store.keys import Namespace
 from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.metrics import Metrics
-from worker.wiring import fold_config, load_bundle, load_policy
+from worker.wiring import load_bundle, load_policy
 
 
 def main() -> None:
     """Build what a worker builds, without Kafka and Redis, and run it once."""
     bundle, policy = load_bundle(None), load_policy(None)
     namespace = Namespace("build", "build", "build")
-    engine = Engine(bundle, policy, fold_config(bundle), namespace, bundle.id, Explainer(bundle))
+    engine = Engine.of(bundle, policy, namespace)
     engine.warm_up()
     codes = np.zeros(1, np.uint8)
-    drift = DriftMonitor(bundle.baseline, Metrics(CollectorRegistry()), SystemClock())
+    drift = DriftMonitor(bundle.stage.baseline, Metrics(CollectorRegistry()), SystemClock())
     drift.observe(np.zeros((1, N_FEATURES)), codes, codes)
 
 

@@ -3,6 +3,7 @@
     ClickstageError
     ├── InvalidEvent       the producer: the record goes to the dead letters, the worker goes on
     ├── StoreUnavailable   nobody yet: pause, retry, do not commit
+    ├── UnknownStream      the operator: a later release wrote it; run that one
     ├── Backpressure       nobody yet: pause, retry, do not commit
     ├── Fenced             another owner writes: stop writing, wait for the rebalance
     ├── Rewound            the store is not where this worker left it: re-read and seek
@@ -33,6 +34,10 @@ class InvalidEvent(ClickstageError):
 
 class StoreUnavailable(ClickstageError):
     """Redis did not answer, or refused to write for now (loading, read-only, out of memory)."""
+
+
+class UnknownStream(ClickstageError):
+    """A stored output belongs to a topic that this release does not know."""
 
 
 class Backpressure(ClickstageError):

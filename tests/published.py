@@ -12,13 +12,12 @@ from typing import Any, Final
 from decisions import document, intake, summaries
 from decisions.engine import Engine
 from decisions.intake import Records
-from decisions.reasons import Explainer
 from featurestore.contract import event
 from featurestore.store.keys import Namespace
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import Due
 from models.simulator.casestreams import CASE_NAMES, case_events
-from worker.wiring import fold_config, load_bundle, load_policy
+from worker.wiring import load_bundle, load_policy
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SCHEMAS: Final = {
@@ -57,7 +56,7 @@ def _outputs(values: list[bytes | None], times: list[int]) -> tuple[list[dict[st
     """The decisions up to the last event, and the summary of the end."""
     bundle = load_bundle(None)
     namespace = Namespace("docs", "docs", "Fq3nyJkUQZWzQnUaTpB1eA")
-    engine = Engine(bundle, load_policy(None), fold_config(bundle), namespace, bundle.id, Explainer(bundle))
+    engine = Engine.of(bundle, load_policy(None, bundle.heads.variables), namespace)
     decoded = intake.decode([Records(0, values, list(range(7_000, 7_000 + len(values))), times)])
     batch = intake.plan(decoded, 1, lambda _: -1)
     loaded = engine.loader(MemoryStore(namespace)).load(batch)

@@ -16,7 +16,7 @@ from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import Namespace, Shard, decision_key, shard_of
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
-from worker.settings import Settings
+from worker.settings import TOPICS, Settings
 from worker.wiring import kafka_topic, namespace_of, redis_client
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,7 @@ ACCESS: Final = (
     "redis_timeout_s",
     "group",
     "env",
-    "topic",
-    "decisions_topic",
-    "sessions_topic",
-    "dlq_topic",
+    *TOPICS,
     "topic_id",
     "buckets",
     "id_key",

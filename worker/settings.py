@@ -5,7 +5,7 @@ Every field is ``--name-with-dashes`` and ``CLICKSTAGE_NAME``; all errors are re
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
 from featurestore.store.redis.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
+from featurestore.store.streams import STREAMS, Stream
 
 PREFIX = "CLICKSTAGE_"
 _Positive = Annotated[int, Field(gt=0)]
@@ -136,12 +137,21 @@ class Settings(BaseModel):
             ]
             raise SettingsError("settings are wrong:\n  " + "\n  ".join(lines)) from None
 
+    def streams(self) -> list[tuple[Stream, str]]:
+        """Each output stream that is wanted, and its topic."""
+        topics = [(stream, str(getattr(self, stream.setting))) for stream in STREAMS]
+        return [(stream, topic) for stream, topic in topics if topic]
+
     def kafka_client(self) -> dict[str, str]:
         """What every Kafka client is configured with."""
         pairs = dict(pair.strip().split("=", 1) for pair in self.kafka_config.split(",") if pair.strip())
         if password := self.kafka_password.get_secret_value():
             pairs["sasl.password"] = password
         return {"bootstrap.servers": self.kafka, **pairs}
+
+
+TOPICS: Final = ("topic", *(stream.setting for stream in STREAMS), "dlq_topic")
+"""The settings that name topics."""
 
 
 def table() -> str:

@@ -16,7 +16,7 @@ import decisions
 import models
 from decisions.engine import Engine
 from decisions.policy import Policy, PolicyWatcher
-from decisions.reasons import Explainer
+from decisions.policy.conditions import HeadOutputs
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.session.fold import FoldConfig
 from featurestore.store.cluster.cluster_connection import AWAY
@@ -38,7 +38,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
 from worker.pipeline.observe import Observer
 from worker.pipeline.outputs import Outputs
-from worker.settings import Settings
+from worker.settings import PREFIX, TOPICS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +85,13 @@ def load_bundle(path: Path | None) -> Bundle:
     return Bundle.load(path if path is not None else Bundle.find(BUNDLES))
 
 
-def load_policy(path: Path | None) -> Policy:
-    """The policy at ``path``, or the one that ships.
+def load_policy(path: Path | None, outputs: HeadOutputs = ()) -> Policy:
+    """The policy at ``path``, or the one that ships; ``outputs`` of a bundle's heads are known to its conditions.
 
     Raises:
         PolicyError: it is wrong.
     """
-    return Policy.from_file(path if path is not None else DEFAULT_POLICY)
+    return Policy.from_file(path if path is not None else DEFAULT_POLICY, outputs)
 
 
 def fold_config(bundle: Bundle) -> FoldConfig:
@@ -121,12 +121,12 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
         raise Unsafe(
             f"{where} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA to its address"
         ) from None
-    wanted = [settings.topic, *filter(None, (settings.decisions_topic, settings.sessions_topic, settings.dlq_topic))]
+    wanted = [name for setting in TOPICS if (name := getattr(settings, setting))]
     missing = [name for name in wanted if name not in topics]
     if missing:
         raise SettingsError(
             f"{where} has no topic {', '.join(missing)}: create it (README, 'Topics'), or name others with "
-            "CLICKSTAGE_TOPIC, CLICKSTAGE_DECISIONS_TOPIC, CLICKSTAGE_SESSIONS_TOPIC, CLICKSTAGE_DLQ_TOPIC"
+            + ", ".join(f"{PREFIX}{setting.upper()}" for setting in TOPICS)
         )
     partitions = len(topics[settings.topic].partitions)
     if settings.topic_id:
@@ -232,7 +232,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     clock = clock or SystemClock()
     problems: list[Exception] = []
     bundle = _try(lambda: load_bundle(settings.bundle), problems)
-    policy = _try(lambda: load_policy(settings.policy), problems)
+    named = () if bundle is None else bundle.heads.variables
+    policy = _try(lambda: load_policy(settings.policy, named), problems)
     topic = _try(lambda: kafka_topic(settings), problems)
     client = _try(lambda: redis_client(settings), problems)
     if problems or bundle is None or policy is None or topic is None or client is None:
@@ -244,15 +245,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     record_partitions(client, namespace, partitions, settings.buckets)
     registry = new_registry()
     metrics = Metrics(registry)
-    explainer = Explainer(bundle)
-    engine = Engine(
-        bundle,
-        policy,
-        fold_config(bundle),
-        namespace,
-        bundle.id,
-        explainer,
-        log_decisions=bool(settings.decisions_topic),
+    engine = Engine.of(
+        bundle, policy, namespace, config=fold_config(bundle), log_decisions=bool(settings.decisions_topic)
     )
     engine.warm_up()
     resp.warm_up()
@@ -260,8 +254,8 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     source = KafkaSource(settings)
     outputs = Outputs(settings)
     ownership = Ownership(source, store, outputs, settings, clock, metrics)
-    observer = Observer(metrics, bundle, DriftMonitor(bundle.baseline, metrics, clock), Kpis(metrics, policy))
-    metrics.use_bundle(bundle.name, bundle.version, bundle.manifest.sha256("baseline.json")[:8])
+    observer = Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, clock), Kpis(metrics, policy))
+    metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)
     observer.use_policy(policy)
     loop = Loop(settings, engine, source, outputs, store, ownership, observer, clock)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.experiments.arms import UNIT_SESSION, UNIT_VISITOR, arm_salt, layer_salt
-from decisions.policy.conditions import OPERATORS, VARIABLES, Condition, category_code
+from decisions.policy.conditions import OPERATORS, Condition, HeadOutputs, category_code, numbers
 from decisions.policy.model import (
     MAX_ACTIONS,
     MAX_ARMS,
@@ -83,11 +83,11 @@ TABLES: Final = np.dtype(
 """A policy as one record: compiled code takes it as a pointer, where a tuple of arrays costs a reference count each."""
 
 
-def compile_policy(policy: PolicyFile) -> NDArray[np.void]:
-    """Flatten a policy that `model.load` accepted into one row of `TABLES`, shape (1,)."""
+def compile_policy(policy: PolicyFile, outputs: HeadOutputs = ()) -> NDArray[np.void]:
+    """Flatten a policy that `model.load` accepted, with the same ``outputs``, into one row of `TABLES`, shape (1,)."""
     tables = np.zeros(1, TABLES)
     number = {name: i for i, name in enumerate(policy.action_names)}
-    _rules(tables[0], policy, number)
+    _rules(tables[0], policy, number, numbers(outputs))
     _actions(tables[0], policy)
     _experiments(tables[0], policy, number)
     margin, persistence = policy.hysteresis.margin, policy.hysteresis.persistence
@@ -118,7 +118,7 @@ def comparable(condition: Condition) -> tuple[float, ...]:
     return condition.values
 
 
-def _rules(t: np.void, policy: PolicyFile, number: dict[str, int]) -> None:
+def _rules(t: np.void, policy: PolicyFile, number: dict[str, int], variables: dict[str, int]) -> None:
     stages = [policy.stages.get(name) for name in STAGES]
     rules = [rule for stage in stages if stage for rule in stage.rules]
     conditions = [rule.conditions() for rule in rules]
@@ -128,7 +128,7 @@ def _rules(t: np.void, policy: PolicyFile, number: dict[str, int]) -> None:
     _fill(t["rule_from"], _starts([len(s.rules) if s else 0 for s in stages]))
     _fill(t["rule_action"], [number[r.show] for r in rules])
     _fill(t["cond_from"], _starts([len(many) for many in conditions]))
-    _fill(t["cond_variable"], [VARIABLES.index(c.variable) for c in flat])
+    _fill(t["cond_variable"], [variables[c.variable] for c in flat])
     _fill(t["cond_operator"], [OPERATORS.index(c.operator) for c in flat])
     _fill(t["value_from"], _starts([len(c.values) for c in flat]))
     _fill(t["values"], [v for c in flat for v in comparable(c)])

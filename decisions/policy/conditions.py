@@ -6,6 +6,7 @@ A hand-written scanner, linear in the text: there is nothing in the language tha
     condition  = name ("<" | "<=" | ">" | ">=" | "==") value  |  name "in" "[" value { "," value } "]"
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -27,6 +28,11 @@ CONTEXT: Final = (
 """What a condition may name beside the features; numbered after them."""
 
 VARIABLES: Final = (*FEATURES, *CONTEXT)
+"""What every condition may name; the outputs of the bundle's heads are numbered after them."""
+
+HeadOutputs = Sequence[Sequence[str]]
+"""The names of each output of a bundle's heads, in order (`models.heads.scoring.Heads.variables`)."""
+
 OPERATORS: Final = ("<", "<=", ">", ">=", "==", "in")
 """The index is the compiled operator code."""
 
@@ -53,17 +59,28 @@ class Condition:
         return f"{self.variable} {self.operator} {right}"
 
 
-def parse_conditions(text: str) -> tuple[Condition, ...]:
+def numbers(outputs: HeadOutputs) -> dict[str, int]:
+    """The number of each variable in the compiled comparison, by each of its names."""
+    known = {name: i for i, name in enumerate(VARIABLES)}
+    return known | {name: len(VARIABLES) + i for i, names in enumerate(outputs) for name in names}
+
+
+def parse_conditions(text: str, outputs: HeadOutputs | None = None) -> tuple[Condition, ...]:
     """Read conditions joined by ``and``.
+
+    Args:
+        text: what the file says.
+        outputs: of the bundle's heads; None to take any name for one, where the policy was checked already.
 
     Raises:
         ConditionError: with a remedy.
     """
+    known = None if outputs is None else tuple(numbers(outputs))
     tokens = _scan(text)
     found: list[Condition] = []
     at = 0
     while True:
-        condition, at = _condition(tokens, at)
+        condition, at = _condition(tokens, at, known)
         found.append(condition)
         if at == len(tokens):
             return tuple(found)
@@ -109,10 +126,10 @@ def _scan(text: str) -> list[tuple[str, str]]:
     return tokens
 
 
-def _condition(tokens: list[tuple[str, str]], at: int) -> tuple[Condition, int]:
-    kind, variable = _token(tokens, at, "a feature or context name")
-    if kind != "word" or variable not in VARIABLES:
-        raise ConditionError(f"unknown feature or context {variable!r}{suggest(variable, VARIABLES)}")
+def _condition(tokens: list[tuple[str, str]], at: int, known: tuple[str, ...] | None) -> tuple[Condition, int]:
+    kind, variable = _token(tokens, at, "a feature, context or head name")
+    if kind != "word" or (known is not None and variable not in known):
+        raise ConditionError(f"unknown feature, context or head {variable!r}{suggest(variable, known or VARIABLES)}")
     _, operator = _token(tokens, at + 1, f"an operator after {variable!r}")
     if operator not in OPERATORS:
         raise ConditionError(f"unknown operator {operator!r}; use one of {' '.join(OPERATORS)}")

@@ -40,7 +40,9 @@ _CAPS: Final = (
     | v.OFFER_ENDED
     | v.MEMORY_FULL
 )
-_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY = range(N_FEATURES, N_FEATURES + 7)
+_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY, _PURCHASES, _FIRST_OUTPUT = range(
+    N_FEATURES, N_FEATURES + 9
+)
 _UNKNOWN = np.nan
 
 
@@ -49,6 +51,7 @@ def decide_rows(
     obs: NDArray[np.void],
     features: NDArray[np.float64],
     proba: NDArray[np.float64],
+    outputs: NDArray[np.float64],
     context: NDArray[np.void],
     memory: NDArray[np.void],
     policy: NDArray[np.void],
@@ -99,7 +102,7 @@ def decide_rows(
         d["top"] = top
         d["stage"] = stage
         d["confidence"] = proba[i, stage]
-        route, action, guards = _choose(i, stage, top, now, d["arms"], features, proba, c, m, tables)
+        route, action, guards = _choose(i, stage, top, now, d["arms"], features, proba, outputs, c, m, tables)
         if _show(m, action, now, tables):
             changed |= _ACTION_CHANGED
         d["route"] = route
@@ -170,6 +173,7 @@ def _choose(
     arms: int,
     features: NDArray[np.float64],
     proba: NDArray[np.float64],
+    outputs: NDArray[np.float64],
     c: np.void,
     m: np.void,
     tables: np.void,
@@ -199,7 +203,7 @@ def _choose(
     while True:
         if sure or not own:
             for r in range(tables["rule_from"][at], tables["rule_from"][at + 1]):
-                if not _holds(r, i, features, c, tables):
+                if not _holds(r, i, features, proba, outputs, c, tables):
                     continue
                 wanted = tables["rule_action"][r]
                 action = _replaced(wanted, arms, tables)
@@ -234,9 +238,17 @@ def _replaced(action: int, arms: int, tables: np.void) -> int:
 
 
 @inlined
-def _holds(r: int, i: int, features: NDArray[np.float64], c: np.void, tables: np.void) -> bool:
+def _holds(
+    r: int,
+    i: int,
+    features: NDArray[np.float64],
+    proba: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    c: np.void,
+    tables: np.void,
+) -> bool:
     for k in range(tables["cond_from"][r], tables["cond_from"][r + 1]):
-        x = _variable(tables["cond_variable"][k], i, features, c)
+        x = _variable(tables["cond_variable"][k], i, features, proba, outputs, c)
         operator = tables["cond_operator"][k]
         first = tables["value_from"][k]
         y = tables["values"][first]
@@ -258,7 +270,14 @@ def _holds(r: int, i: int, features: NDArray[np.float64], c: np.void, tables: np
 
 
 @inlined
-def _variable(variable: int, i: int, features: NDArray[np.float64], c: np.void) -> float:
+def _variable(
+    variable: int,
+    i: int,
+    features: NDArray[np.float64],
+    proba: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    c: np.void,
+) -> float:
     """The value a condition compares; unknown is NaN, which no comparison meets."""
     if variable < N_FEATURES:
         return float(features[i, variable])
@@ -276,7 +295,12 @@ def _variable(variable: int, i: int, features: NDArray[np.float64], c: np.void) 
         return float(c["cart_items"])
     if variable == _CATEGORY:
         return float(c["category"])
-    return float(c["purchases"])
+    if variable == _PURCHASES:
+        return float(c["purchases"])
+    output = variable - _FIRST_OUTPUT
+    if output < proba.shape[1]:
+        return float(proba[i, output])
+    return float(outputs[i, output - proba.shape[1]])
 
 
 @inlined

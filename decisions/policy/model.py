@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from decisions.policy.conditions import Condition, ConditionError, parse_conditions, suggest
+from decisions.policy.conditions import Condition, ConditionError, HeadOutputs, parse_conditions, suggest
 from decisions.policy.source import Path, Source, parse
 from decisions.policy.vocabulary import NO_ACTION
 from featurestore.columns.hashing import hash_text
@@ -170,8 +170,8 @@ class PolicyFile(_Part):
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def load(text: str, name: str) -> tuple[PolicyFile, Source]:
-    """Read and check a policy.
+def load(text: str, name: str, outputs: HeadOutputs = ()) -> tuple[PolicyFile, Source]:
+    """Read and check a policy; ``outputs`` of the bundle's heads are what its conditions may name as well.
 
     Raises:
         PolicyFileError: with every problem of the file.
@@ -181,7 +181,7 @@ def load(text: str, name: str) -> tuple[PolicyFile, Source]:
         policy = PolicyFile.model_validate(source.data)
     except ValidationError as error:
         raise source.refused(_shape_problems(error)) from None
-    problems = list(_problems(policy))
+    problems = list(_problems(policy, outputs))
     if problems:
         raise source.refused(problems)
     return policy, source
@@ -234,11 +234,11 @@ def _dotted(path: Path) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _problems(policy: PolicyFile) -> Iterator[tuple[Path, str]]:
+def _problems(policy: PolicyFile, outputs: HeadOutputs) -> Iterator[tuple[Path, str]]:
     """What the shape alone cannot tell."""
     for path, message in (
         *_action_problems(policy),
-        *_stage_problems(policy),
+        *_stage_problems(policy, outputs),
         *_name_problems(policy),
         *_experiment_problems(policy),
     ):
@@ -265,7 +265,7 @@ def _action_problems(policy: PolicyFile) -> Iterator[tuple[Path, str]]:
             yield (*at, "max_per_session"), f"an offer that comes back at once does not really end; {remedy}"
 
 
-def _stage_problems(policy: PolicyFile) -> Iterator[tuple[Path, str]]:
+def _stage_problems(policy: PolicyFile, outputs: HeadOutputs) -> Iterator[tuple[Path, str]]:
     conditions: list[Condition] = []
     for name, stage in policy.stages.items():
         if name not in STAGES:
@@ -283,7 +283,7 @@ def _stage_problems(policy: PolicyFile) -> Iterator[tuple[Path, str]]:
                 yield (*at, "show"), f"unknown action {rule.show!r}{suggest(rule.show, policy.action_names)}"
             for j, text in enumerate(rule.when):
                 try:
-                    conditions += parse_conditions(text)
+                    conditions += parse_conditions(text, outputs)
                 except ConditionError as error:
                     yield (*at, "when", j), str(error)
     if len(conditions) > MAX_CONDITIONS or sum(len(c.values) for c in conditions) > MAX_CONDITION_VALUES:

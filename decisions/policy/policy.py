@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol_many
 from decisions.policy.compile import compile_policy
+from decisions.policy.conditions import HeadOutputs
 from decisions.policy.engine import decide_rows
 from decisions.policy.model import Action, PolicyFile, action_ids, load
 from decisions.policy.vocabulary import DECISION
@@ -28,6 +29,7 @@ class Policy:
         hash: 8 hex digits over the content, in each decision.
         action_names: by action number; 0 is "none".
         action_ids: persisted id by action number, as kept in a session's memory.
+        outputs: of the heads that its conditions may name.
     """
 
     file: PolicyFile
@@ -35,25 +37,28 @@ class Policy:
     action_names: tuple[str, ...]
     action_ids: tuple[int, ...]
     _tables: NDArray[np.void]
+    outputs: HeadOutputs = ()
 
     @classmethod
-    def from_text(cls, text: str, name: str = "policy.yaml") -> "Policy":
+    def from_text(cls, text: str, name: str = "policy.yaml", outputs: HeadOutputs = ()) -> "Policy":
         """Check and compile the text of a policy; ``name`` stands in errors.
+
+        Its conditions may name the ``outputs`` of the heads of the bundle that it is used with.
 
         Raises:
             PolicyFileError: with file, line and remedy of every problem.
         """
-        file, _ = load(text, name)
-        return cls(file, file.hash, file.action_names, action_ids(file), compile_policy(file))
+        file, _ = load(text, name, outputs)
+        return cls(file, file.hash, file.action_names, action_ids(file), compile_policy(file, outputs), outputs)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "Policy":
-        """Check and compile a policy file.
+    def from_file(cls, path: str | Path, outputs: HeadOutputs = ()) -> "Policy":
+        """Check and compile a policy file; ``outputs`` as for `from_text`.
 
         Raises:
             PolicyError: the file cannot be read or is wrong.
         """
-        return cls.from_text(read_policy(path), str(path))
+        return cls.from_text(read_policy(path), str(path), outputs)
 
     @property
     def version(self) -> str:
@@ -66,7 +71,11 @@ class Policy:
         return f"{self.version}+{self.hash}"
 
     def decide(
-        self, observations: Observations, probabilities: NDArray[np.float64], memory: NDArray[np.void]
+        self,
+        observations: Observations,
+        probabilities: NDArray[np.float64],
+        memory: NDArray[np.void],
+        outputs: NDArray[np.float64] | None = None,
     ) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """One decision per observation, in log order; ``memory`` changes in place. Does not block, has no clock.
 
@@ -74,15 +83,19 @@ class Policy:
             observations: what the fold saw.
             probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
             memory: rows of `fold.MEMORY` by session index; zero for a session without decisions.
+            outputs: of the heads after the stage, shape (n, k); None for none.
 
         Returns:
             Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
             under the same index since.
         """
         rows, features, context, over, *_ = observations
+        others = np.empty((rows.size, 0)) if outputs is None else outputs
+        if probabilities.shape[1] + others.shape[1] < len(self.outputs):
+            raise ValueError("the policy was compiled for more heads than were scored")
         out = np.empty(rows.size, DECISION)
         ended = np.zeros(over.size, MEMORY)
-        decide_rows(rows, features, probabilities, context, memory, self._tables, out, ended)
+        decide_rows(rows, features, probabilities, others, context, memory, self._tables, out, ended)
         return out, ended
 
     def enrol(self, sessions: NDArray[np.uint64], visitors: NDArray[np.uint64]) -> NDArray[np.uint32]:

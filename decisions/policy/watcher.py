@@ -31,6 +31,7 @@ class PolicyWatcher:
 
     def __init__(self, path: str | Path, policy: Policy, clock: Callable[[], float], every_s: float = EVERY_S) -> None:
         self.policy = policy
+        self._outputs = policy.outputs
         self.accepted = 0
         self.refused = 0
         self.error = ""
@@ -51,7 +52,7 @@ class PolicyWatcher:
             seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if seen == self._seen:
                 return None
-            policy = Policy.from_text(read_policy(self._path), str(self._path))
+            policy = Policy.from_text(read_policy(self._path), str(self._path), self._outputs)
         except OSError as error:
             self._refuse(None, f"{self._path}: cannot be read ({error.strerror}); check the path and the rights")
             return None

@@ -6,8 +6,7 @@ hold, so no decision waits for Kafka; how many may be kept is bounded (`worker.p
 identities, so a second copy is the same record.
 
 Stored: MessagePack ``[offset, [packed, ...], [[stream, [key, ...], [value, ...]], ...]]``: decisions as `packed`, which
-are shorter than their documents, and what is not packed as it is; stream 0 is the decisions topic, 1 the
-sessions topic.
+are shorter than their documents, and what is not packed as it is; ``stream`` is a code of `featurestore.store.streams`.
 """
 
 from collections.abc import Sequence
@@ -16,9 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from featurestore.store.packed import PackedDecisions
-
-DECISIONS: Final = 0
-SESSIONS: Final = 1
+from featurestore.store.streams import DECISIONS, stream_of
 
 NEVER_COMMITTED: Final = 2**53
 """Offset of outputs that no committed offset vouches for: what timers produce."""
@@ -28,10 +25,10 @@ class Output(NamedTuple):
     """What is produced to one stream, in order.
 
     Attributes:
-        stream: `DECISIONS` or `SESSIONS`.
-        keys: session ids.
+        stream: code of a `Stream`.
+        keys: of the records.
         values: documents.
-        packed: the same decisions packed, where they are decisions.
+        packed: the same documents packed, where the stream's codec says so.
     """
 
     stream: int
@@ -52,8 +49,12 @@ def encode(offset: int, outputs: Sequence[Output]) -> bytes:
 
 
 def decode(stored: bytes) -> tuple[int, list[Output]]:
-    """Offset and outputs."""
+    """Offset and outputs.
+
+    Raises:
+        UnknownStream: a later release has put in what this one cannot produce.
+    """
     offset, stored_decisions, plain = _decoder.decode(stored)
     decisions = map(PackedDecisions.unpacked, stored_decisions)
     outputs = [Output(DECISIONS, packed.names, packed.logged(packed.documents()), packed) for packed in decisions]
-    return offset, [*outputs, *(Output(*output) for output in plain)]
+    return offset, [*outputs, *(Output(stream_of(code).code, keys, values) for code, keys, values in plain)]

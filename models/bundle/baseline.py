@@ -10,7 +10,7 @@ rules in ``deploy/prometheus`` do the same, and therefore give the same numbers 
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,29 +60,39 @@ class Baseline(BaseModel):
         shares: of the rows, for each feature and bin; the last is the share of missing values.
         means: of the finite values; 0 if there were none.
         sds: standard deviations of the finite values (of the population); 0 if the feature was constant or missing.
-        stage_shares: in the order of `STAGES`.
+        output_means: mean of each output's target: the share of each class, the base rate of a binary head, the mean of
+            a value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     features: tuple[str, ...] = FEATURES
     rows: int = Field(ge=1)
     edges: tuple[tuple[float, ...], ...]
     shares: tuple[tuple[float, ...], ...]
     means: tuple[float, ...]
     sds: tuple[float, ...]
-    stage_shares: tuple[float, ...]
+    output_means: tuple[float, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, values: Any) -> Any:
+        """Format 1 knew one head, the stage."""
+        if isinstance(values, dict) and values.get("format") == 1 and "stage_shares" in values:
+            rest = {name: value for name, value in values.items() if name not in {"format", "stage_shares"}}
+            return {**rest, "output_means": values["stage_shares"]}
+        return values
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         per_feature = (self.edges, self.shares, self.means, self.sds)
-        if any(len(part) != len(self.features) for part in per_feature) or len(self.stage_shares) != len(STAGES):
-            raise ValueError("the baseline does not have one entry for each feature and stage")
+        if any(len(part) != len(self.features) for part in per_feature) or not self.output_means:
+            raise ValueError("the baseline does not have one entry for each feature, and one for each output")
         for name, edges, shares in zip(self.features, self.edges, self.shares, strict=True):
             if list(edges) != sorted(set(edges)) or len(shares) != len(edges) + 2:
                 raise ValueError(f"{name}: edges must ascend, and there is one share a bin and one for missing values")
-        for shares in (*self.shares, self.stage_shares):
+        for shares in self.shares:
             if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
                 raise ValueError("shares must not be negative and must add up to 1")
         if min(self.sds) < 0:
@@ -91,16 +101,26 @@ class Baseline(BaseModel):
 
     @classmethod
     def from_training(
-        cls, X: NDArray[np.float64], stages: NDArray[np.uint8], features: Sequence[str] = FEATURES
+        cls,
+        X: NDArray[np.float64],
+        targets: NDArray[Any],
+        features: Sequence[str] = FEATURES,
+        classes: int = len(STAGES),
     ) -> Self:
-        """The baseline of the rows ``X`` (n, features), NaN where missing, and their stage codes (n,).
+        """The baseline of training rows.
+
+        Args:
+            X: rows (n, features), NaN where missing.
+            targets: class codes (n,), or with ``classes`` 0 the target (n,) of a single output.
+            features: their names.
+            classes: how many there are.
 
         Raises:
             ValueError: if there is no row, or the shapes do not fit.
         """
-        if X.shape != (len(stages), len(features)) or len(stages) == 0:
-            raise ValueError(f"a baseline needs rows of {len(features)} features with a stage each, not {X.shape}")
-        edges, shares, means, sds = [], [], [], []
+        if X.shape != (len(targets), len(features)) or len(targets) == 0:
+            raise ValueError(f"a baseline needs rows of {len(features)} features with a target each, not {X.shape}")
+        edges, shares, middles, sds = [], [], [], []
         for column in X.T:
             cut = _edges(column)
             counts = np.bincount(_bins(cut, column), minlength=len(cut) + 2)
@@ -108,17 +128,18 @@ class Baseline(BaseModel):
             constant = finite.size == 0 or bool((finite == finite[0]).all())  # else the mean's rounding shows as sd
             edges.append(tuple(cut.tolist()))
             shares.append(tuple((counts / len(column)).tolist()))
-            means.append(float(finite[0] if constant else finite.mean()) if finite.size else 0.0)
+            middles.append(float(finite[0] if constant else finite.mean()) if finite.size else 0.0)
             sds.append(0.0 if constant else float(finite.std()))
-        stage_shares = tuple((np.bincount(stages, minlength=len(STAGES)) / len(stages)).tolist())
+        codes = targets.astype(np.int64) if classes else targets
+        means = np.bincount(codes, minlength=classes) / len(codes) if classes else np.mean(codes, dtype=np.float64)
         return cls(
             features=tuple(features),
-            rows=len(stages),
+            rows=len(targets),
             edges=tuple(edges),
             shares=tuple(shares),
-            means=tuple(means),
+            means=tuple(middles),
             sds=tuple(sds),
-            stage_shares=stage_shares,
+            output_means=tuple(np.atleast_1d(means).tolist()),
         )
 
     @cached_property

@@ -1,20 +1,22 @@
 """A model bundle: all that a worker needs to score, in one directory that is verified before it is used.
 
     <name>-<version>/
-        manifest.json           names, versions, rules, medians, facts of training, sha256 of the files below
+        manifest.json           names, versions, rules, the heads, facts of training, sha256 of the files below
         manifest.json.sha256    of manifest.json, in the format of sha256sum
-        forest.npz              the forest's arrays
-        golden.npz              rows, some with missing values, and the scores they must get
-        baseline.json           the drift baseline
+        <head>.npz              the arrays of a head's model
+        <head>.golden.npz       rows, some with missing values, and the outputs they must get
+        <head>.baseline.json    the drift baseline
         estimator.joblib        for analysts, optional; a pickle, so no worker opens it
 
-`Bundle.load` refuses a bundle that was damaged, or trained for other features, states or stages, and scores the golden
-rows before anything else is scored. `write_bundle` is its only writer.
+`Bundle.load` refuses a bundle that was damaged, or trained for views, columns or stages of another release, and scores
+the golden rows of each head before anything else is scored. `write_bundle` is its only writer. Bundles of format 1 (one
+forest, `forest.npz`) are read as well.
 """
 
 import hashlib
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,19 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import BundleError
-from featurestore.session.features import FEATURES
-from featurestore.session.stages import STAGES
 from models.bundle.baseline import Baseline
-from models.bundle.manifest import Manifest, Scaling, Training, parse_manifest
+from models.bundle.manifest import HeadEntry, Manifest, Scaling, Training, parse_manifest
+from models.heads import Calibration, Golden, Head, Heads
 from models.rules import StageRules
-from models.trees.ensemble import Forest, read_npz, write_npz
-from models.trees.explain import contributions
+from models.trees.ensemble import Ensemble, read_npz, write_npz
 
 MANIFEST: Final = "manifest.json"
 CHECKSUM: Final = "manifest.json.sha256"
-FOREST: Final = "forest.npz"
-GOLDEN: Final = "golden.npz"
-BASELINE: Final = "baseline.json"
 ANALYSTS: Final = "estimator.joblib"
 
 _AGAIN: Final = "copy the bundle again, or train a new one (clickstage train)"
@@ -45,12 +42,10 @@ _LIBRARIES: Final = ("numpy", "numba", "scikit-learn", "pydantic")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified model; ``medians`` is (9,)."""
+    """Verified heads; the first one is the stage."""
 
     manifest: Manifest
-    forest: Forest
-    baseline: Baseline
-    medians: NDArray[np.float64]
+    heads: Heads
 
     @property
     def name(self) -> str:
@@ -69,23 +64,27 @@ class Bundle:
     def rules(self) -> StageRules:
         return self.manifest.rules
 
+    @property
+    def stage(self) -> Head:
+        """The head that decisions are made by."""
+        return self.heads.first
+
+    @property
+    def baseline_digest(self) -> str:
+        """Eight hex digits that name the stage's drift baseline."""
+        return self.manifest.sha256(self.manifest.heads[0].baseline_file)[:8]
+
     def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities (n, 4) in the order of `STAGES` of feature rows (n, 9), NaN where a value is missing."""
-        return self.forest.predict_proba(self._imputed(X))
+        return self.stage.score(X)
 
     def contributions(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> NDArray[np.float64]:
         """What each feature (n, 9) added to the score of the row's stage (n,); see `models.trees.explain`."""
-        return contributions(self.forest, self._imputed(X), stages).values
+        return self.stage.contributions(X, stages)
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, all that scoring and explaining run."""
-        X = np.full((1, len(FEATURES)), np.nan)
-        self.score(X)
-        self.contributions(X, np.zeros(1, np.uint8))
-
-    def _imputed(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        filled: NDArray[np.float64] = np.where(np.isnan(X), self.medians, X)
-        return filled
+        self.heads.warm_up()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -97,22 +96,17 @@ class Bundle:
         if not path.is_dir():
             raise BundleError(f"{path}: there is no model bundle; train one (clickstage train) or correct the path")
         manifest = parse_manifest(_verified_manifest(path), str(path))
-        if not {FOREST, GOLDEN, BASELINE} <= manifest.files.keys() <= {FOREST, GOLDEN, BASELINE, ANALYSTS}:
+        needed = {file for entry in manifest.heads for file in entry.files}
+        if not needed <= manifest.files.keys() <= {*needed, ANALYSTS}:
             raise BundleError(f"{path}: {MANIFEST} lists other files than a bundle has; {_AGAIN}")
         for name, digest in manifest.files.items():
             if not (name == ANALYSTS and not (path / name).exists()):
                 _verify(path / name, digest)
         try:
-            forest = Forest.load(path / FOREST)
-            baseline = Baseline.from_json((path / BASELINE).read_bytes())
-            golden = read_npz(path / GOLDEN)
+            heads = Heads([_head(path, entry) for entry in manifest.heads])
         except (OSError, ValueError) as error:
             raise BundleError(f"{path}: {error}; {_AGAIN}") from None
-        if forest.digest() != manifest.forest or forest.n_features != len(FEATURES) or baseline.features != FEATURES:
-            raise BundleError(f"{path}: forest or baseline are not those of the manifest; {_AGAIN}")
-        bundle = cls(manifest, forest, baseline, np.array(manifest.medians))
-        bundle._replay(golden, path)
-        return bundle
+        return cls(manifest, heads)
 
     @classmethod
     def find(cls, directory: Path) -> Path:
@@ -128,19 +122,43 @@ class Bundle:
             )
         return max(found, key=_age)
 
-    def _replay(self, golden: dict[str, NDArray[np.float64]], path: Path) -> None:
-        """Score the golden rows and compare."""
-        rows, expected = golden.get("rows"), golden.get("expected")
-        if rows is None or expected is None or rows.ndim != 2 or rows.shape[1] != len(FEATURES) or len(rows) == 0:
-            raise BundleError(f"{path}: {GOLDEN} holds no golden rows; {_AGAIN}")
-        if expected.shape != (len(rows), len(STAGES)):
-            raise BundleError(f"{path}: {GOLDEN} needs {len(STAGES)} scores for each row; {_AGAIN}")
-        off = np.abs(self.score(rows) - expected).max()
-        if not off <= self.manifest.golden_tolerance:  # NaN is no score either
-            raise BundleError(
-                f"{path}: this machine scores the golden rows differently (by {off:.2g}, allowed "
-                f"{self.manifest.golden_tolerance:.2g}), so its decisions could not be trusted; {_AGAIN}"
-            )
+
+def _head(path: Path, entry: HeadEntry) -> Head:
+    """One head, which scores its golden rows as it did when it was written.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not what the manifest says.
+    """
+    model = Ensemble.load(path / entry.model_file)
+    if model.digest() != entry.model:
+        raise ValueError(f"{entry.model_file} holds other arrays than those of the manifest")
+    golden = read_npz(path / entry.golden_file)
+    if golden.keys() != {"rows", "expected"} or any(part.dtype != np.float64 for part in golden.values()):
+        raise ValueError(f"{entry.golden_file} holds no golden rows")
+    scaling = entry.scaling or Scaling(minimum=(), maximum=())
+    head = Head(
+        entry.name,
+        entry.task,
+        entry.outputs,
+        entry.view,
+        entry.columns,
+        model,
+        Calibration(*entry.calibration),
+        Baseline.from_json((path / entry.baseline_file).read_bytes()),
+        Golden(golden["rows"], golden["expected"]),
+        np.array(entry.fill),
+        np.array(scaling.minimum),
+        np.array(scaling.maximum),
+        entry.golden_tolerance,
+        entry.training,
+    )
+    off = head.off()
+    if not off <= head.tolerance:  # NaN is no score either
+        raise ValueError(
+            f"this machine scores the golden rows of head {head.name} differently (by {off:.2g}, allowed "
+            f"{head.tolerance:.2g}), so its decisions could not be trusted"
+        )
+    return head
 
 
 def write_bundle(
@@ -149,13 +167,8 @@ def write_bundle(
     name: str,
     version: str,
     created: str,
-    forest: Forest,
+    heads: Sequence[Head],
     rules: StageRules,
-    medians: NDArray[np.float64],
-    minimum: NDArray[np.float64],
-    maximum: NDArray[np.float64],
-    baseline: Baseline,
-    golden: NDArray[np.float64],
     seed: int,
     training: Training,
     analysts: bytes | None = None,
@@ -168,13 +181,8 @@ def write_bundle(
         name: of the bundle, no hyphen.
         version: no hyphen; numbers in it count as numbers.
         created: any date or text of up to 40 characters; part of the bytes.
-        forest: to serve.
+        heads: the stage first.
         rules: that labelled the training rows.
-        medians: (9,), finite.
-        minimum: (9,) of the imputed training rows.
-        maximum: (9,)
-        baseline: of the training rows.
-        golden: rows (n, 9), n > 0, NaN where missing; a row of missing values is added, so that each median counts.
         seed: of the training.
         training: its facts.
         analysts: the estimator as `models.training.analysts.pickled` gives it.
@@ -186,16 +194,12 @@ def write_bundle(
     target = directory / f"{name}-{version}"
     if target.exists() and not replace:
         raise BundleError(f"{target} exists; give the new bundle another version, or replace it on purpose")
-    rows = np.concatenate([golden, np.full((1, len(FEATURES)), np.nan)])
-    expected = forest.predict_proba(np.where(np.isnan(rows), medians, rows))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as scratch:
             fresh = Path(scratch) / target.name
             fresh.mkdir()
-            forest.save(fresh / FOREST)
-            write_npz(fresh / GOLDEN, {"rows": rows, "expected": expected})
-            (fresh / BASELINE).write_text(baseline.to_json(), encoding="utf-8")
+            entries = tuple(_write_head(fresh, head) for head in heads)
             if analysts is not None:
                 (fresh / ANALYSTS).write_bytes(analysts)
             manifest = Manifest(
@@ -203,10 +207,8 @@ def write_bundle(
                 version=version,
                 created=created,
                 rules=rules,
-                medians=tuple(medians.tolist()),
-                scaling=Scaling(minimum=tuple(minimum.tolist()), maximum=tuple(maximum.tolist())),
+                heads=entries,
                 seed=seed,
-                forest=forest.digest(),
                 training=training,
                 libraries=library_versions(),
                 files={file.name: _sha256(file.read_bytes()) for file in sorted(fresh.iterdir())},
@@ -221,6 +223,30 @@ def write_bundle(
     except (OSError, ValueError) as error:
         raise BundleError(f"{target} was not written: {error}") from error
     return target
+
+
+def _write_head(path: Path, head: Head) -> HeadEntry:
+    scaled = head.minimum.size > 0
+    entry = HeadEntry(
+        name=head.name,
+        task=head.task,
+        outputs=head.outputs,
+        view=head.view,
+        columns=head.columns,
+        fill=tuple(head.fill.tolist()),
+        scaling=Scaling(minimum=tuple(head.minimum.tolist()), maximum=tuple(head.maximum.tolist())) if scaled else None,
+        model=head.model.digest(),
+        calibration=(head.calibration.slope, head.calibration.intercept),
+        golden_tolerance=head.tolerance,
+        model_file=f"{head.name}.npz",
+        golden_file=f"{head.name}.golden.npz",
+        baseline_file=f"{head.name}.baseline.json",
+        training=dict(head.training),
+    )
+    head.model.save(path / entry.model_file)
+    write_npz(path / entry.golden_file, {"rows": head.golden.rows, "expected": head.golden.expected})
+    (path / entry.baseline_file).write_text(head.baseline.to_json(), encoding="utf-8")
+    return entry
 
 
 def library_versions() -> dict[str, str]:

@@ -30,7 +30,7 @@ from models.study.protocol import TREES, Study, build_study
 from models.study.scores import aligned
 from models.study.search import GRID_TREES, search
 from models.study.streaming import EVALUATION, evaluate_stream, evaluation_ground
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 
 BUNDLES: Final = Path(__file__).parents[1] / "bundles"
@@ -166,8 +166,8 @@ class Evaluation:
         study, pipeline = self.study, self.compared.fitted["random_forest"]
         X = study.X[study.test]
         rows = np.ascontiguousarray(pipeline.named_steps["prepare"].transform(X))
-        scorer = Forest.from_sklearn(pipeline.named_steps["model"])
-        proba = scorer.predict_proba(rows)
+        scorer = Ensemble.from_sklearn(pipeline.named_steps["model"], STAGES)
+        proba = scorer.predict(rows)
         parts = [contributions(scorer, rows, np.full(len(rows), code, np.uint8)) for code in range(len(STAGES))]
         gaps = [np.abs(p.bias + p.values.sum(axis=1) - proba[:, code]).max() for code, p in enumerate(parts)]
         self.detail["explanations"] = {

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from featurestore.session.stages import STAGES
 from models.study.protocol import Floats
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 from models.trees.flatten import servable
 
 CALLS: Final = 10_000
@@ -33,8 +34,8 @@ def time_classifiers(fitted: dict[str, Any], X: Floats, calls: int, slow_calls: 
         slow = hasattr(model, "estimators_") and hasattr(model, "n_jobs")  # a task a tree: milliseconds a call
         result[name] = _time(model.predict_proba, rows, slow_calls if slow else calls)
         if servable(model):
-            scorer = Forest.from_sklearn(model)
-            result[OURS + name] = _time(scorer.predict_proba, rows, calls)
+            scorer = Ensemble.from_sklearn(model, STAGES)
+            result[OURS + name] = _time(scorer.predict, rows, calls)
     return result
 
 

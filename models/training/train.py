@@ -25,6 +25,7 @@ from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTE
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import write_bundle
 from models.bundle.manifest import Training
+from models.heads.stage import stage_head
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.study.cases import case_rows, judge_cases
@@ -35,7 +36,7 @@ from models.training.analysts import pickled
 from models.training.classifiers import GROWN, Limits, new_growth
 from models.training.dataset import Recording, Rows, record, split_by_time
 from models.training.doubt import DOUBT, Weighted, weighted
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 
 Report = Callable[[str, float], None]
 """Called with the step's name and the share of the whole that is done."""
@@ -130,7 +131,7 @@ class Trained(NamedTuple):
     """
 
     estimator: Any
-    forest: Forest
+    forest: Ensemble
     rules: StageRules
     config: TrainConfig
     medians: NDArray[np.float64]
@@ -179,9 +180,9 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
         report("search the grid of the published study", 0.15)
         config = searched(X[chosen], labels, config)
     estimator = _grow(weighted(X[chosen], labels, rules, config.doubt), config, report)
-    forest = Forest.from_sklearn(estimator)
+    forest = Ensemble.from_sklearn(estimator, STAGES)
     report("judge it on later sessions", 0.9)
-    held_out = judge(lambda rows: forest.predict_proba(filled(rows, medians)), split.test, rules)
+    held_out = judge(lambda rows: forest.predict(filled(rows, medians)), split.test, rules)
     low, high = X.min(axis=0), X.max(axis=0)
     steady = recording.live.take(recording.started[recording.live.session] > np.quantile(recording.started, _WARM_UP))
     return Trained(
@@ -210,24 +211,27 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
     rng = np.random.default_rng([config.seed, 9])
     sample = np.sort(rng.choice(test.t.size, min(_GOLDEN_ROWS, test.t.size), replace=False))
     figures = ("rows", "sessions", "accuracy", "macro_f1", "flips_per_session", "confident_share")
-    cases = judge_cases(trained.forest.predict_proba(filled(case_rows(), trained.medians)))
+    cases = judge_cases(trained.forest.predict(filled(case_rows(), trained.medians)))
     metrics = {
         **{name: trained.held_out[name] for name in figures},
         "ece": trained.held_out["calibration"]["ece"],
         "cases": {case: {"stage": v["stage"], "confidence": v["confidence"]} for case, v in cases.items()},
     }
+    stage = stage_head(
+        trained.forest,
+        baseline=Baseline.from_training(trained.steady.X, trained.steady.stages),
+        golden=np.concatenate([case_rows(), test.X[sample]]),
+        fill=trained.medians,
+        minimum=trained.minimum,
+        maximum=trained.maximum,
+    )
     return write_bundle(
         directory,
         name=config.name,
         version=config.version,
         created=created,
-        forest=trained.forest,
+        heads=[stage],
         rules=trained.rules,
-        medians=trained.medians,
-        minimum=trained.minimum,
-        maximum=trained.maximum,
-        baseline=Baseline.from_training(trained.steady.X, trained.steady.stages),
-        golden=np.concatenate([case_rows(), test.X[sample]]),
         seed=config.seed,
         training=Training(
             sessions=trained.sessions,

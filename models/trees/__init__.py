@@ -1,1 +1,1 @@
-"""Tree ensembles: flattened, laid out for the processor, scored and explained."""
+"""Tree ensembles with any number of outputs: stored flat, scored by compiled loops, explained exactly."""

@@ -2,8 +2,8 @@
 
 Each step from a node to its child changes the mean of the training rows there; the change belongs to the feature that
 was asked. Over all trees, the bias (the mean at the roots) and the contributions add up to the score: the predicted
-probability of the stage, or for boosting the raw score before the softmax. The sums are of the same fixed-point
-integers that the forest adds up, so they add up to it but for the last bit of a float64.
+probability, or for boosting the raw score before softmax or logistic function. The sums are of the same fixed-point
+integers that the ensemble adds up, so they add up to it but for the last bit of a float64.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.jit import compiled
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 from models.trees.kernels import rank_rows
 
 
@@ -23,37 +23,37 @@ class Contributions(NamedTuple):
     bias: NDArray[np.float64]
 
 
-def contributions(forest: Forest, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> Contributions:
-    """Contributions to the scores of ``stages`` (n,), codes, of the rows ``X`` (n, n_features), imputed.
+def contributions(ensemble: Ensemble, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> Contributions:
+    """Contributions to the scores of ``outputs`` (n,), numbers, of the rows ``X`` (n, n_features), imputed.
 
-    ``bias + values.sum(axis=1)`` is the stage's column of `Forest.predict_proba` within 1e-12 (for boosting: of the
-    raw score). A stage that boosting never saw has a bias of -inf.
+    ``bias + values.sum(axis=1)`` is the output's column of `Ensemble.predict` within 1e-12 (for boosting: of the
+    raw score). A class that boosting never saw has a bias of -inf.
 
     Raises:
-        ValueError: if X has another shape than (n, n_features), or stages than (n,) with codes 0 to 3.
+        ValueError: if X has another shape than (n, n_features), or outputs than (n,) with numbers 0 to k - 1.
     """
     if X.dtype != np.float64 or not X.flags.carray:
         X = np.array(X, np.float64, order="C")
-    stages = np.array(stages, np.uint8)
-    if X.ndim != 2 or X.shape[1] != forest.n_features or stages.shape != X.shape[:1]:
+    outputs = np.array(outputs, np.uint8)
+    if X.ndim != 2 or X.shape[1] != ensemble.n_features or outputs.shape != X.shape[:1]:
         raise ValueError(
-            f"X of shape {X.shape} and stages of shape {stages.shape}: need (n, {forest.n_features}) and (n,)"
+            f"X of shape {X.shape} and outputs of shape {outputs.shape}: need (n, {ensemble.n_features}) and (n,)"
         )
-    if (stages >= len(forest.bias)).any():
-        raise ValueError(f"stage codes go from 0 to {len(forest.bias) - 1}")
-    walk, ranks = forest.walk, forest.walk.ranks
+    if (outputs >= len(ensemble.bias)).any():
+        raise ValueError(f"outputs go from 0 to {len(ensemble.bias) - 1}")
+    walk, ranks = ensemble.walk, ensemble.walk.ranks
     added = np.zeros(X.shape, np.int64)
     base = np.zeros(len(X), np.int64)
     found = np.empty(X.shape, np.uint32)
     rank_rows(X, ranks.keys, ranks.start, ranks.half, ranks.first, found)
-    follow_paths(found, stages, walk.nodes, walk.start, walk.value, added, base)
-    return Contributions(added / forest.unit, forest.bias[stages] + base / forest.unit)
+    follow_paths(found, outputs, walk.nodes, walk.start, walk.value, added, base)
+    return Contributions(added / ensemble.unit, ensemble.bias[outputs] + base / ensemble.unit)
 
 
 def top_reasons(values: NDArray[np.float64], k: int = 3) -> NDArray[np.int64]:
-    """The features that spoke most for each row's stage: indices (n, k), the strongest first.
+    """The features that spoke most for each row's output: indices (n, k), the strongest first.
 
-    A feature that spoke against the stage, or not at all, is no reason: -1 fills its place. Ties keep feature order.
+    A feature that spoke against the output, or not at all, is no reason: -1 fills its place. Ties keep feature order.
     """
     order = np.argsort(-values, axis=1, kind="stable")[:, :k]
     return np.where(np.take_along_axis(values, order, axis=1) > 0, order, -1)
@@ -62,7 +62,7 @@ def top_reasons(values: NDArray[np.float64], k: int = 3) -> NDArray[np.int64]:
 @compiled
 def follow_paths(
     ranks: NDArray[np.uint32],
-    stages: NDArray[np.uint8],
+    outputs: NDArray[np.uint8],
     nodes: NDArray[np.uint64],
     start: NDArray[np.int64],
     value: NDArray[np.int64],
@@ -73,16 +73,16 @@ def follow_paths(
     for t in range(start.shape[0] - 1):
         origin = np.uint64(start[t])
         for r in range(ranks.shape[0]):
-            stage = stages[r]
+            output = outputs[r]
             at = origin
-            here = value[at, stage]
+            here = value[at, output]
             base[r] += here
             node = nodes[at]
             left = (node >> np.uint64(8)) & np.uint64(0xFFFFFF)
             while origin + left != at:  # a leaf is its own left child
                 feature = node & np.uint64(255)
                 at = origin + left + np.uint64(np.uint64(ranks[r, feature]) > (node >> np.uint64(32)))
-                there = value[at, stage]
+                there = value[at, output]
                 added[r, feature] += there - here
                 here = there
                 node = nodes[at]

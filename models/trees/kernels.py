@@ -1,9 +1,12 @@
-"""The compiled loops of the forest: ranks, the two layouts, and the end of the sum.
+"""The compiled loops of a tree ensemble: ranks, the two layouts, and the end of the sum.
 
 Everything after `rank_rows` is integer arithmetic. A row's value is turned once into its *rank*, the number of the
-forest's thresholds for that feature that lie below it, so ``x <= threshold[k]`` is ``rank <= k`` for every tree; and
+ensemble's thresholds for that feature that lie below it, so ``x <= threshold[k]`` is ``rank <= k`` for every tree; and
 leaves hold fixed-point integers, so neither the order of the trees, nor the layout, nor the batch can change a bit
 of the result.
+
+An ensemble has k outputs and knows nothing of what they mean. Where each tree adds to one output only (boosting, a
+single output, several heads in one pass), its leaves hold one number and the trees of an output stand together.
 
 Ranks are absolute: feature ``j`` owns the ranks ``first[j] .. first[j] + (its thresholds)``.
 """
@@ -17,6 +20,9 @@ BLOCK = 64  # words in a block of leaf sets; 64 keeps a block's tables in the L2
 CHUNK = 1024  # rows whose ranks and sums are held at once; a multiple of eight
 LEAVES = 63  # leaves in a word of several: bit 0 stays free, so that an empty word finds the empty slot 0
 HALF = 32  # leaves of a tree that shares its word with another; its half is never empty
+IDENTITY = 0  # links: how raw scores become outputs
+SOFTMAX = 1
+LOGISTIC = 2
 DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # (1 << i) * DE_BRUIJN >> 58 differs for each i
 SLOT_SHIFT = np.uint64(58)
 
@@ -71,7 +77,7 @@ def walk_rows(
     value: NDArray[np.int64],
     total: NDArray[np.int64],
 ) -> None:
-    """Add every tree's leaf value to ``total`` (n, 4): trees outside, eight rows at a time inside.
+    """Add every tree's leaf value to ``total`` (n, k): trees outside, eight rows at a time inside.
 
     A node is ``rank << 32 | left << 8 | feature``; the right child is ``left + 1``; a leaf is its own left child
     with the largest rank, so all rows of a tree take ``depth`` steps without a branch. Eight independent walks hide
@@ -159,6 +165,7 @@ def leafset_rows(
     n: int,
     width: NDArray[np.int64],
     count: NDArray[np.int64],
+    segment: NDArray[np.int64],
     local: NDArray[np.uint16],
     table: NDArray[np.uint64],
     start: NDArray[np.int64],
@@ -166,14 +173,15 @@ def leafset_rows(
     value_start: NDArray[np.int64],
     total: NDArray[np.int64],
 ) -> None:
-    """Add every tree's leaf value to ``total`` (n, 4) by intersecting sets of leaves instead of walking.
+    """Add every tree's leaf value to ``total`` (n, k) by intersecting sets of leaves instead of walking.
 
     ``table[start[b] + local[b, rank]]`` is, for the 64 words of block ``b``, the set of leaves that a value of that
     rank can still reach. The intersection over all features leaves one bit per tree: its leaf. The block has
     ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * (64 // width) + g``; or, with a
     width of 0, of half a word each, the high halves after the low ones. The idea of one bit per leaf is that of
     QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
-    ``ranks`` has a multiple of three columns; the spare ones point at a row of ones.
+    ``ranks`` has a multiple of three columns; the spare ones point at a row of ones. ``segment`` (blocks, k + 1) says
+    which trees of a block add to which output, where each tree adds to one only; else it is empty.
     """
     columns = ranks.shape[1]
     words = np.empty(BLOCK, U64)
@@ -210,35 +218,59 @@ def leafset_rows(
                     for g in range(trees):
                         slot = (words[w * trees + g] * DE_BRUIJN) >> SLOT_SHIFT
                         place[g] += slot + (offset if slot != U64(0) else U64(0))
-            t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
-            for g in range(count[b]):
-                leaf = leaves[place[g]]
-                t0 += leaf[0]
-                t1 += leaf[1]
-                t2 += leaf[2]
-                t3 += leaf[3]
-            total[r, 0], total[r, 1], total[r, 2], total[r, 3] = t0, t1, t2, t3
+            if segment.shape[0] > 0:
+                for c in range(segment.shape[1] - 1):
+                    one = np.int64(0)
+                    for g in range(segment[b, c], segment[b, c + 1]):
+                        one += leaves[place[g], 0]
+                    total[r, c] += one
+            elif total.shape[1] == 4:  # in registers: the stage's forest spends a third of its time here
+                t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
+                for g in range(count[b]):
+                    leaf = leaves[place[g]]
+                    t0 += leaf[0]
+                    t1 += leaf[1]
+                    t2 += leaf[2]
+                    t3 += leaf[3]
+                total[r, 0], total[r, 1], total[r, 2], total[r, 3] = t0, t1, t2, t3
+            else:
+                for g in range(count[b]):
+                    for c in range(total.shape[1]):
+                        total[r, c] += leaves[place[g], c]
 
 
 @compiled
 def finish_rows(
-    total: NDArray[np.int64], n: int, unit: float, bias: NDArray[np.float64], softmax: bool, out: NDArray[np.float64]
+    total: NDArray[np.int64],
+    n: int,
+    unit: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    links: NDArray[np.int64],
+    out: NDArray[np.float64],
 ) -> None:
-    """Fixed-point sums to probabilities: ``bias + total / unit``, then the softmax for boosting."""
-    stages = out.shape[1]
+    """Fixed-point sums to outputs: ``bias + total / unit``, then the link of each group of outputs.
+
+    ``unit`` (k,) and ``bias`` (k,) · ``links`` (groups, 3): first output, one past the last, and `IDENTITY`, `SOFTMAX`
+    or `LOGISTIC`.
+    """
     for r in range(n):
-        for c in range(stages):
-            out[r, c] = bias[c] + total[r, c] / unit
-        if softmax:
-            top = out[r, 0]
-            for c in range(1, stages):
-                top = max(top, out[r, c])
-            together = 0.0
-            for c in range(stages):
-                out[r, c] = np.exp(out[r, c] - top)
-                together += out[r, c]
-            for c in range(stages):
-                out[r, c] /= together
+        for c in range(out.shape[1]):
+            out[r, c] = bias[c] + total[r, c] / unit[c]
+        for g in range(links.shape[0]):
+            first, end, link = links[g, 0], links[g, 1], links[g, 2]
+            if link == SOFTMAX:
+                top = out[r, first]
+                for c in range(first + 1, end):
+                    top = max(top, out[r, c])
+                together = 0.0
+                for c in range(first, end):
+                    out[r, c] = np.exp(out[r, c] - top)
+                    together += out[r, c]
+                for c in range(first, end):
+                    out[r, c] /= together
+            elif link == LOGISTIC:
+                for c in range(first, end):
+                    out[r, c] = 1.0 / (1.0 + np.exp(-out[r, c]))
 
 
 @compiled
@@ -252,9 +284,9 @@ def predict_by_walking(
     start: NDArray[np.int64],
     depth: NDArray[np.int64],
     value: NDArray[np.int64],
-    unit: float,
+    unit: NDArray[np.float64],
     bias: NDArray[np.float64],
-    softmax: bool,
+    links: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
     """Rank, walk and finish, `CHUNK` rows at a time so that ranks and sums stay in the cache."""
@@ -271,7 +303,7 @@ def predict_by_walking(
                 walk_one(ranks, r, nodes, start, depth, value, total)
         else:
             walk_rows(ranks, rows, nodes, start, depth, value, total)
-        finish_rows(total, rows, unit, bias, softmax, out[at : at + rows])
+        finish_rows(total, rows, unit, bias, links, out[at : at + rows])
 
 
 @compiled
@@ -283,14 +315,15 @@ def predict_by_leafsets(
     first: NDArray[np.int64],
     width: NDArray[np.int64],
     count: NDArray[np.int64],
+    segment: NDArray[np.int64],
     local: NDArray[np.uint16],
     table: NDArray[np.uint64],
     start: NDArray[np.int64],
     value: NDArray[np.int64],
     value_start: NDArray[np.int64],
-    unit: float,
+    unit: NDArray[np.float64],
     bias: NDArray[np.float64],
-    softmax: bool,
+    links: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
     """Rank, intersect and finish, `CHUNK` rows at a time."""
@@ -302,5 +335,5 @@ def predict_by_leafsets(
         rows = min(CHUNK, n - at)
         rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
         total[:] = 0
-        leafset_rows(ranks, rows, width, count, local, table, start, value, value_start, total)
-        finish_rows(total, rows, unit, bias, softmax, out[at : at + rows])
+        leafset_rows(ranks, rows, width, count, segment, local, table, start, value, value_start, total)
+        finish_rows(total, rows, unit, bias, links, out[at : at + rows])

@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from featurestore.contract.partitioner import PARTITIONER
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import Bundle, write_bundle
+from models.heads.stage import stage_head
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.training.dataset import record
 from tests.services import PrometheusServer, free_port
@@ -178,7 +179,7 @@ def offline(events: Sequence[SimEvent], bundle: Bundle) -> Tally:
     recording = record([events], bundle.rules)
     now = max(event[2] for event in events)
     rows = recording.live.take(recording.live.t <= now)
-    monitor = DriftMonitor(bundle.baseline, Metrics(), SystemClock())
+    monitor = DriftMonitor(bundle.stage.baseline, Metrics(), SystemClock())
     monitor.observe(rows.X, bundle.score(rows.X).argmax(axis=1).astype(np.uint8), rows.stages)
     return monitor.window()
 
@@ -186,18 +187,19 @@ def offline(events: Sequence[SimEvent], bundle: Bundle) -> Tally:
 def bundle_for(config: SimConfig, model: Bundle, directory: Path) -> Path:
     """The shipped forest with a baseline of this traffic: a test plays too few sessions for visitors to have a past."""
     rows = record([traffic(config)], model.rules).live
+    stage = stage_head(
+        model.stage.model,
+        baseline=Baseline.from_training(rows.X, model.score(rows.X).argmax(axis=1).astype(np.uint8)),
+        golden=rows.X[:5],
+        fill=model.stage.fill,
+    )
     return write_bundle(
         directory,
         name="monitoring",
         version="1",
         created="for a test",
-        forest=model.forest,
+        heads=[stage],
         rules=model.rules,
-        medians=model.medians,
-        minimum=np.array(model.manifest.scaling.minimum),
-        maximum=np.array(model.manifest.scaling.maximum),
-        baseline=Baseline.from_training(rows.X, model.score(rows.X).argmax(axis=1).astype(np.uint8)),
-        golden=rows.X[:5],
         seed=config.seed,
         training=model.manifest.training,
     )

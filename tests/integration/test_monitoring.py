@@ -166,7 +166,7 @@ def without_drift(stage: Stage) -> Tally:
     scraped = "sum(clickstage_predicted_stage_total)"
     until(lambda: stage.ask(scraped) == {(): expected.rows}, 10, "the last scrape")
     time.sleep(4)  # that scrape may have met a batch half counted: one more, then the rules
-    reading = read(expected, stage.bundle.baseline, 1_000)
+    reading = read(expected, stage.bundle.stage.baseline, 1_000)
     psi = stage.ask("clickstage:feature_psi:1h")
     shift = stage.ask("clickstage:feature_mean_shift_sd:1h")
     for j, feature in enumerate(FEATURES):

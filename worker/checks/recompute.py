@@ -6,6 +6,7 @@ Times of computing (``decided_at`` and what follows from it) are left out of the
 outside the log's order: a visitor's profile, which depends on which of two concurrent sessions ended first.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,11 @@ from decisions.effects import Result
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
-from decisions.reasons import Explainer
 from featurestore.session.fold import FoldConfig
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
-from featurestore.store.outbox import DECISIONS
 from featurestore.store.protocols import ShardWrite
+from featurestore.store.streams import DECISIONS, SESSIONS, stream_of
 from worker.kafka.source import received
 
 TIMES: Final = ("decided_at", "expires_at")
@@ -42,18 +42,26 @@ class Expected:
     """What a log leads to.
 
     Attributes:
-        decisions: every decision, without its times.
-        summaries: one a finished session, without its times.
+        documents: what each output stream must hold, without its times, by the stream's code.
         letters: (partition, offset) of the records that are no events.
         store: states, deadlines and current decisions.
         events: applied, duplicates included.
     """
 
     store: MemoryStore
-    decisions: dict[Identity, dict[str, Any]] = field(default_factory=dict)
-    summaries: dict[Identity, dict[str, Any]] = field(default_factory=dict)
+    documents: defaultdict[int, dict[Identity, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     letters: set[tuple[int, int]] = field(default_factory=set)
     events: int = 0
+
+    @property
+    def decisions(self) -> dict[Identity, dict[str, Any]]:
+        """Every decision."""
+        return self.documents[DECISIONS]
+
+    @property
+    def summaries(self) -> dict[Identity, dict[str, Any]]:
+        """One a finished session."""
+        return self.documents[SESSIONS]
 
 
 @dataclass(slots=True)
@@ -100,7 +108,7 @@ def engine_for(bundle: Path | None, config: FoldConfig | None, topic_id: str, po
 
     model = load_bundle(bundle)
     namespace = Namespace("verify", "verify", topic_id)
-    return Engine(model, load_policy(policy), config or fold_config(model), namespace, model.id, Explainer(model))
+    return Engine.of(model, load_policy(policy, model.heads.variables), namespace, config=config or fold_config(model))
 
 
 def expect(engine: Engine, log: Mapping[int, Records], until_ms: Mapping[int, int] | int | None = None) -> Expected:
@@ -174,8 +182,7 @@ def _fenced(write: ShardWrite, epoch: str, applied: int | None, upto: int | None
 def _collect(result: Result, expected: Expected) -> None:
     for outputs in result.outputs:
         for stream, _, documents, _ in outputs:
-            wanted = expected.decisions if stream == DECISIONS else expected.summaries
-            wanted.update(map(_content, documents))
+            expected.documents[stream_of(stream).code].update(map(_content, documents))
 
 
 def _content(document: bytes) -> tuple[Identity, dict[str, Any]]:

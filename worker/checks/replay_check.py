@@ -13,8 +13,8 @@ WAIT_S: Final = 120.0
 ASK_EVERY_S: Final = 1.0
 
 
-def verify(settings: Settings, wait_s: float = WAIT_S) -> Difference:
-    """Compare once nothing is missing any more, or when ``wait_s`` is over.
+def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
+    """Compare every output topic once nothing is missing any more, or when ``wait_s`` is over; by topic.
 
     Raises:
         SettingsError, BundleError, PolicyError: Kafka, the bundle or the policy cannot be had.
@@ -24,14 +24,15 @@ def verify(settings: Settings, wait_s: float = WAIT_S) -> Difference:
     topic_id, _ = kafka_topic(settings)
     log = records_of(read_all(settings, settings.topic))
     expected = expect(engine_for(settings.bundle, None, topic_id, settings.policy), log)
-    found: list[bytes] = []
+    found: dict[str, list[bytes]] = {}
 
     def complete() -> bool:
-        found[:] = [message.value() for message in read_all(settings, settings.decisions_topic)]
-        return len(found) >= len(expected.decisions)
+        for _, topic in settings.streams():
+            found[topic] = [message.value() for message in read_all(settings, topic)]
+        return all(len(found[topic]) >= len(expected.documents[s.code]) for s, topic in settings.streams())
 
     _wait_for(complete, wait_s)
-    return compare(expected.decisions, found)
+    return {topic: compare(expected.documents[s.code], found[topic]) for s, topic in settings.streams()}
 
 
 def read_all(settings: Settings, topic: str) -> list[Any]:

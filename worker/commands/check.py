@@ -8,6 +8,7 @@ from pathlib import Path
 from decisions.policy.lint import CODES, report
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
+from worker.settings import TOPICS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     return worst
 
 
-_NEEDED = ("kafka", "kafka_config", "kafka_password", "redis", "redis_timeout_s", "group", "env", "topic",
-           "decisions_topic", "sessions_topic", "dlq_topic", "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
+_NEEDED = ("kafka", "kafka_config", "kafka_password", "redis", "redis_timeout_s", "group", "env", *TOPICS,
+           "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
 
 
 def _policies(paths: Sequence[Path]) -> int:

@@ -14,7 +14,7 @@ from featurestore.errors import ClickstageError, SettingsError
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.pipeline.outputs import producer_config
-from worker.settings import Settings
+from worker.settings import TOPICS, Settings
 from worker.trackers.adapters import ESHOP_SEED, FORMATS, read, shifted
 from worker.trackers.rows import MAX_BAD_LINES, Click
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         "through the batch code alone, byte for byte but for the times of computing; needs topics of its own and "
         "workers with --timers off",
     )
-    add_settings(parser, ("kafka", "kafka_config", "kafka_password", "topic", "decisions_topic", "bundle", "policy"))
+    add_settings(parser, ("kafka", "kafka_config", "kafka_password", *TOPICS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)
@@ -81,9 +81,10 @@ def main(argv: Sequence[str]) -> int:
     if args.verify:
         from worker.checks.replay_check import verify
 
-        difference = verify(settings)
-        print(f"decisions in {settings.decisions_topic}: {difference}")
-        return ExitCode.CHECK if difference else ExitCode.OK
+        differences = verify(settings)
+        for topic, difference in differences.items():
+            print(f"documents in {topic}: {difference}")
+        return ExitCode.CHECK if any(differences.values()) else ExitCode.OK
     return ExitCode.OK
 
 

@@ -120,7 +120,7 @@ def read(tally: Tally, baseline: Baseline | None, min_sessions: int) -> Reading:
         psi=np.array([psi(e, counts) for e, counts in zip(expected, tally.bins, strict=True)]),
         mean_shift_sd=shift,
         stage_share=share,
-        stage_share_shift_pp=100 * (share - np.array(baseline.stage_shares)),
+        stage_share_shift_pp=100 * (share - np.array(baseline.output_means)),
         kl=kl(tally.predicted, tally.ruled),
     )
 
@@ -254,7 +254,7 @@ def _describe(baseline: Baseline, metrics: Metrics) -> None:
     metrics.feature_bins.use_axes({"bin": names}, lambda labels: labels in shares)
     metrics.feature_baseline_mean.fill(baseline.means)
     metrics.feature_baseline_sd.fill(baseline.sds)
-    metrics.stage_baseline_share.fill(baseline.stage_shares)
+    metrics.stage_baseline_share.fill(baseline.output_means)
 
 
 @compiled

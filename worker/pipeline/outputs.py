@@ -15,7 +15,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from featurestore.contract.partitioner import PARTITIONER
-from featurestore.store.outbox import DECISIONS, SESSIONS, Output
+from featurestore.store.outbox import Output
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,13 @@ class Outputs:
         self._acknowledged = 0
         self._untold = 0  # records given since `acknowledged` was last `given`
         self.given = 0
-        self._topics = {DECISIONS: settings.decisions_topic, SESSIONS: settings.sessions_topic}
+        self._topics = {stream.code: topic for stream, topic in settings.streams()}
 
     def send(self, outputs: Sequence[Output]) -> int:
         """Queue the outputs of a batch; `given` after it."""
         self.given += 1
         for stream, keys, values, _ in outputs:
-            if topic := self._topics[stream]:
+            if topic := self._topics.get(stream):
                 self._untold += len(values)
                 self._queue(topic, list(keys), list(values))
         return self.given

@@ -16,7 +16,7 @@ from decisions.summaries import Summary
 from featurestore.columns.hashing import hash64
 from featurestore.store.keys import Shard, decision_key
 from featurestore.store.memory import MemoryStore
-from featurestore.store.outbox import DECISIONS
+from featurestore.store.streams import DECISIONS
 from worker.checks.recompute import engine_for
 
 T = 1_700_000_000_000

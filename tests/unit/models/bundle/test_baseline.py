@@ -149,7 +149,8 @@ def test_what_is_no_baseline_is_refused() -> None:
     good = trained(usual())
     with pytest.raises(ValueError, match="edges must ascend"):
         Baseline.from_json(good.model_copy(update={"edges": ((3.0, 2.0), *good.edges[1:])}).to_json())
+    shares = (tuple(2 * share for share in good.shares[0]), *good.shares[1:])
     with pytest.raises(ValueError, match="add up to 1"):
-        Baseline.from_json(good.model_copy(update={"stage_shares": (0.5, 0.5, 0.5, 0.5)}).to_json())
+        Baseline.from_json(good.model_copy(update={"shares": shares}).to_json())
     with pytest.raises(ValueError, match=f"rows of {N_FEATURES} features"):
         Baseline.from_training(np.empty((0, N_FEATURES)), np.empty(0, np.uint8))

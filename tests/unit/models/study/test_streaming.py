@@ -120,7 +120,7 @@ def test_the_shipped_bundle_meets_its_targets(ground: Ground, shipped: Bundle) -
 
 def test_the_shipped_bundle_is_for_the_shipped_rules_and_small(shipped: Bundle) -> None:
     assert shipped.rules == RULES
-    assert shipped.forest.path == "leafsets", "the fast layout"
+    assert shipped.stage.model.path == "leafsets", "the fast layout"
     folder = Bundle.find(Path(models.__file__).parent / "bundles")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1_500_000
 

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from featurestore.session.features import N_FEATURES
+from featurestore.session.stages import STAGES
 from models.training.classifiers import GROWN, KINDS, Limits, new_growth
-from models.trees.ensemble import Forest
+from models.trees.ensemble import Ensemble
 from models.trees.flatten import servable
 
 LIMITS = Limits(seed=3, trees=10, depth=6, leaves=16, features_tried=5, jobs=1)
@@ -41,8 +42,8 @@ def test_what_grows_can_be_served(name: str) -> None:
         growth.estimator.set_params(n_estimators=size).fit(X, stages, sample_weight=np.ones(stages.size))
         growth.tame(growth.estimator)
     assert len(growth.estimator.estimators_) == growth.size
-    forest = Forest.from_sklearn(growth.estimator)
-    np.testing.assert_allclose(forest.predict_proba(X), growth.estimator.predict_proba(X), rtol=0, atol=1e-6)
+    forest = Ensemble.from_sklearn(growth.estimator, STAGES)
+    np.testing.assert_allclose(forest.predict(X), growth.estimator.predict_proba(X), rtol=0, atol=1e-6)
 
 
 def test_a_linear_model_cannot_be_served() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from models.trees.ensemble import Forest
+from featurestore.session.stages import STAGES
+from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions, top_reasons
 
 
@@ -38,10 +39,10 @@ def plainly(estimator: Any, row: NDArray[np.float64], stage: int) -> tuple[NDArr
 @given(seed=st.integers(0, 2**32 - 1), depth=st.sampled_from([1, 4, None]))
 def test_bias_and_contributions_add_up_to_the_probability(seed: int, depth: int | None) -> None:
     X, y = drawn(seed)
-    forest = Forest.from_sklearn(RandomForestClassifier(6, max_depth=depth, random_state=seed).fit(X, y))
+    forest = Ensemble.from_sklearn(RandomForestClassifier(6, max_depth=depth, random_state=seed).fit(X, y), STAGES)
     stages = np.random.default_rng(seed).integers(0, 4, len(X)).astype(np.uint8)
     values, bias = contributions(forest, X, stages)
-    proba = forest.predict_proba(X)[np.arange(len(X)), stages]
+    proba = forest.predict(X)[np.arange(len(X)), stages]
     np.testing.assert_allclose(bias + values.sum(axis=1), proba, rtol=0, atol=1e-12)
 
 
@@ -49,7 +50,7 @@ def test_contributions_follow_the_definition() -> None:
     """Read off scikit-learn's trees node by node."""
     X, y = drawn(1)
     estimator = RandomForestClassifier(8, random_state=0).fit(X, y)
-    forest = Forest.from_sklearn(estimator)
+    forest = Ensemble.from_sklearn(estimator, STAGES)
     stages = (np.arange(40) % 4).astype(np.uint8)
     values, bias = contributions(forest, X[:40], stages)
     for r in range(40):
@@ -64,7 +65,7 @@ def test_for_boosting_they_add_up_to_the_raw_score(classes: int) -> None:
     X, y = drawn(2)
     y %= classes
     estimator = GradientBoostingClassifier(n_estimators=8, max_depth=3, random_state=0).fit(X, y)
-    forest = Forest.from_sklearn(estimator)
+    forest = Ensemble.from_sklearn(estimator, STAGES)
     scores = estimator.decision_function(X)
     for stage in range(classes):
         values, bias = contributions(forest, X, np.full(len(X), stage, np.uint8))
@@ -75,13 +76,13 @@ def test_for_boosting_they_add_up_to_the_raw_score(classes: int) -> None:
 def test_a_feature_that_no_tree_asks_for_contributes_nothing() -> None:
     X, y = drawn(3)
     X[:, 7] = 1.0
-    forest = Forest.from_sklearn(RandomForestClassifier(10, random_state=0).fit(X, y))
+    forest = Ensemble.from_sklearn(RandomForestClassifier(10, random_state=0).fit(X, y), STAGES)
     assert not contributions(forest, X, np.zeros(len(X), np.uint8)).values[:, 7].any()
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
     X, y = drawn(4)
-    forest = Forest.from_sklearn(RandomForestClassifier(10, random_state=0).fit(X, y))
+    forest = Ensemble.from_sklearn(RandomForestClassifier(10, random_state=0).fit(X, y), STAGES)
     stages = y.astype(np.uint8)
     whole = contributions(forest, X, stages)
     for r in (0, 17, len(X) - 1):
@@ -98,10 +99,10 @@ def test_reasons_are_the_largest_positive_contributions() -> None:
 
 def test_wrong_shapes_and_stages_are_refused() -> None:
     X, y = drawn(5)
-    forest = Forest.from_sklearn(DecisionTreeClassifier(random_state=0).fit(X, y))
+    forest = Ensemble.from_sklearn(DecisionTreeClassifier(random_state=0).fit(X, y), STAGES)
     with pytest.raises(ValueError, match="need"):
         contributions(forest, X[:, :8], np.zeros(len(X), np.uint8))
     with pytest.raises(ValueError, match="need"):
         contributions(forest, X, np.zeros(3, np.uint8))
-    with pytest.raises(ValueError, match="0 to 3"):
+    with pytest.raises(ValueError, match="outputs go from 0 to 3"):
         contributions(forest, X, np.full(len(X), 4, np.uint8))

@@ -79,7 +79,7 @@ def test_the_window_gives_what_the_plain_computation_gives() -> None:
         assert setup.value("feature_mean_shift_sd", feature=feature) == pytest.approx(shift, abs=1e-9)
     p, q = (np.bincount(c, minlength=4) / 5_000 for c in (predicted, ruled))
     assert setup.value("stage_kl_divergence") == pytest.approx(float((p * np.log(p / q)).sum()), abs=1e-12)
-    for stage, share, before in zip(STAGES, p, BASELINE.stage_shares, strict=True):
+    for stage, share, before in zip(STAGES, p, BASELINE.output_means, strict=True):
         assert setup.value("stage_share", stage=stage) == pytest.approx(share)
         assert setup.value("stage_share_shift_pp", stage=stage) == pytest.approx(100 * (share - before))
     assert setup.value("drift_window_events") == 5_000

@@ -10,6 +10,7 @@ from featurestore.store import outbox
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
+from featurestore.store.streams import DECISIONS
 from tests.unit.worker.pipeline.loop_world import FakeClock
 from worker.kafka.source import Bounds, Changes
 from worker.metrics.metrics import Metrics
@@ -131,7 +132,7 @@ def test_a_log_that_ends_before_what_is_applied_is_read_from_its_end() -> None:
 
 
 def test_outputs_left_behind_are_produced_unless_their_offset_is_committed() -> None:
-    left = [outbox.Output(outbox.DECISIONS, ["s"], [b"{}"])]
+    left = [outbox.Output(DECISIONS, ["s"], [b"{}"])]
     for committed, produced in ((None, left), (150, left), (151, [])):
         bench = Bench()
         bench.source.group = committed

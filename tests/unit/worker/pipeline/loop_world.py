@@ -23,8 +23,9 @@ from featurestore.errors import StoreUnavailable
 from featurestore.session.fold import FoldConfig
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
-from featurestore.store.outbox import DECISIONS, SESSIONS, Output
+from featurestore.store.outbox import Output
 from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
+from featurestore.store.streams import DECISIONS, SESSIONS
 from worker.checks.recompute import Expected, Identity, compare, expect, let_time_pass
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics

@@ -37,7 +37,7 @@ def made(core: Engine, sessions: range) -> tuple[Plan, Result]:
 def observed(bundle: Bundle, sizes: list[int]) -> tuple[Observer, Metrics]:
     """Batches of these sizes, written five milliseconds after their records."""
     core, metrics = engine(FoldConfig()), Metrics(new_registry())
-    drift = DriftMonitor(bundle.baseline, metrics, SystemClock())
+    drift = DriftMonitor(bundle.stage.baseline, metrics, SystemClock())
     observer = Observer(metrics, bundle, drift, Kpis(metrics, core.judge.policy))
     first = 0
     for size in sizes:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from featurestore.store.outbox import DECISIONS, Output
+from featurestore.store.outbox import Output
+from featurestore.store.streams import DECISIONS
 from worker.pipeline import outputs
 from worker.pipeline.outputs import MOST_GIVEN, MOST_RECORDS, MOST_UNTOLD, Outputs
 from worker.settings import Settings

@@ -1,0 +1,101 @@
+"""All heads of a bundle, scored together: heads over one view share a pass of the kernel where that pays."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.heads.head import SINGLE, Head
+from models.heads.views import VIEWS
+from models.trees.ensemble import Merged
+
+Floats = NDArray[np.float64]
+
+
+class _Group(NamedTuple):
+    """Heads that are scored in one pass, and where their outputs stand among those of all heads but the first."""
+
+    view: str
+    merged: Merged
+    outputs: NDArray[np.int64]
+
+
+class Heads:
+    """The heads of a bundle; the first is the one that decisions are made by.
+
+    Attributes:
+        first: the stage, in every bundle so far.
+        others: the heads behind it.
+        variables: what policy conditions may name, in the order of the outputs of all heads: ``order_rest`` and
+            ``order_rest.yes`` are the same for a head with one output.
+        views: the views that must be computed.
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        if not heads or len({head.name for head in heads}) != len(heads):
+            raise ValueError("a bundle needs at least one head, and each name once")
+        self.first: Final = heads[0]
+        self.others: Final = tuple(heads[1:])
+        self.views: Final = frozenset(head.view for head in heads)
+        self.variables: Final = tuple(names for head in heads for names in variables(head))
+        self.n_others: Final = sum(len(head.outputs) for head in self.others)
+        self._groups = _groups(self.others)
+
+    def __iter__(self) -> Iterator[Head]:
+        return iter((self.first, *self.others))
+
+    def __len__(self) -> int:
+        return 1 + len(self.others)
+
+    def __getitem__(self, name: str) -> Head:
+        """The head of that name; KeyError if there is none."""
+        for head in self:
+            if head.name == name:
+                return head
+        raise KeyError(name)
+
+    def score_others(self, views: Mapping[str, Floats]) -> Floats:
+        """Outputs (n, n_others) of all heads but the first, one after the other, of rows of the views."""
+        n = len(next(iter(views.values())))
+        out = np.empty((n, self.n_others))
+        for group in self._groups:
+            out[:, group.outputs] = group.merged.predict(views[group.view])
+        return out
+
+    def warm_up(self) -> None:
+        """Compile, or load from the cache, all that scoring and explaining run."""
+        for head in self:
+            head.warm_up()
+        self.score_others({view: np.zeros((1, len(VIEWS[view]))) for view in self.views})
+
+
+def variables(head: Head) -> list[tuple[str, ...]]:
+    """The names that policy conditions have for each output of a head."""
+    full = [f"{head.name}.{word(output)}" for output in head.outputs]
+    return [(head.name, full[0])] if head.task in SINGLE else [(name,) for name in full]
+
+
+def word(output: str) -> str:
+    """An output's name as one word.
+
+    >>> word("Drop-Off Risk")
+    'drop_off_risk'
+    """
+    return output.lower().replace(" ", "_").replace("-", "_")
+
+
+def _groups(heads: Sequence[Head]) -> list[_Group]:
+    """Trees that add to one output each fill the lanes of a block together; a forest of k outputs goes alone."""
+    starts = np.cumsum([0, *(len(head.outputs) for head in heads)])
+    parts: dict[object, list[int]] = {}
+    for i, head in enumerate(heads):
+        shared = head.model.trees.outputs() is not None
+        parts.setdefault(head.view if shared else i, []).append(i)
+    groups = []
+    for members in parts.values():
+        chosen = [heads[i] for i in members]
+        merged = Merged([(head.model, head.finish, head.places, head.fill) for head in chosen])
+        outputs = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
+        groups.append(_Group(chosen[0].view, merged, outputs))
+    return groups
