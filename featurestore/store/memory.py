@@ -45,7 +45,7 @@ class MemoryStore:
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
-        return [[self._shard(shard).states.get(session) for session in sessions] for shard, sessions in requests]
+        return [list(map(self._shard(shard).states.get, sessions)) for shard, sessions in requests]
 
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""

@@ -148,7 +148,9 @@ def test_probabilities_are_probabilities(noisy: tuple[Ensemble, NDArray[np.float
 
 def test_a_single_leaf_and_a_single_class() -> None:
     """A stump that never split answers its class with certainty, for any row and for no row."""
-    forest = Ensemble.from_sklearn(RandomForestClassifier(3, random_state=0).fit(np.ones((5, 9)), np.full(5, 2)))
+    forest = Ensemble.from_sklearn(
+        RandomForestClassifier(3, random_state=0).fit(np.ones((5, 9)), np.full(5, 2)), STAGES
+    )
     assert forest.trees.leaves().tolist() == [1, 1, 1]
     for got in both(forest, np.zeros((2, 9))):
         np.testing.assert_array_equal(got, [[0, 0, 1, 0]] * 2)
