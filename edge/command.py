@@ -56,8 +56,7 @@ def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
     secret = settings.edge_secret.get_secret_value() or new_secret()
     settings = settings.model_copy(update={"edge_secret": type(settings.edge_secret)(secret)})
     shops = shops_of(settings)
-    load_policy(settings.policy)
-    load_bundle(settings.bundle)
+    load_policy(settings.policy, load_bundle(settings.bundle).heads.variables)
     spool_of(settings)
     _free(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in flags.items()}

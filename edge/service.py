@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from decisions.engine import Engine
 from decisions.policy import PolicyWatcher
-from decisions.reasons import Explainer
 from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
 from edge.batcher import Batcher
 from edge.collector import Collector
@@ -60,7 +59,8 @@ class Service:
         self.metrics = EdgeMetrics(metrics_directory)
         self._of_several = bool(metrics_directory)
         self.ids = IdKey.of(settings.id_key.get_secret_value())
-        policy = load_policy(settings.policy)
+        self._bundle = load_bundle(settings.bundle)
+        policy = load_policy(settings.policy, self._bundle.heads.variables)
         loop = asyncio.get_running_loop()
         self._policy_watch = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, loop.time)
         presenter = Presenter(policy)
@@ -146,9 +146,7 @@ class Service:
 
     def _make_decider(self, namespace: Namespace, partitions: int) -> Decider:
         settings = self.settings
-        bundle = load_bundle(settings.bundle)
-        policy = self._policy_watch.policy
-        engine = Engine(bundle, policy, bundle.rules.fold_config(), namespace, bundle.id, Explainer(bundle))
+        engine = Engine.of(self._bundle, self._policy_watch.policy, namespace)
         engine.warm_up()
         return Decider(
             engine,

@@ -5,7 +5,6 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from decisions.settings import AccessSettings
-
 from featurestore.store.streams import STREAMS, Stream
 
 _Positive = Annotated[int, Field(gt=0)]

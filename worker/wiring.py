@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from decisions.engine import Engine
 from decisions.policy import PolicyWatcher
+from decisions.settings import PREFIX
 from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.session.fold import FoldConfig
@@ -33,7 +34,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
 from worker.pipeline.observe import Observer
 from worker.pipeline.outputs import Outputs
-from worker.settings import PREFIX, TOPICS, Settings
+from worker.settings import TOPICS, Settings
 
 log = logging.getLogger(__name__)
 
