@@ -1,6 +1,6 @@
 """Earlier revisions of this repository, as folders that their commands run from.
 
-Their folders are kept in the cache folder: kernels are compiled once in each, which takes longer than most tests.
+They are kept in the cache folder: the kernels are compiled once in each, which takes longer than most tests.
 """
 
 import os
@@ -37,6 +37,7 @@ def tree_of(what: str) -> Path:
     def lay_out(folder: Path) -> None:
         archive = subprocess.run(["git", "archive", commit], cwd=REPOSITORY, capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+        compile_kernels(folder, folder)
 
     return _kept(cache_folder() / "trees" / commit, lay_out)
 
@@ -56,8 +57,18 @@ def installed(revision: str) -> Path:
             wheels = [str(wheel) for wheel in Path(built).glob("*.whl")]
             pip = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), *wheels]
             subprocess.run([sys.executable, "-m", *pip], capture_output=True, check=True)
+        compile_kernels(folder, tree)
 
     return _kept(cache_folder() / "wheels" / commit_of(revision), install)
+
+
+def compile_kernels(packages: Path, tree: Path) -> None:
+    """Compile what a worker runs, as the image build of ``tree`` does; minutes, or seconds if it is done.
+
+    A worker that has not started within two minutes ends, and these are too few for a compilation beside other tests.
+    """
+    script = tree / "deploy" / "warm_up.py"
+    subprocess.run([sys.executable, str(script)], env=clean_environment(packages), capture_output=True, check=True)
 
 
 def _kept(folder: Path, fill: Callable[[Path], None]) -> Path:

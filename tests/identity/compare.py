@@ -41,12 +41,14 @@ class Difference:
         extra: documents that only the candidate has.
         other: documents in the same place with other bytes.
         fields: names of the fields in which those differ, how often.
+        where: the sessions, keys or places with a difference.
     """
 
     missing: int = 0
     extra: int = 0
     other: int = 0
     fields: Counter[str] = field(default_factory=Counter)
+    where: set[str] = field(default_factory=set)
 
     @property
     def count(self) -> int:
@@ -112,6 +114,8 @@ def compare(base: Mapping[str, Sequence[Document]], candidate: Mapping[str, Sequ
     found = Difference()
     for name in base.keys() | candidate.keys():
         for one, two in zip_longest(base.get(name, ()), candidate.get(name, ())):
+            if one != two:
+                found.where.add(name)
             if one is None:
                 found.extra += 1
             elif two is None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from tests.identity.log import Erasure, Log, Record
-from tests.revisions import clean_environment
+from tests.revisions import clean_environment, compile_kernels
 from tests.services import RedisServer, create_topics, find_own_kafka, free_port, read_topic
 from tests.services.kafka_broker import OwnKafka
 from tests.services.process import ServerProcess, wait_for
@@ -29,8 +29,7 @@ TOPIC_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"
 POLICIES: Final = ("policy_a.yaml", "policy_a.yaml", "policy_b.yaml", "policy_b.yaml")
 NEW_WORKER_BEFORE: Final = 3
 
-STARTED_S: Final = 600
-"""The first worker of a tree compiles its kernels before it is ready."""
+STARTED_S: Final = 120
 DRAINED_S: Final = 300
 CALM_S: Final = 3.0
 """Once all is applied, timers are done when nothing has been produced for so long: they are looked at ten times a
@@ -119,6 +118,7 @@ class Side:
             StartError, TimeoutError: with the end of the worker's log.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        compile_kernels(self._tree, self._tree)
         self._store.start()
         self._kafka = find_own_kafka(self._directory / "kafka")
         try:
@@ -172,7 +172,7 @@ class Side:
             *self._access(),
             *("--decisions-topic", TOPICS[1], "--sessions-topic", TOPICS[2], "--dlq-topic", TOPICS[3]),
             *("--timers", "event", "--bundle", str(self._bundle), "--policy", str(self._policy)),
-            *("--stuck-after-s", str(STARTED_S)),
+            *("--stuck-after-s", str(DRAINED_S)),
         ]
         self._workers.append(Worker(name, self._directory / name, self._tree, flags))
         self._workers[-1].start(STARTED_S)

@@ -104,8 +104,7 @@ def engine_for(bundle: Path | None, config: FoldConfig | None, topic_id: str, po
     Raises:
         BundleError, PolicyError: refused.
     """
-    from decisions.shipped import load_bundle, load_policy
-    from worker.wiring import fold_config
+    from worker.wiring import fold_config, load_bundle, load_policy
 
     model = load_bundle(bundle)
     namespace = Namespace("verify", "verify", topic_id)

@@ -1,0 +1,149 @@
+"""A fleet is rolled from an earlier release to this one and back, under traffic."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.faults.conftest import MakeRig
+from tests.faults.patches import FOLD
+from tests.faults.rig import Rig, Worker
+from tests.faults.zygote import Zygote
+from tests.revisions import C8D4F88, NoRevision, clean_environment, installed, newest_bundle
+from tests.run_services import RunServices
+
+FLEET: Final = 3
+STARTED_S: Final = 120
+LIVED_S: Final = 6.0
+"""Longer than a session may be silent: each stage sees sessions begin, fall silent, come back and end."""
+
+SHORT_SESSIONS: Final = """\
+import runpy, sys
+import worker.wiring
+from featurestore.session import FoldConfig
+assert worker.wiring.__file__.startswith(sys.argv.pop(1)), "another release would run"
+fold = FoldConfig(**{key: int(value) for key, value in (pair.split("=") for pair in sys.argv.pop(1).split(","))})
+worker.wiring.fold_config = lambda bundle: fold
+runpy.run_module("worker", run_name="__main__", alter_sys=True)
+"""
+"""What `patches.short_sessions` does, in the names of c8d4f88."""
+
+AMISS: Final = ("store_went_back", "store_lost", "unknown_outcome", "log_gap", "output_refused")
+"""Causes for which a worker reads again although nobody asked for it."""
+
+
+class ReleasedWorker(Worker):
+    """A worker of an installed release.
+
+    Args:
+        release: the folder that the release is installed in.
+        environment: its settings.
+        log: where its output goes.
+    """
+
+    def __init__(self, zygote: Zygote, release: Path, environment: dict[str, str], log: Path) -> None:
+        fold = ",".join(
+            f"{name}={getattr(FOLD, name)}"
+            for name in ("idle_after_ms", "idle_mean_ms", "session_gap_ms", "gap_cap_ms", "bot_clicks")
+        )
+        with log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SHORT_SESSIONS, str(release), fold, "worker"],
+                env=clean_environment(release) | environment,
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+            )
+        super().__init__(zygote, self._process.pid, log)
+
+    @property
+    def status(self) -> int | None:
+        """See `Worker`."""
+        return self._process.poll()
+
+    def stop(self) -> int:
+        """See `Worker`; c8d4f88 compiles a kernel at its first takeover, which takes as long as it takes."""
+        self.signal(signal.SIGTERM)
+        return self.ended(STARTED_S)
+
+
+@pytest.fixture(scope="module")
+def release(services: RunServices) -> Path:
+    """The release of before, installed; skips, or fails where services are required, without the git history."""
+    try:
+        return installed(C8D4F88)
+    except NoRevision as reason:
+        if services.required:
+            pytest.fail(f"{reason}; CLICKSTAGE_REQUIRE demands it", pytrace=False)
+        pytest.skip(str(reason))
+
+
+class Fleet:
+    """The workers that run now; the oldest is replaced first."""
+
+    def __init__(self, bench: Rig) -> None:
+        self._bench = bench
+        self.running: list[Worker] = []
+
+    def add(self, start: Callable[[], Worker]) -> None:
+        """Start a worker and wait until it owns partitions."""
+        worker = start()
+        self._bench.until(lambda: _owns(worker), "the worker owns partitions", STARTED_S)
+        self.running.append(worker)
+
+    def roll(self, start: Callable[[], Worker]) -> None:
+        """Replace every worker, one by one: end it in order, start another, wait until all is served again."""
+        for _ in range(len(self.running)):
+            leaving = self.running.pop(0)
+            assert not amiss(leaving), f"{amiss(leaving)}:\n{leaving.tail()}"
+            assert leaving.stop() == 0, leaving.tail()
+            self.add(start)
+            self._bench.recovered()
+            self._bench.injected += 1
+
+
+def _owns(worker: Worker) -> bool:
+    if worker.status is not None:
+        raise AssertionError(f"the worker ended with {worker.status}:\n{worker.tail()}")
+    return "metrics on port" in worker.log and worker.metrics().get("assigned_partitions", 0) > 0
+
+
+def amiss(worker: Worker) -> dict[str, float]:
+    """What a worker counted that a planned roll must not cause: corrupt records, lost state, rewinds."""
+    return {
+        name: value
+        for name, value in worker.metrics().items()
+        if value and ("corrupt" in name or any(f'rewinds_total{{cause="{cause}"}}' == name for cause in AMISS))
+    }
+
+
+@pytest.mark.timeout(1_500)
+def test_a_fleet_is_rolled_to_this_release_and_back(
+    rig: MakeRig, zygote: Zygote, release: Path, tmp_path: Path
+) -> None:
+    """48: three workers are replaced one by one, and back: nothing is lost, doubled or rebuilt."""
+    bench = rig("48 rolling upgrade and back")
+    bench.bundle = newest_bundle(release)  # one that both releases read
+
+    def before() -> Worker:
+        log = tmp_path / f"release-{len(bench.workers)}.log"
+        bench.workers.append(ReleasedWorker(zygote, release, bench.settings(shutdown_s=STARTED_S), log))
+        return bench.workers[-1]
+
+    fleet = Fleet(bench)
+    for _ in range(FLEET):
+        fleet.add(before)
+    bench.send()
+    bench.serving()
+    for start in (bench.start, before):
+        time.sleep(LIVED_S)
+        fleet.roll(start)
+    time.sleep(LIVED_S)
+    assert not any(map(amiss, fleet.running))
+    bench.judge()
