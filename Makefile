@@ -32,7 +32,7 @@ check: $(DEV)  ## format, lint, types, layers, then the tests and the doctests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-	$(BIN)/python -m pytest --doctest-modules featurestore models decisions worker
+	$(BIN)/python -m pytest --doctest-modules featurestore models decisions worker edge
 
 bench: $(DEV)  ## the benchmarks (BENCH_ARGS="--list")
 	@$(BIN)/python -m bench $(BENCH_ARGS)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from bench.machine import facts
 from bench.steps import Shop, engine
 from bench.workload import batches, shoppers
+from decisions.shipped import load_bundle, load_policy
 from featurestore.session.features import FEATURES
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import Bundle
@@ -38,7 +39,6 @@ from worker.metrics.drift import DriftMonitor, Reading, Tally, read
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics
 from worker.pipeline.observe import Observer
-from worker.wiring import load_bundle, load_policy
 
 SIZES: Final = (50, 100, 250, 500, 1_000, 2_000)
 THRESHOLDS: Final = {"PSI > 0.1": 0.1, "PSI > 0.25": 0.25, "mean > 2 sd": 2.0, "share > 10 pp": 10.0, "KL > 0.02": 0.02}

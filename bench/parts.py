@@ -5,7 +5,7 @@ import time
 from bench import forest as forest_script
 from bench import simulator as simulator_script
 from bench.context import Context, Samples
-from worker.wiring import load_bundle
+from decisions.shipped import load_bundle
 
 
 def forest(context: Context) -> Samples:

@@ -17,11 +17,12 @@ import numpy as np
 from bench import journeys
 from bench.context import Context, Samples
 from decisions.policy import Policy
+from decisions.shipped import DEFAULT_POLICY, load_bundle
 from featurestore.columns.hashing import hash_text
 from featurestore.session.fold import MEMORY, SILENCE, Observations
 from featurestore.store.streams import SESSIONS
 from models.simulator.simulator import SimConfig
-from worker.wiring import DEFAULT_POLICY, fold_config, load_bundle
+from worker.wiring import fold_config
 
 RUNS: Final = 7
 BATCH: Final = 4_000

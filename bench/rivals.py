@@ -25,9 +25,9 @@ from bench.saturate import PARTITIONS, drain
 from bench.stack import REPOSITORY, Stack, Topics
 from bench.steps import SIZE, Shop, engine
 from bench.workload import SEED, batches
+from decisions.shipped import BUNDLES
 from featurestore.session.fold import EVENT_ROW
 from models.simulator.simulator import SimConfig, SimEvent, simulate
-from worker.wiring import BUNDLES
 
 FOLDER: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = REPOSITORY / ".cache" / "peers"

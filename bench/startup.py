@@ -12,11 +12,11 @@ from bench.stack import REPOSITORY, WorkerProcess
 PARTS: Final = """
 import json, time
 begin = time.perf_counter()
-import worker.wiring as wiring
+from decisions import shipped
 imported = time.perf_counter()
-bundle = wiring.load_bundle(None)
+bundle = shipped.load_bundle(None)
 loaded = time.perf_counter()
-policy = wiring.load_policy(None)
+policy = shipped.load_policy(None)
 read = time.perf_counter()
 from bench.steps import engine
 engine()

@@ -20,6 +20,7 @@ from decisions.effects import Result
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import Outcome, outcome
+from decisions.shipped import load_bundle, load_policy
 from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
 from featurestore.session.visitors import unpack as unpack_profiles
@@ -29,7 +30,6 @@ from featurestore.store.redis.connection import connect
 from featurestore.store.redis.store import RedisSessionStore
 from worker.pipeline.outputs import Outputs
 from worker.settings import Settings
-from worker.wiring import load_bundle, load_policy
 
 SIZE: Final = 4_000
 WARM: Final = 200_000

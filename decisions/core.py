@@ -40,6 +40,11 @@ class Others(Protocol):
         """How many outputs they have together."""
         ...
 
+    @property
+    def variables(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each output, those of the stage first."""
+        ...
+
     def score_others(self, views: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Their outputs, shape (n, n_others), of rows of the views."""
         ...

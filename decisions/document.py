@@ -6,8 +6,8 @@
 A decision's identity is ``(source, session_id, seq)``: derived, so that a decision computed twice is the same one.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, NamedTuple, Protocol, get_type_hints
 
 import msgspec
 import numpy as np
@@ -19,12 +19,46 @@ from featurestore.columns.column import Blobs, Texts
 from featurestore.columns.jit import compiled
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import decision_key
-from featurestore.store.packed import ROW, PackedDecisions, pieces
+from featurestore.store.packed import (
+    NO_OUTPUT,
+    NOTHING,
+    NUMBER,
+    OUTPUT,
+    PLAIN,
+    ROW,
+    SHARE,
+    SHARES,
+    WORD,
+    PackedDecisions,
+)
 from featurestore.store.protocols import unavailable
 
 DECISION_VERSION: Final = 1
+"""Of documents of a bundle whose only head is the stage."""
+OUTCOMES_VERSION: Final = 2
+"""Of documents with ``outcomes``; readers of version 1 may ignore what is new."""
+
+# Places in a row; persisted in outboxes.
+SEQ: Final = 0
+EVENT_MS: Final = 1
+EXPIRES: Final = 2
+STAGE: Final = 0
+ACTION: Final = 1
+ROUTE: Final = 2
+
+# Kinds of fields beside those of `packed`.
+FIXED: Final = -1  # the same text in all documents of a batch
+KEY: Final = -2  # the session id, in the log only
+OUTCOMES: Final = -3  # the outputs of the heads beside the stage
+TAIL: Final = -4  # left out where empty; written once for all rows that have the same
 
 
+def _is(kind: int, which: int = 0) -> dict[str, int]:
+    """How the writer gets a field; see `FIELDS`."""
+    return {"kind": kind, "which": which}
+
+
+# The table of fields: JSON Schema, writer and packed row come from it; ``extra`` says how a field is written.
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One decision.
 
@@ -32,28 +66,123 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     one), then the clock against ``expires_at``.
     """
 
-    v: Annotated[int, Meta(description="Version of this document")]
-    session_id: Annotated[str, Meta(description="In the log only: in Redis the key says it")] = ""
-    stage: Annotated[str, Meta(description=f"One of {', '.join(STAGES)}")]
-    confidence: Annotated[float, Meta(ge=0, le=1, description="Probability of the stage")]
-    probabilities: Annotated[list[float], Meta(min_length=4, max_length=4, description=f"Of {', '.join(STAGES)}")]
-    action: Annotated[str, Meta(description="What to show; a name from the policy file")]
-    route: Annotated[str, Meta(description="How the action was chosen: act, fallback, neutral, held, ...")]
-    model: Annotated[str, Meta(description="Bundle name and version")]
-    policy: Annotated[str, Meta(description="Hash of the policy file")]
-    event_ts: Annotated[int, Meta(description="Time of the event, or of the silence, epoch ms")]
-    decided_at: Annotated[int, Meta(description="Epoch ms")]
-    source: Annotated[str, Meta(description="Kafka topic id that seq counts in")]
-    seq: Annotated[int, Meta(description="Grows with every decision of a session")]
-    expires_at: Annotated[int, Meta(description="After this moment show the neutral action, epoch ms")]
+    v: Annotated[int, Meta(description="Version of this document", extra=_is(FIXED))]
+    session_id: Annotated[str, Meta(description="In the log only: in Redis the key says it", extra=_is(KEY))] = ""
+    stage: Annotated[str, Meta(description=f"One of {', '.join(STAGES)}", extra=_is(WORD, STAGE))]
+    confidence: Annotated[float, Meta(ge=0, le=1, description="Probability of the stage", extra=_is(SHARE, 0))]
+    probabilities: Annotated[
+        list[float], Meta(min_length=4, max_length=4, description=f"Of {', '.join(STAGES)}", extra=_is(SHARES, 1))
+    ]
+    action: Annotated[str, Meta(description="What to show; a name from the policy file", extra=_is(WORD, ACTION))]
+    route: Annotated[
+        str, Meta(description="How the action was chosen: act, fallback, neutral, held, ...", extra=_is(WORD, ROUTE))
+    ]
+    model: Annotated[str, Meta(description="Bundle name and version", extra=_is(FIXED))]
+    policy: Annotated[str, Meta(description="Hash of the policy file", extra=_is(FIXED))]
+    event_ts: Annotated[
+        int, Meta(description="Time of the event, or of the silence, epoch ms", extra=_is(NUMBER, EVENT_MS))
+    ]
+    decided_at: Annotated[int, Meta(description="Epoch ms", extra=_is(FIXED))]
+    source: Annotated[str, Meta(description="Kafka topic id that seq counts in", extra=_is(FIXED))]
+    seq: Annotated[int, Meta(description="Grows with every decision of a session", extra=_is(NUMBER, SEQ))]
+    expires_at: Annotated[
+        int, Meta(description="After this moment show the neutral action, epoch ms", extra=_is(NUMBER, EXPIRES))
+    ]
+    outcomes: Annotated[
+        dict[str, float | None],
+        Meta(
+            description="Version 2: outputs of the bundle's other heads by name, to three digits; null where a head "
+            "has none for this session",
+            extra=_is(OUTCOMES),
+        ),
+    ] = {}
     reasons: Annotated[
         list[str],
-        Meta(description="Present when the stage changed (the strongest three; of a silence one), or a guard spoke up"),
+        Meta(
+            description="Present when the stage changed (the strongest three; of a silence one), or a guard spoke up",
+            extra=_is(TAIL),
+        ),
     ] = []
-    guards: Annotated[list[str], Meta(description="Guardrails that fired")] = []
-    arm: Annotated[dict[str, str], Meta(description="Experiment to arm, with the salt's version")] = {}
+    guards: Annotated[list[str], Meta(description="Guardrails that fired", extra=_is(TAIL))] = []
+    arm: Annotated[dict[str, str], Meta(description="Experiment to arm, with the salt's version", extra=_is(TAIL))] = {}
+    provisional: Annotated[
+        bool,
+        Meta(
+            description="True in a reply of the edge that the stream has not confirmed; never stored", extra=_is(TAIL)
+        ),
+    ] = False
 
 
+class Field(NamedTuple):
+    """A field of the document, and how the writer gets it.
+
+    Attributes:
+        name: in JSON.
+        kind: one of `packed`'s, or `FIXED`, `KEY`, `OUTCOMES`, `TAIL`.
+        which: number, word or share of the row.
+    """
+
+    name: str
+    kind: int
+    which: int
+
+
+def _fields() -> Iterator[Field]:
+    for name, hint in get_type_hints(Decision, include_extras=True).items():
+        [meta] = hint.__metadata__
+        yield Field(name, **meta.extra)
+
+
+FIELDS: Final = tuple(_fields())
+"""The fields in the order of the document."""
+
+
+class Layout(NamedTuple):
+    """The order of a document's values, and the texts between them.
+
+    Attributes:
+        program: kind and number of each value; see `packed`.
+        texts: before each value; a `str` is the name of a fixed field, whose value stands there.
+    """
+
+    program: NDArray[np.uint8]
+    texts: list[list[bytes | str]]
+
+    def pieces(self, fixed: Mapping[str, bytes]) -> list[bytes]:
+        """The texts with the values of the fixed fields, as JSON."""
+        return [b"".join(fixed[part] if isinstance(part, str) else part for part in text) for text in self.texts]
+
+
+def layout(outputs: Sequence[str]) -> Layout:
+    """The layout of documents with these outputs of further heads, from the table of fields."""
+    values: list[tuple[int, int]] = []
+    texts: list[list[bytes | str]] = []
+    text: list[bytes | str] = [b"{"]
+    for name, kind, which in FIELDS:
+        if kind in (KEY, TAIL) or (kind == OUTCOMES and not outputs):
+            continue
+        text.append(b'%b"%b":' % (b"" if text == [b"{"] else b",", name.encode()))
+        if kind == FIXED:
+            text.append(name)
+            continue
+        if kind == OUTCOMES:
+            for j, output in enumerate(outputs):
+                values.append((OUTPUT, j))
+                texts.append([*text, b"%b%b:" % (b"," if j else b"{", _json.encode(output))])
+                text = []
+            text = [b"}"]
+            continue
+        values.append((kind, which))
+        texts.append([*text, b"["] if kind == SHARES else text)
+        text = [b"]"] if kind == SHARES else []
+    if text:
+        values.append((NOTHING, 0))
+        texts.append(text)
+    program = np.array(values, np.uint8)
+    return Layout(PLAIN if np.array_equal(program, PLAIN) else program, texts)
+
+
+_json: Final = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Decision)
 
 
@@ -114,6 +243,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
     model: str
     policy: str
     source: str
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs of the heads beside the stage, in order."""
 
 
 class DecisionEncoder:
@@ -125,7 +256,10 @@ class DecisionEncoder:
     def __init__(self, words: Vocabulary) -> None:
         self._arms = words.arms
         self._guards = words.guards
-        self._of = (_text(words.model), _text(words.policy), _text(words.source))
+        version = OUTCOMES_VERSION if words.outputs else DECISION_VERSION
+        named = {"v": version, "model": words.model, "policy": words.policy, "source": words.source}
+        self._fixed = {name: _json.encode(value) for name, value in named.items()}
+        self._layout = layout(words.outputs)
         texts = [*STAGES, *words.actions, *words.routes]
         self._words = Blobs.joined([_text(text).encode() for text in texts])
         self._first_action = len(STAGES)
@@ -141,6 +275,7 @@ class DecisionEncoder:
         reasons: Mapping[int, Sequence[str]],
         decided_at: int,
         ttl_ms: int,
+        outputs: NDArray[np.float64] | None = None,
     ) -> PackedDecisions:
         """All that the documents say, one a row.
 
@@ -153,13 +288,17 @@ class DecisionEncoder:
             reasons: row → words, for the rows that have any.
             decided_at: epoch ms.
             ttl_ms: life of a decision; an offer that ends sooner ends it sooner.
+            outputs: of the heads beside the stage, shape (n, k), NaN for none; None if there are no such heads.
         """
         rows = np.empty(len(session_ids), ROW)
         tails, which = self._tails(decisions, reasons)
         ends = decided_at + ttl_ms
         _fill(decisions, probabilities, event_ms, seqs, which, self._first_action, self._first_route, ends, rows)
-        fixed = pieces(*self._of, DECISION_VERSION, decided_at)
-        return PackedDecisions(session_ids, rows, Blobs.joined(fixed), self._words, Blobs.joined(tails))
+        fixed = Blobs.joined(self._layout.pieces({**self._fixed, "decided_at": b"%d" % decided_at}))
+        program = self._layout.program
+        return PackedDecisions(
+            session_ids, rows, fixed, self._words, Blobs.joined(tails), program, _thousandths(outputs)
+        )
 
     def _tails(
         self, decisions: NDArray[np.void], reasons: Mapping[int, Sequence[str]]
@@ -200,18 +339,28 @@ def _fill(
 ) -> None:
     for i in range(rows.size):
         decision, row = decisions[i], rows[i]
-        row["seq"] = seqs[i]
-        row["event_ms"] = event_ms[i]
+        numbers, words = row["numbers"], row["words"]
+        numbers[SEQ] = seqs[i]
+        numbers[EVENT_MS] = event_ms[i]
         row["tail"] = tails[i]
-        row["stage"] = decision["stage"]
-        row["action"] = decision["action"] + first_action
-        row["route"] = decision["route"] + first_route
+        words[STAGE] = decision["stage"]
+        words[ACTION] = decision["action"] + first_action
+        words[ROUTE] = decision["route"] + first_route
         offer = decision["offer_until"]
-        row["expires"] = offer if 0 < offer < ends else ends
+        numbers[EXPIRES] = offer if 0 < offer < ends else ends
         shares = row["shares"]
         for j in range(probabilities.shape[1]):
             shares[j + 1] = np.rint(probabilities[i, j] * 1000)
         shares[0] = shares[decision["stage"] + 1]
+
+
+def _thousandths(outputs: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
+    if outputs is None:
+        return None
+    known = ~np.isnan(outputs)
+    found = np.full(outputs.shape, NO_OUTPUT)
+    found[known] = np.rint(np.clip(outputs[known], -1e12, 1e12) * 1000)
+    return found
 
 
 @compiled
@@ -228,9 +377,6 @@ def _kinds(codes: NDArray[np.uint64], which: NDArray[np.int64]) -> NDArray[np.ui
             count += 1
         which[i] = kind
     return kinds[:count]
-
-
-_json: Final = msgspec.json.Encoder()
 
 
 def _text(value: str) -> str:

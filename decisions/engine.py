@@ -10,6 +10,7 @@ from decisions.policy import Policy
 from decisions.reasons import Explainer
 from decisions.writer import DocumentWriter
 from featurestore.session.fold import FoldConfig
+from featurestore.session.stages import STAGES
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.outbox import encode
@@ -45,7 +46,8 @@ class Engine:
     ) -> None:
         self.namespace: Final = namespace
         self.judge: Final = Judge(bundle, policy, config, others)
-        self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer)
+        outputs = () if others is None else [names[0] for names in others.variables[len(STAGES) :]]
+        self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer, outputs)
         self.effects: Final = Effects(self.judge, self.writer, namespace, log_decisions=log_decisions)
 
     @classmethod

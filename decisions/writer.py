@@ -1,5 +1,7 @@
 """Writes the decisions of a judgement as documents, in the words of one bundle, one policy and one topic."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,13 +24,17 @@ class DocumentWriter:
         model: the bundle's id.
         source: what documents name the topic by.
         explainer: words for a stage change.
+        outputs: names of the outputs of the heads beside the stage, in order.
     """
 
-    def __init__(self, judge: Judge, model: str, source: str, explainer: Explainer) -> None:
+    def __init__(
+        self, judge: Judge, model: str, source: str, explainer: Explainer, outputs: Sequence[str] = ()
+    ) -> None:
         self._judge = judge
         self.model = model
         self._source = source
         self._explainer = explainer
+        self._outputs = tuple(outputs)
         self.use_policy()
 
     def use_policy(self) -> None:
@@ -42,6 +48,7 @@ class DocumentWriter:
             model=self.model,
             policy=policy.hash,
             source=self._source,
+            outputs=self._outputs,
         )
         self._encoder = DecisionEncoder(self.words)
 
@@ -63,12 +70,13 @@ class DocumentWriter:
             self._reasons(judgement, at, decisions),
             judgement.at,
             self.ttl_ms,
+            judgement.outputs[at] if self.words.outputs else None,
         )
 
-    def newest(self, plan: Plan, judgement: Judgement) -> list[bytes | None]:
+    def newest(self, plan: Plan, judgement: Judgement, *, provisional: bool = False) -> list[bytes | None]:
         """The document that each session's front end is to read now, as it is stored; None for one without a decision.
 
-        A session that ended, withdrew its consent or is a bot's has none.
+        A session that ended, withdrew its consent or is a bot's has none. A ``provisional`` one says so.
         """
         after = outcome(
             plan.events, judgement.observations.rows, judgement.scored, judgement.states, self._judge.config
@@ -77,7 +85,7 @@ class DocumentWriter:
         documents = self.pack(plan, judgement, after.row[order]).documents()
         found: list[bytes | None] = [None] * len(plan.sessions)
         for index, document in zip(after.shown[order].tolist(), documents, strict=True):
-            found[index] = document
+            found[index] = document[:-1] + b',"provisional":true}' if provisional else document
         return found
 
     def _reasons(

@@ -4,12 +4,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from decisions.engine import Engine
+from decisions.shipped import load_bundle, load_policy
 from featurestore.session.features import N_FEATURES
 from featurestore.store.keys import Namespace
 from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.metrics import Metrics
-from worker.wiring import load_bundle, load_policy
 
 
 def main() -> None:

@@ -12,12 +12,12 @@ from typing import Any, Final
 from decisions import document, intake, summaries
 from decisions.engine import Engine
 from decisions.intake import Records
+from decisions.shipped import load_bundle, load_policy
 from featurestore.contract import event
 from featurestore.store.keys import Namespace
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import Due
 from models.simulator.casestreams import CASE_NAMES, case_events
-from worker.wiring import load_bundle, load_policy
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SCHEMAS: Final = {

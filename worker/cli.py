@@ -13,6 +13,7 @@ from worker.errors import ExitCode
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
+    "edge": ("edge.command", "collect events over HTTP and hand out decisions, until stopped"),
     "train": ("models.training.command", "from simulated or own events to a model bundle"),
     "evaluate": ("models.report.evaluate", "a report: the published study, the streaming protocol, real labels"),
     "simulate": ("models.simulator.simulator", "simulated shoppers as JSON lines"),

@@ -12,13 +12,14 @@ from typing import Final
 
 import numpy as np
 
+from decisions.settings import table
 from featurestore.contract import event
 from featurestore.session import codec
 from featurestore.session.fold import MEMORY, STATE
 from featurestore.store import keys
-from worker import settings
 from worker.errors import ExitCode
 from worker.metrics import catalogue
+from worker.settings import Settings
 
 ROOT: Final = Path(__file__).parent.parent
 _END: Final = "<!-- end -->"
@@ -75,7 +76,7 @@ def key_table() -> str:
 
 
 PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
-    "README.md": {"settings": settings.table, "exit codes": exit_codes},
+    "README.md": {"settings": lambda: table(Settings), "exit codes": exit_codes},
     "docs/monitoring.md": {"metrics": catalogue.table},
     "featurestore/FORMAT.md": {
         "alike": alike_table,

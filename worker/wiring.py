@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import redis
@@ -12,20 +11,17 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
-import decisions
-import models
 from decisions.engine import Engine
-from decisions.policy import Policy, PolicyWatcher
-from decisions.policy.conditions import HeadOutputs
+from decisions.policy import PolicyWatcher
+from decisions.settings import PREFIX
+from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
 from featurestore.errors import BundleError, SettingsError, Unsafe
 from featurestore.session.fold import FoldConfig
 from featurestore.store.cluster.cluster_connection import AWAY
-from featurestore.store.cluster.store import ClusterSessionStore
+from featurestore.store.connected import session_store
 from featurestore.store.keys import Namespace
-from featurestore.store.protocols import SessionStore
 from featurestore.store.redis import resp
 from featurestore.store.redis.connection import Client, connect_any, is_cluster
-from featurestore.store.redis.store import RedisSessionStore
 from models.bundle.bundle import Bundle
 from worker.checks.preflight import part_of_cluster, refuse_worst
 from worker.clock import Clock, HeldBack, SystemClock
@@ -38,7 +34,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
 from worker.pipeline.observe import Observer
 from worker.pipeline.outputs import Outputs
-from worker.settings import PREFIX, TOPICS, Settings
+from worker.settings import TOPICS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +54,6 @@ PASSING: Final = frozenset(
 
 T = TypeVar("T")
 
-BUNDLES: Final = Path(models.__file__).parent / "bundles"
-_SHIPPED: Final = Path(decisions.__file__).parent / "policies"
-POLICIES: Final = _SHIPPED if _SHIPPED.is_dir() else Path(__file__).parent.parent / "deploy" / "policies"
-"""In an installed package beside this file; in a checkout where marketing edits them."""
-DEFAULT_POLICY: Final = POLICIES / "default.yaml"
-
 
 @dataclass(slots=True)
 class Worker:
@@ -74,24 +64,6 @@ class Worker:
     metrics: Metrics
     engine: Engine
     source: KafkaSource
-
-
-def load_bundle(path: Path | None) -> Bundle:
-    """The bundle at ``path``, or the newest that ships.
-
-    Raises:
-        BundleError: it is missing or was refused.
-    """
-    return Bundle.load(path if path is not None else Bundle.find(BUNDLES))
-
-
-def load_policy(path: Path | None, outputs: HeadOutputs = ()) -> Policy:
-    """The policy at ``path``, or the one that ships; ``outputs`` of a bundle's heads are known to its conditions.
-
-    Raises:
-        PolicyError: it is wrong.
-    """
-    return Policy.from_file(path if path is not None else DEFAULT_POLICY, outputs)
 
 
 def fold_config(bundle: Bundle) -> FoldConfig:
@@ -176,13 +148,6 @@ def redis_client(settings: Settings) -> Client:
             "CLICKSTAGE_BUCKETS (docs/guarantees.md)"
         )
     return client
-
-
-def session_store(client: Client, namespace: Namespace) -> SessionStore:
-    """The store for what the client is connected to."""
-    if isinstance(client, redis.RedisCluster):
-        return ClusterSessionStore(client, namespace)
-    return RedisSessionStore(client, namespace)
 
 
 def redis_ms(client: Client) -> int | None:

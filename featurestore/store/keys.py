@@ -15,6 +15,7 @@
 | ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
 | ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
 | ``decision:<session id>`` | string | decision document, JSON | until the session ends |
+| ``cs:<env>:withdrawn:<session id>`` | string | the edge: consent was withdrawn, its token is refused | a token's |
 | ``cs:<env>:gone:{<tag>}:<key>`` | string | on a Cluster: that key was deleted | a decision's life and a minute |
 
 The namespace is ``env:group:schema:topic_id`` (``schema.generation`` after `clickstage reprocess`): a re-created topic,
@@ -152,6 +153,11 @@ class Namespace:
 def decision_key(session_id: str) -> str:
     """Where the front end reads."""
     return DECISION_PREFIX + session_id
+
+
+def withdrawn_key(env: str, session_id: str) -> str:
+    """Marks a session whose shopper withdrew consent at the edge."""
+    return f"cs:{env}:withdrawn:{session_id}"
 
 
 def slot_of(key: str) -> int:

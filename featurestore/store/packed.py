@@ -7,10 +7,11 @@ A document is stored without the session id, which its key says, and logged with
 
 Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: lengths of the session ids as 16-bit numbers, the
 ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and the
-ends of the documents; all numbers little-endian.
+ends of the documents; all numbers little-endian. Documents with other values than `PLAIN` writes have two more parts,
+``program`` and ``outputs``: the order of the values (two bytes each: which kind, and which one), and the outputs of
+heads as thousandths, 64-bit numbers, row by row. So a release that writes more fields needs no other reader.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -20,26 +21,37 @@ from numpy.typing import NDArray
 from featurestore.columns.column import Blobs, Column, Texts
 from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
 
+N_SHARES: Final = 5
 ROW = np.dtype(
     [
-        ("seq", "<i8"),
-        ("event_ms", "<i8"),
-        ("expires", "<i8"),
-        ("tail", "<u4"),
-        ("stage", "<u2"),  # these three number words
-        ("action", "<u2"),
-        ("route", "<u2"),
-        ("shares", "<u2", (5,)),  # thousandths: the confidence, and the probability of each stage
+        ("numbers", "<i8", (3,)),  # seq, event_ms, expires
+        ("tail", "<u4"),  # which end of a document
+        ("words", "<u2", (3,)),  # which words: stage, action, route
+        ("shares", "<u2", (N_SHARES,)),  # thousandths: the confidence, and the probability of each stage
     ]
 )
-"""A decision, as far as it is numbers."""
+"""A decision, as far as it is numbers; `decisions.document` says which number is what."""
 
-PIECES: Final = ("stage", "confidence", "probabilities", "action", "route", "event_ts", "seq", "expires_at")
-"""What stands in every document before the part so named."""
+# Kinds of values in a program. What stands before a value is the piece of the same place in ``fixed``.
+NUMBER: Final = 0
+WORD: Final = 1
+SHARE: Final = 2
+SHARES: Final = 3  # from this one on, to the last, with commas between them
+OUTPUT: Final = 4  # a head's, in thousandths; null where it has none
+NOTHING: Final = 5  # a piece with no value behind it
+
+PLAIN: Final = np.array(
+    [(WORD, 0), (SHARE, 0), (SHARES, 1), (WORD, 1), (WORD, 2), (NUMBER, 1), (NUMBER, 0), (NUMBER, 2)], np.uint8
+)
+"""The program of documents without outputs of further heads: version 1. Never changes; stored blocks rely on it."""
+
+NO_OUTPUT: Final = -(2**63)
+"""Thousandths of an output that a row does not have."""
 
 _KEY: Final = b',"session_id":"'
+_NULL: Final = np.frombuffer(b"null", np.uint8)
 
-_DECIMALS: Final = 3 * len("9223372036854775807")
+_DECIMAL: Final = len("-9223372036854775.807")
 _SHARE: Final = len("0.999,")
 
 # How a number of thousandths is written, as JSON writes the float: 0.0, 0.05, 0.912, 1.0.
@@ -47,7 +59,22 @@ _SHARES: Final = Blobs.joined([repr(i / 1000).encode() for i in range(1001)])
 _SHARE_DATA, _SHARE_ENDS = _SHARES.data, _SHARES.ends
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, list[bytes], list[bytes], list[bytes]])
+
+
+class _Body(msgspec.Struct, array_like=True):
+    """The parts of the packed form."""
+
+    lengths: bytes
+    names: bytes
+    rows: bytes
+    fixed: list[bytes]
+    words: list[bytes]
+    tails: list[bytes]
+    program: bytes = b""
+    outputs: bytes = b""
+
+
+_decoder = msgspec.msgpack.Decoder(_Body)
 
 
 class PackedDecisions:
@@ -56,21 +83,35 @@ class PackedDecisions:
     Args:
         names: session ids, one a row.
         rows: `ROW`.
-        fixed: the pieces named by `PIECES`.
+        fixed: the piece before each value of the program.
         words: JSON texts of stages, actions and routes.
         tails: ends of documents, from the reasons to the closing brace.
+        program: kind and number of each value, in the order of the document; shape (values, 2).
+        outputs: of the heads beside the stage, in thousandths, shape (n, k).
     """
 
-    def __init__(self, names: Texts, rows: NDArray[np.void], fixed: Blobs, words: Blobs, tails: Blobs) -> None:
+    def __init__(
+        self,
+        names: Texts,
+        rows: NDArray[np.void],
+        fixed: Blobs,
+        words: Blobs,
+        tails: Blobs,
+        program: NDArray[np.uint8] = PLAIN,
+        outputs: NDArray[np.int64] | None = None,
+    ) -> None:
         self.names = names
         self.rows = rows
+        self.outputs = np.empty((rows.size, 0), np.int64) if outputs is None else outputs
         self._fixed = fixed
         self._words = words
         self._tails = tails
+        self._program = program
 
     def take(self, places: NDArray[np.int64]) -> Self:
         """Some of them."""
-        return type(self)(self.names.take(places), self.rows[places], self._fixed, self._words, self._tails)
+        parts = (self._fixed, self._words, self._tails, self._program, self.outputs[places])
+        return type(self)(self.names.take(places), self.rows[places], *parts)
 
     def documents(self) -> Blobs:
         """The documents as they are stored, one a row."""
@@ -79,11 +120,13 @@ class PackedDecisions:
             return Blobs.joined([])
         rows, tails = self.rows, self._tails
         size = int((tails.ends - tails.starts)[rows["tail"]].sum())
-        size += n * (_size(self._fixed) + 3 * _longest(self._words) + 5 * _SHARE + _DECIMALS)
+        size += n * (_size(self._fixed) + _room(self._program, _longest(self._words), self.outputs.shape[1]))
         out = np.empty(size, np.uint8)
         ends = np.empty(n, np.int64)
         _write_documents(
             rows,
+            self.outputs,
+            self._program,
             self._fixed.data,
             self._fixed.ends,
             self._words.data,
@@ -112,19 +155,32 @@ class PackedDecisions:
         names = self.names
         lengths, joined, rows, used = _joined(names.data, names.starts, names.ends, self.rows, len(self._tails))
         parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
-        return _encoder.encode((lengths.tobytes(), joined.tobytes(), rows.tobytes(), *parts))
+        more = () if self._program is PLAIN else (self._program.tobytes(), self.outputs.tobytes())
+        return _encoder.encode((lengths.tobytes(), joined.tobytes(), rows.tobytes(), *parts, *more))
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
         """From `packed`."""
-        lengths, names, rows, *parts = _decoder.decode(packed)
-        ends = np.cumsum(np.frombuffer(lengths, "<u2"), dtype=np.int64)
-        column = Texts(names, np.concatenate([np.zeros(min(ends.size, 1), np.int64), ends[:-1]]), ends)
-        return cls(column, np.frombuffer(rows, ROW), *map(Blobs.joined, parts))
+        body = _decoder.decode(packed)
+        ends = np.cumsum(np.frombuffer(body.lengths, "<u2"), dtype=np.int64)
+        column = Texts(body.names, np.concatenate([np.zeros(min(ends.size, 1), np.int64), ends[:-1]]), ends)
+        rows = np.frombuffer(body.rows, ROW)
+        fixed, words, tails = map(Blobs.joined, (body.fixed, body.words, body.tails))
+        if not body.program:
+            return cls(column, rows, fixed, words, tails)
+        program = np.frombuffer(body.program, np.uint8).reshape(-1, 2)
+        outputs = np.frombuffer(body.outputs, "<i8").reshape(rows.size, -1) if rows.size else np.empty((0, 0), np.int64)
+        return cls(column, rows, fixed, words, tails, program, outputs)
 
 
 def _size(column: Column[Any]) -> int:
     return int((column.ends - column.starts).sum())
+
+
+def _room(program: NDArray[np.uint8], longest_word: int, outputs: int) -> int:
+    """The most bytes that the values of one document take."""
+    words = int(np.count_nonzero(program[:, 0] == WORD))
+    return words * longest_word + 2 * N_SHARES * _SHARE + (len(program) + outputs) * _DECIMAL
 
 
 def _longest(column: Column[bytes]) -> int:
@@ -204,6 +260,8 @@ def _insert(
 @compiled
 def _write_documents(
     rows: NDArray[np.void],
+    outputs: NDArray[np.int64],
+    program: NDArray[np.uint8],
     fixed: NDArray[np.uint8],
     fixed_ends: NDArray[np.int64],
     words: NDArray[np.uint8],
@@ -216,45 +274,55 @@ def _write_documents(
     at = 0
     for i in range(rows.size):
         row = rows[i]
-        at = _piece(fixed, fixed_ends, 0, out, at)
-        at = _piece(words, word_ends, row["stage"], out, at)
-        at = _piece(fixed, fixed_ends, 1, out, at)
-        at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][0], out, at)
-        at = _piece(fixed, fixed_ends, 2, out, at)
-        for j in range(1, 5):
-            if j > 1:
-                out[at] = 44  # comma
-                at += 1
-            at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][j], out, at)
-        at = _piece(fixed, fixed_ends, 3, out, at)
-        at = _piece(words, word_ends, row["action"], out, at)
-        at = _piece(fixed, fixed_ends, 4, out, at)
-        at = _piece(words, word_ends, row["route"], out, at)
-        at = _piece(fixed, fixed_ends, 5, out, at)
-        at = write_decimal(row["event_ms"], out, at)
-        at = _piece(fixed, fixed_ends, 6, out, at)
-        at = write_decimal(row["seq"], out, at)
-        at = _piece(fixed, fixed_ends, 7, out, at)
-        at = write_decimal(row["expires"], out, at)
+        for p in range(program.shape[0]):
+            at = _piece(fixed, fixed_ends, p, out, at)
+            kind, which = program[p, 0], program[p, 1]
+            if kind == NUMBER:
+                at = write_decimal(row["numbers"][which], out, at)
+            elif kind == WORD:
+                at = _piece(words, word_ends, row["words"][which], out, at)
+            elif kind == SHARE:
+                at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][which], out, at)
+            elif kind == SHARES:
+                for j in range(which, len(row["shares"])):
+                    if j > which:
+                        out[at] = 44  # comma
+                        at += 1
+                    at = _piece(_SHARE_DATA, _SHARE_ENDS, row["shares"][j], out, at)
+            elif kind == OUTPUT:
+                at = _write_thousandths(outputs[i, which], out, at)
         at = _piece(tails, tail_ends, row["tail"], out, at)
         ends[i] = at
+
+
+@inlined
+def _write_thousandths(value: int, out: NDArray[np.uint8], at: int) -> int:
+    """As JSON writes the float: no more digits than it needs, and at least one behind the point."""
+    if value == NO_OUTPUT:
+        for j in range(_NULL.size):
+            out[at + j] = _NULL[j]
+        return int(at + _NULL.size)
+    if 0 <= value <= 1000:
+        return _piece(_SHARE_DATA, _SHARE_ENDS, value, out, at)
+    if value < 0:
+        out[at] = 45  # minus
+        at += 1
+        value = -value
+    at = write_decimal(value // 1000, out, at)
+    rest = value % 1000
+    out[at] = 46  # point
+    out[at + 1] = 48 + rest // 100
+    at += 2
+    if rest % 100 != 0:
+        out[at] = 48 + rest // 10 % 10
+        at += 1
+        if rest % 10 != 0:
+            out[at] = 48 + rest % 10
+            at += 1
+    return int(at)
 
 
 @inlined
 def _piece(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
     start = ends[k - 1] if k > 0 else 0
     return copy_bytes(data, start, ends[k] - start, out, at)
-
-
-def pieces(model: str, policy: str, source: str, version: int, decided_at: int) -> Sequence[bytes]:
-    """What stands in every document of a batch; model, policy and source as JSON texts."""
-    return [
-        b'{"v":%d,"stage":' % version,
-        b',"confidence":',
-        b',"probabilities":[',
-        b'],"action":',
-        b',"route":',
-        f',"model":{model},"policy":{policy},"event_ts":'.encode(),
-        f',"decided_at":{decided_at},"source":{source},"seq":'.encode(),
-        b',"expires_at":',
-    ]

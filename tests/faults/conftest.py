@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 
+from decisions.shipped import DEFAULT_POLICY
 from tests.conftest import StartRedis
 from tests.faults.ledger import OUT, Row, table, write_json
 from tests.faults.rig import Rig
@@ -18,7 +19,6 @@ from tests.faults.small_bundle import small_bundle
 from tests.faults.zygote import Zygote
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
-from worker.wiring import DEFAULT_POLICY
 
 SHORT = (
     "test_sigkill_between_two_steps[write]",

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from decisions.shipped import DEFAULT_POLICY, load_bundle
 from deploy.grafana.dashboards import DASHBOARDS
 from featurestore.session.features import FEATURES
 from featurestore.session.stages import STAGES
@@ -43,7 +44,6 @@ from tests.unit.deploy.promql import rules
 from worker.commands import shoppers, truth
 from worker.metrics.drift import Tally, read
 from worker.settings import Settings
-from worker.wiring import DEFAULT_POLICY, load_bundle
 
 PARTITIONS = 6
 SESSIONS = 2_500

@@ -10,6 +10,7 @@ from statistics import median
 
 import pytest
 
+from decisions.shipped import load_bundle
 from featurestore.session.fold import SEQ_STEP
 from tests.integration.shopfloor import (
     ENDED_MS,
@@ -21,7 +22,6 @@ from tests.integration.shopfloor import (
 )
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
-from worker.wiring import load_bundle
 
 GAP_S = 20
 N_GAPS = 5

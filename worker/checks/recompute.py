@@ -104,7 +104,8 @@ def engine_for(bundle: Path | None, config: FoldConfig | None, topic_id: str, po
     Raises:
         BundleError, PolicyError: refused.
     """
-    from worker.wiring import fold_config, load_bundle, load_policy
+    from decisions.shipped import load_bundle, load_policy
+    from worker.wiring import fold_config
 
     model = load_bundle(bundle)
     namespace = Namespace("verify", "verify", topic_id)

@@ -90,7 +90,7 @@ def timeline(settings: Settings, session_id: str) -> list[str]:
 
 def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -> list[str]:
     from decisions.reasons import Explainer
-    from worker.wiring import load_bundle
+    from decisions.shipped import load_bundle
 
     bundle = load_bundle(settings.bundle)
     [words] = Explainer(bundle).words(X, stage)
@@ -125,7 +125,7 @@ def _state(s: np.void) -> Iterator[tuple[str, str]]:
 
 
 def _memory(m: np.void, settings: Settings) -> Iterator[tuple[str, str]]:
-    from worker.wiring import load_policy
+    from decisions.shipped import load_policy
 
     actions = load_policy(settings.policy).action_of
     yield "stage shown", STAGES[m["shown"] - 1] if m["shown"] else "none yet"

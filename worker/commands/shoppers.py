@@ -13,9 +13,9 @@ from typing import Final
 
 from confluent_kafka import KafkaException, Producer
 
+from featurestore import logs
 from featurestore.errors import SettingsError
 from models.simulator.simulator import SimConfig, SimEvent, live
-from worker import logs
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.pipeline.outputs import RELIABLE

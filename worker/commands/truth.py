@@ -16,14 +16,14 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry, write_to_textfile
 
+from decisions.shipped import load_bundle
+from featurestore import logs
 from featurestore.errors import SettingsError
-from worker import logs
 from worker.checks.decision_accuracy import Truth, as_json, export, join, report
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.settings import Settings
-from worker.wiring import load_bundle
 
 log = logging.getLogger(__name__)
 

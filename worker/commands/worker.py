@@ -16,8 +16,8 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
+from featurestore import logs
 from featurestore.errors import Forked, Unsafe
-from worker import logs
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode

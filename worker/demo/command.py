@@ -168,7 +168,7 @@ def _figures(shop: Shop, now: Reading, first: Reading, rate: float, seconds: flo
 
 
 def _ensure_bundle(console: Console) -> None:
-    from worker.wiring import BUNDLES
+    from decisions.shipped import BUNDLES
 
     if os.environ.get("CLICKSTAGE_BUNDLE") or any(BUNDLES.glob("*/manifest.json")):
         return

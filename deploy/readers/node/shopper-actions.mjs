@@ -9,7 +9,7 @@
 
 import { createHmac } from "node:crypto";
 
-const VERSION = 1;
+const VERSIONS = [1, 2]; // 2 has `outcomes` as well
 
 export class ShopperActions {
   /**
@@ -72,7 +72,7 @@ function read(document) {
   if (document === null) return null;
   const { v, source, seq, action, expires_at: expiresAt } = JSON.parse(document);
   const understood =
-    v === VERSION &&
+    VERSIONS.includes(v) &&
     typeof source === "string" &&
     Number.isSafeInteger(seq) &&
     typeof action === "string" &&

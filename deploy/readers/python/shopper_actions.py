@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-VERSION = 1
+VERSIONS = (1, 2)  # 2 has "outcomes" as well
 
 
 class Known(NamedTuple):
@@ -97,6 +97,6 @@ def _read(document: str | bytes | None) -> Known | None:
     if document is None:
         return None
     d = json.loads(document)
-    if d["v"] != VERSION:
+    if d["v"] not in VERSIONS:
         raise ValueError("another version of the document")
     return Known(str(d["source"]), int(d["seq"]), str(d["action"]), int(d["expires_at"]))

@@ -15,9 +15,10 @@ from bench.machine import facts
 from bench.seed import shifted, templates
 from bench.stats import ratio, rounded, summarise
 from bench.workload import shoppers
+from decisions.shipped import load_bundle
 from featurestore.session.codec import unpack
 from featurestore.session.fold import deadlines
-from worker.wiring import fold_config, load_bundle
+from worker.wiring import fold_config
 
 BASELINE = Path(__file__).parents[3] / "bench" / "baseline.json"
 

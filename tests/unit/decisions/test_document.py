@@ -9,20 +9,24 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from decisions.document import (
     DECISION_VERSION,
+    FIELDS,
+    TAIL,
     Decision,
     DecisionEncoder,
     RedisDecisionReader,
     Vocabulary,
     decode_decision,
     json_schema,
+    layout,
 )
 from featurestore.columns.column import Texts
 from featurestore.errors import StoreUnavailable
 from featurestore.session.stages import STAGES
-from featurestore.store.packed import PackedDecisions
+from featurestore.store.packed import NUMBER, PLAIN, WORD, PackedDecisions
 from featurestore.store.redis.connection import connect
 
 WORDS = Vocabulary(
@@ -82,12 +86,14 @@ def _plain(row: tuple[Any, ...], *, stored: bool) -> bytes:
     )
 
 
-def _packed(rows: list[tuple[Any, ...]]) -> PackedDecisions:
+def _packed(
+    rows: list[tuple[Any, ...]], words: Vocabulary = WORDS, outputs: NDArray[np.float64] | None = None
+) -> PackedDecisions:
     decisions = np.zeros(len(rows), ROW)
     for made, row in zip(decisions, rows, strict=True):
         for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
             made[name] = value
-    return DecisionEncoder(WORDS).pack(
+    return DecisionEncoder(words).pack(
         Texts.of([row[0] for row in rows]),
         decisions,
         np.array([row[7] for row in rows]).reshape(-1, 4),
@@ -96,6 +102,7 @@ def _packed(rows: list[tuple[Any, ...]]) -> PackedDecisions:
         {i: row[10] for i, row in enumerate(rows) if row[10] is not None},
         NOW,
         LIFE,
+        outputs,
     )
 
 
@@ -152,3 +159,38 @@ def test_a_reader_without_a_server_says_so_and_quotes_nothing() -> None:
     with pytest.raises(StoreUnavailable, match="reading a decision") as caught:
         reader.get("secret")
     assert "secret" not in str(caught.value)
+
+
+_outputs = st.one_of(st.just(np.nan), st.floats(0, 1), st.floats(-50_000, 50_000))
+
+
+@given(st.lists(st.tuples(_rows, _outputs, _outputs), min_size=1, max_size=4))
+def test_outputs_of_further_heads_stand_in_the_document(rows: list[tuple[tuple[Any, ...], float, float]]) -> None:
+    """As msgspec writes them, to three digits, null where a session has none; packed and unpacked to the byte."""
+    names = ("order_rest", 'revenue "€"')
+    words = msgspec.structs.replace(WORDS, outputs=names)
+    made = _packed([row for row, *_ in rows], words, np.array([outputs for _, *outputs in rows]))
+    for packed in (made, PackedDecisions.unpacked(made.packed()), made.take(np.arange(len(rows)))):
+        for document, (row, *outputs) in zip(packed.documents(), rows, strict=True):
+            rounded = [None if np.isnan(x) else float(np.rint(x * 1000) / 1000) + 0.0 for x in outputs]
+            plain = msgspec.json.decode(_plain(row, stored=True), type=Decision)
+            expected = msgspec.structs.replace(plain, v=2, outcomes=dict(zip(names, rounded, strict=True)))
+            assert document == msgspec.json.encode(expected)
+            jsonschema.validate(msgspec.json.decode(document), json_schema())
+            assert decode_decision(document) == expected
+
+
+def test_a_bundle_with_the_stage_alone_writes_version_1() -> None:
+    """Its packed form is the one that outboxes of version 1 hold: no program, no outputs."""
+    row = ("s", 2, 1, 0, 3, 7, NOW + 1, [0.1, 0.1, 0.7, 0.1], 5, 9, None)
+    packed = _packed([row])
+    assert layout(()).program is PLAIN
+    assert msgspec.json.decode(_fast([row])[0])["v"] == 1
+    assert len(msgspec.msgpack.decode(packed.packed())) == 6
+
+
+def test_each_field_of_the_document_says_how_it_is_written() -> None:
+    """The table is the contract: fields, order, and the version 1 part of the row, which is persisted."""
+    assert [field.name for field in FIELDS] == [field.name for field in msgspec.structs.fields(Decision)]
+    assert len({(f.kind, f.which) for f in FIELDS if f.kind in {NUMBER, WORD}}) == 6
+    assert [field.name for field in FIELDS if field.kind == TAIL] == ["reasons", "guards", "arm", "provisional"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.settings import PREFIX, Settings
+from decisions.settings import PREFIX
+from worker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

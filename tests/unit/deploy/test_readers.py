@@ -73,9 +73,11 @@ def document(seq: int, life_ms: int, source: str = "topic", action: str | None =
     return json.dumps(fields | more)
 
 
-_documents = st.builds(document, st.integers(0, 6), st.integers(-20, 120), st.sampled_from(["old", "new"]))
+_documents = st.builds(
+    document, st.integers(0, 6), st.integers(-20, 120), st.sampled_from(["old", "new"]), v=st.sampled_from([1, 2])
+)
 _garbage = st.sampled_from(
-    ["", "{", "[]", '"x"', "null", '{"v":1}', document(1, 100, v=2), document(1, 100, expires_at="soon")]
+    ["", "{", "[]", '"x"', "null", '{"v":1}', document(1, 100, v=3), document(1, 100, expires_at="soon")]
 )
 _answers = st.one_of(_documents, _documents, _documents, st.just(AWAY), st.none(), _garbage)
 _scripts = st.lists(st.tuples(st.integers(0, 30), _answers), max_size=25).map(
@@ -87,7 +89,7 @@ def fields_of(answer: Any) -> dict[str, Any] | None:
     """The document in an answer that holds a sound one."""
     try:
         found = json.loads(answer)
-        return found if found["v"] == 1 and found["action"] and isinstance(found["expires_at"], int) else None
+        return found if found["v"] in (1, 2) and found["action"] and isinstance(found["expires_at"], int) else None
     except (TypeError, ValueError, KeyError):
         return None
 

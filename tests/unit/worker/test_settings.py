@@ -2,8 +2,9 @@
 
 import pytest
 
+from decisions.settings import PREFIX, table
 from featurestore.errors import SettingsError
-from worker.settings import PREFIX, Settings, table
+from worker.settings import Settings
 
 
 def test_flags_win_over_the_environment_and_it_over_defaults() -> None:
@@ -53,7 +54,7 @@ def test_kafka_settings_are_passed_on_and_a_password_among_them_is_refused() -> 
 
 
 def test_the_table_has_a_row_a_setting_and_no_default_secret() -> None:
-    rows = table().splitlines()
+    rows = table(Settings).splitlines()
     assert len(rows) == 2 + len(Settings.model_fields)
     assert all(row.count("|") == 5 for row in rows)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from decisions.engine import Engine
 from decisions.intake import Records
 from decisions.policy import Policy
+from decisions.shipped import DEFAULT_POLICY
 from featurestore.errors import StoreUnavailable
 from featurestore.session.fold import FoldConfig
 from featurestore.store.keys import Namespace, Shard
@@ -32,7 +33,6 @@ from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
 from worker.settings import Settings
-from worker.wiring import DEFAULT_POLICY
 
 FOLD = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
 T0 = 1_700_000_000_000

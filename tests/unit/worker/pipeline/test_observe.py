@@ -5,6 +5,7 @@ import pytest
 from decisions.effects import Result
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
+from decisions.shipped import BUNDLES
 from featurestore.session.fold import FoldConfig
 from featurestore.store.memory import MemoryStore
 from models.bundle.bundle import Bundle
@@ -15,7 +16,6 @@ from worker.metrics.drift import DriftMonitor
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics, new_registry
 from worker.pipeline.observe import TOGETHER, Observer
-from worker.wiring import BUNDLES
 
 NOW = 1_700_000_000_000
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.logs import MAX_TEXT, REDACTED, ConsoleFormatter, JsonFormatter, RateLimit, configure
+from featurestore.logs import MAX_TEXT, REDACTED, ConsoleFormatter, JsonFormatter, RateLimit, configure
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,125 @@
+"""Settings that every process shares which meets Kafka and Redis: frozen, from flags, then environment, then defaults.
+
+Every field is ``--name-with-dashes`` and ``CLICKSTAGE_NAME``; all errors are reported at once; secrets are hidden.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from featurestore.contract.ids import IdKey
+from featurestore.errors import SettingsError
+from featurestore.store.redis.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
+
+PREFIX = "CLICKSTAGE_"
+_Seconds = Annotated[float, Field(gt=0)]
+
+
+class AccessSettings(BaseModel):
+    """Where Kafka and Redis are, whose keys are whose, and which model and policy decide."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port, comma-separated")
+    kafka_config: str = Field(
+        "", description="More librdkafka settings, key=value, comma-separated (security.protocol=SASL_SSL, ...)"
+    )
+    kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
+    redis: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service; cluster://host:port,...",
+    )
+    redis_timeout_s: _Seconds = Field(
+        2.0, description="A Redis call that takes longer has an unknown outcome and is repeated"
+    )
+    group: str = Field("clickstage", min_length=1, description="Consumer group; part of every key")
+    env: str = Field("prod", pattern=r"^[A-Za-z0-9_.-]+$", description="Deployment; part of every key")
+    topic: str = Field("clicks", description="Topic of click events")
+    topic_id: str = Field("", description="Overrides the topic id read from Kafka (brokers before 2.8, tests)")
+    buckets: Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="Buckets a partition, each fenced by itself; fixed for the life of the keys. On a Redis Cluster "
+        "partitions x buckets should be 32 x its primaries or more",
+    )
+    id_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent",
+    )
+    bundle: Path | None = Field(None, description="Model bundle; default: the newest that ships with Clickstage")
+    policy: Path | None = Field(None, description="Policy file; default: the one that ships with Clickstage")
+    log_format: Literal["console", "json"] = Field("console", description="Layout of log lines")
+
+    @field_validator("redis")
+    @classmethod
+    def _is_redis_url(cls, value: SecretStr) -> SecretStr:
+        scheme = urlsplit(value.get_secret_value()).scheme
+        if scheme not in SCHEMES:
+            raise ValueError(f"must start with {', '.join(f'{known}://' for known in SCHEMES)}")
+        if scheme in CLUSTER_SCHEMES:
+            cluster_address(value.get_secret_value())
+        return value
+
+    @field_validator("id_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr) -> SecretStr:
+        try:
+            IdKey.of(value.get_secret_value())
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("kafka_config")
+    @classmethod
+    def _is_pairs(cls, value: str) -> str:
+        if any("=" not in pair for pair in value.split(",") if pair):
+            raise ValueError("must be key=value pairs separated by commas")
+        if "password" in value:
+            raise ValueError("must not hold a password: give it as kafka_password")
+        return value
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Self:
+        """Settings from flags over environment over defaults.
+
+        Raises:
+            SettingsError: listing everything that is wrong.
+        """
+        values: dict[str, Any] = {}
+        for name in cls.model_fields:
+            if (variable := PREFIX + name.upper()) in environ:
+                values[name] = environ[variable]
+            if flags.get(name) is not None:
+                values[name] = flags[name]
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [_said(e["loc"], e["msg"]) for e in error.errors(include_input=False)]
+            raise SettingsError("settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+    def kafka_client(self) -> dict[str, str]:
+        """What every Kafka client is configured with."""
+        pairs = dict(pair.strip().split("=", 1) for pair in self.kafka_config.split(",") if pair.strip())
+        if password := self.kafka_password.get_secret_value():
+            pairs["sasl.password"] = password
+        return {"bootstrap.servers": self.kafka, **pairs}
+
+
+def table(settings: type[AccessSettings]) -> str:
+    """The settings as a Markdown table; README's is generated by this."""
+    rows = ["| flag | environment | default | meaning |", "|---|---|---|---|"]
+    for name, field in settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        shown = f"`{default}`" if default not in ("", None) else ""
+        rows.append(f"| `--{name.replace('_', '-')}` | `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _said(place: tuple[int | str, ...], message: str) -> str:
+    """One problem; without a place it is about several settings, and names them itself."""
+    if not place:
+        return message
+    name = str(place[0])
+    return f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {message}"

@@ -1,0 +1,118 @@
+"""The ASGI application: routes, life, and what a deployment asks for (health, readiness, metrics, API description)."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from edge import openapi
+from edge.problems import Problem
+from edge.replies import Endpoint, Handler, Reply, Streamer, json_reply
+from edge.requests import Request
+from edge.service import Service
+from edge.settings import METRICS_DIRECTORY, EdgeSettings
+
+TRACKER: Final = Path(__file__).parent / "tracker" / "dist" / "clickstage.js"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def application() -> Starlette:
+    """The application as the environment describes it; what the server's processes run."""
+    return create(EdgeSettings.load({}, os.environ))
+
+
+def create(settings: EdgeSettings) -> Starlette:
+    """The application for these settings."""
+
+    @asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        service = Service(settings, os.environ.get(METRICS_DIRECTORY, ""))
+        app.state.service = service
+        table = _Routes(service)
+        app.router.routes.extend(table.routes())
+        app.router.default = table.endpoint("other", {}, unknown=True)
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = Starlette(lifespan=life)
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Routes:
+    """The table of routes over one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._metrics_from = service.settings.metrics_from
+
+    def routes(self) -> list[Route]:
+        """The busiest first: they are tried in order."""
+        service = self._service
+        return [
+            self._route("/v1/events", {"POST": service.collector.events}),
+            self._route("/v1/decide", {"POST": service.collector.decide}),
+            self._route("/v1/decisions/{session_id}", {"GET": service.reading.decision}),
+            self._route("/v1/decisions/{session_id}/events", {}, {"GET": service.push.events}),
+            self._route("/v1/sessions", {"POST": service.sessions.begin}),
+            self._route("/v1/sessions/{session_id}", {"DELETE": service.sessions.end}),
+            self._route("/v1/tracker.js", {"GET": _tracker}),
+            self._route("/healthz", {"GET": _alive}),
+            self._route("/readyz", {"GET": self._ready}),
+            self._route("/metrics", {"GET": self._metrics}),
+            self._route("/openapi.json", {"GET": _openapi}),
+        ]
+
+    def endpoint(
+        self,
+        route: str,
+        handlers: dict[str, Handler],
+        streamers: dict[str, Streamer] | None = None,
+        *,
+        unknown: bool = False,
+    ) -> Endpoint:
+        """The endpoint of a route; an unknown one answers every method with 404."""
+        service = self._service
+        if unknown:
+            handlers = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _unknown)
+        return Endpoint(route, service.gate, service.metrics, service.settings.trusted_hops, handlers, streamers)
+
+    def _route(self, path: str, handlers: dict[str, Handler], streamers: dict[str, Streamer] | None = None) -> Route:
+        return Route(path, self.endpoint(path, handlers, streamers))
+
+    async def _ready(self, request: Request) -> Reply:
+        works = self._service.ready()
+        # A process that has reached Kafka is about to decide: traffic should wait for that.
+        return json_reply(200 if works["events"] and works["decisions"] >= works["kafka"] else 503, works)
+
+    async def _metrics(self, request: Request) -> Reply:
+        address = request.ip()
+        if address is None or not any(address in network for network in self._metrics_from):
+            raise Problem(403, "metrics", "metrics are for the networks of edge_metrics_from")
+        return Reply(200, self._service.metrics.page(), media_type=METRICS_TYPE)
+
+
+async def _alive(_request: Request) -> Reply:
+    return json_reply(200, {"alive": True})
+
+
+async def _unknown(_request: Request) -> Reply:
+    raise Problem(404, "no_such_address", "there is nothing here; /openapi.json lists what there is")
+
+
+async def _openapi(_request: Request) -> Reply:
+    return Reply(200, openapi.document(), (("Cache-Control", "public, max-age=300"),))
+
+
+async def _tracker(request: Request) -> Reply:
+    try:
+        script = TRACKER.read_bytes()
+    except OSError:
+        raise Problem(404, "no_tracker", "the tracker is not built here: make tracker") from None
+    return Reply(200, script, (("Cache-Control", "public, max-age=3600"),), media_type="text/javascript; charset=utf-8")

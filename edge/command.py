@@ -1,0 +1,115 @@
+"""``clickstage edge``: collect events over HTTP and hand out decisions, until stopped."""
+
+import argparse
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from shutil import rmtree
+from typing import Any, Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+
+from decisions.settings import PREFIX
+from edge.settings import METRICS_DIRECTORY, EdgeSettings
+from edge.shops import new_secret
+from featurestore import logs
+from featurestore.errors import Unsafe
+
+log = logging.getLogger(__name__)
+
+HEADER_BYTES: Final = 16_384
+"""Of all headers of a request; more is 431. Half of it is the least that the server takes."""
+HEADER_MS: Final = 30_000
+SPARE: Final = 2_000
+"""Requests that may be open beside the streams of a process."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="clickstage edge", description=__doc__)
+    group = parser.add_argument_group("settings", f"each is also an environment variable {PREFIX}NAME")
+    for name, field in EdgeSettings.model_fields.items():
+        text = (field.description or "").replace("%", "%%")
+        group.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=text)
+    flags = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    settings = EdgeSettings.load(flags, os.environ)
+    logs.configure(settings.log_format)
+    return run(settings, flags)
+
+
+def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
+    """Check what can be checked, then serve.
+
+    Raises:
+        SettingsError, BundleError, PolicyError: something that the processes would only find out one by one.
+    """
+    metrics = tempfile.mkdtemp(prefix="clickstage-edge-")
+    os.environ[METRICS_DIRECTORY] = metrics
+    # The Prometheus client looks for that as it is imported.
+    from decisions.shipped import load_bundle, load_policy
+    from edge.service import shops_of, spool_of
+
+    secret = settings.edge_secret.get_secret_value() or new_secret()
+    settings = settings.model_copy(update={"edge_secret": type(settings.edge_secret)(secret)})
+    shops = shops_of(settings)
+    load_policy(settings.policy, load_bundle(settings.bundle).heads.variables)
+    spool_of(settings)
+    _free(settings)
+    os.environ |= {PREFIX + name.upper(): str(value) for name, value in flags.items()}
+    os.environ[PREFIX + "EDGE_SECRET"] = secret
+    try:
+        log.info(
+            "edge listens on %s port %d",
+            settings.edge_host,
+            settings.edge_port,
+            extra={"processes": settings.edge_processes, "shops": len({shop.name for shop in shops.by_key.values()})},
+        )
+        server(settings).serve()
+    finally:
+        rmtree(metrics, ignore_errors=True)
+    return 0
+
+
+def server(settings: EdgeSettings) -> Any:
+    """Granian over the application; each process builds it anew."""
+    return Granian(
+        "edge.app:application",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=settings.edge_host,
+        port=settings.edge_port,
+        workers=settings.edge_processes,
+        loop=Loops.uvloop,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=2_048,
+        backpressure=settings.edge_streams_most + SPARE,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS, max_buffer_size=HEADER_BYTES),
+        ssl_cert=settings.edge_tls_cert,
+        ssl_key=settings.edge_tls_key,
+        log_enabled=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=10,
+    )
+
+
+def _free(settings: EdgeSettings) -> None:
+    """Find out now whether the port can be had: the server's processes would fail one by one, and without a word.
+
+    Raises:
+        Unsafe: it is taken.
+    """
+    family = socket.AF_INET6 if ":" in settings.edge_host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.edge_host, settings.edge_port))
+        except OSError as error:
+            raise Unsafe(
+                f"port {settings.edge_port} of {settings.edge_host} cannot be had ({error.strerror}): stop what "
+                "listens there, or choose another with CLICKSTAGE_EDGE_PORT"
+            ) from None

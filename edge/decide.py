@@ -1,0 +1,159 @@
+"""The decision that follows events which the stream has not applied yet: read, judged, handed out; nothing is written.
+
+For each session: the stored state, then the events that this process has sent to Kafka and the worker has not applied,
+then those of the request. What the state has applied already is told by the offset in it; what is counted twice all the
+same has the same `event_id`, and the fold ignores it.
+
+Questions of many requests are judged together (`Batcher`). A session comes once in a batch: a second question about it
+waits for the next one.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from decisions.engine import Engine
+from decisions.intake import Plan, Records, decode, plan
+from decisions.loading import Loader
+from decisions.policy import Policy
+from edge.metrics import EdgeMetrics
+from edge.publisher import Record
+from featurestore.contract.ids import IdKey
+from featurestore.contract.partitioner import partitions_of
+from featurestore.session.fold import LIVE
+from featurestore.store.protocols import SessionReader
+
+UNKNOWN_OFFSET: Final = 1 << 40
+"""Stands for the offset of an event that Kafka has not told, or never will: behind every one that it has."""
+
+
+class Question(NamedTuple):
+    """A session and its events that the worker may not have applied, in the order sent."""
+
+    session_id: str
+    values: list[bytes]
+    offsets: list[int]
+    record_ms: list[int]
+
+
+class Answer(NamedTuple):
+    """What the front end would be told.
+
+    Attributes:
+        document: as the stream would store it; None where the events change nothing that is shown.
+        live: whether the session goes on; else nothing is shown: it ended, or consent was withdrawn.
+    """
+
+    document: bytes | None
+    live: bool
+
+
+GONE: Final = Answer(None, live=False)
+
+
+def question(session_id: str, sent: Sequence[Record], values: Sequence[bytes], now_ms: int) -> Question:
+    """What is asked: records on their way to Kafka, then values that are not sent."""
+    offsets = [record.offset if record.offset >= 0 else UNKNOWN_OFFSET + place for place, record in enumerate(sent)]
+    ahead = range(UNKNOWN_OFFSET + len(sent), UNKNOWN_OFFSET + len(sent) + len(values))
+    return Question(
+        session_id,
+        [*(record.value for record in sent), *values],
+        [*offsets, *ahead],
+        [*(record.at_ms for record in sent), *([now_ms] * len(values))],
+    )
+
+
+class Decider:
+    """Judges questions; used from one thread.
+
+    Args:
+        engine: judges and writes documents.
+        reader: of stored sessions; asked anew after it failed.
+        partitions: of the topic.
+        buckets: of a partition.
+        ids: of the workers.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        reader: Callable[[], SessionReader],
+        partitions: int,
+        buckets: int,
+        ids: IdKey,
+        metrics: EdgeMetrics,
+    ) -> None:
+        self.engine = engine
+        self._reader = reader
+        self._loader: Loader | None = None
+        self._next_policy: Policy | None = None
+        self._partitions = partitions
+        self._buckets = buckets
+        self._ids = ids
+        self._seconds = metrics.decide_seconds
+
+    def use_policy(self, policy: Policy) -> None:
+        """Decide by another policy from the next batch on; from any thread."""
+        self._next_policy = policy
+
+    def decide(self, questions: Sequence[Question]) -> list[Answer]:
+        """What each session's front end would be told.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        began = time.perf_counter()
+        if self._next_policy is not None:
+            policy, self._next_policy = self._next_policy, None
+            self.engine.use_policy(policy)
+        answers = [GONE] * len(questions)
+        left = list(range(len(questions)))
+        while left:
+            names: set[str] = set()
+            now: list[int] = []
+            later: list[int] = []
+            for i in left:
+                (later if questions[i].session_id in names else now).append(i)
+                names.add(questions[i].session_id)
+            for i, answer in zip(now, self._judged([questions[i] for i in now]), strict=True):
+                answers[i] = answer
+            left = later
+        self._seconds.observe(time.perf_counter() - began)
+        return answers
+
+    def _judged(self, questions: list[Question]) -> list[Answer]:
+        batch = plan(decode(self._records(questions), self._ids), self._buckets, lambda _shard: -1)
+        if self._loader is None:
+            self._loader = self.engine.loader(self._reader())
+        try:
+            states, memories, profiles = self._loader.load(batch)
+        except Exception:
+            self._loader = None
+            raise
+        _leave_out_applied(batch, states)
+        judgement = self.engine.judge.judge(states, memories, profiles, batch.events, time.time_ns() // 1_000_000)
+        documents = self.engine.writer.newest(batch, judgement)
+        live = (judgement.states["flags"] & LIVE != 0).tolist()
+        answers = dict(zip(batch.sessions, map(Answer, documents, live), strict=True))
+        return [answers.get(self._ids.session(question.session_id), GONE) for question in questions]
+
+    def _records(self, questions: list[Question]) -> list[Records]:
+        places = partitions_of([question.session_id for question in questions], self._partitions).tolist()
+        by_partition: dict[int, Records] = {}
+        for partition, asked in zip(places, questions, strict=True):
+            records = by_partition.setdefault(partition, Records(partition, [], [], []))
+            records.values.extend(asked.values)
+            records.offsets.extend(asked.offsets)  # type: ignore[union-attr] # made above, as a list
+            records.record_ms.extend(asked.record_ms)
+        return list(by_partition.values())
+
+
+def _leave_out_applied(batch: Plan, states: np.ndarray[Any, np.dtype[np.void]]) -> None:
+    """Leave out the events that a stored state has already seen: it knows the offset of the last one."""
+    index = batch.events["session_index"]
+    live = states["flags"][index] & LIVE != 0
+    fresh = ~live | (batch.events["offset"] > states["offset"][index])
+    if not fresh.all():
+        batch.events, batch.record_ms = batch.events[fresh], batch.record_ms[fresh]

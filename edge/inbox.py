@@ -1,0 +1,134 @@
+"""A body of events, and what becomes of each: the contract, the session of the token, an event id. Pure.
+
+An event that names no session belongs to the token's. One that names another session than the token's is refused: a
+token lets nobody write into another shopper's visit. An event without an ``event_id`` gets one, so that whatever is
+sent twice behind this point (a retry, the spool) counts once.
+"""
+
+import itertools
+import secrets
+from typing import Any, Final, Literal
+
+import msgspec
+
+from edge.problems import Problem
+from featurestore.contract.event import Event, decode
+from featurestore.errors import InvalidEvent
+
+
+class Verdict(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What became of one event, in the order sent."""
+
+    status: Literal["accepted", "repaired", "refused"]
+    fields: list[str] = []
+    reason: str = ""
+
+
+class Envelope(msgspec.Struct):
+    """Several events and what they share."""
+
+    events: list[msgspec.Raw]
+    sent_ts: int | None = None
+    token: str = ""
+
+
+class _Peek(msgspec.Struct):
+    """What is looked at before the contract: absent is not the same as null."""
+
+    session_id: Any = msgspec.UNSET
+    event_id: Any = msgspec.UNSET
+    sent_ts: Any = msgspec.UNSET
+    visitor_id: Any = msgspec.UNSET
+    events: Any = msgspec.UNSET
+    token: str = ""
+
+
+class Taken(msgspec.Struct):
+    """One event that the contract accepts, as it is produced."""
+
+    event: Event
+    value: bytes
+
+
+ACCEPTED: Final = Verdict("accepted")
+_peek: Final = msgspec.json.Decoder(_Peek).decode
+_envelope: Final = msgspec.json.Decoder(Envelope).decode
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_process: Final = secrets.token_hex(5)
+_numbers: Final = itertools.count(1)
+
+
+def read(body: bytes, most_events: int) -> Envelope:
+    """The events of a body: one, a list, or an `Envelope`.
+
+    Raises:
+        Problem: 400 it is none of these, 413 too many events.
+    """
+    start = body.lstrip(b" \t\r\n")[:1]
+    try:
+        if start == b"[":
+            envelope = Envelope(_list(body))
+        elif start == b"{":
+            peek = _peek(body)
+            one = peek.events is msgspec.UNSET
+            envelope = Envelope([msgspec.Raw(body)], None, peek.token) if one else _envelope(body)
+        else:
+            raise Problem(400, "not_json", "the body is no JSON object and no list of them, in UTF-8")
+    except msgspec.ValidationError:
+        raise Problem(400, "bad_body", 'the body is no event, no list of events and no {"events": [...]}') from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Problem(400, "not_json", "the body is not JSON in UTF-8") from None
+    if len(envelope.events) > most_events:
+        raise Problem(413, "too_many_events", f"at most {most_events} events a request are read; send fewer")
+    return envelope
+
+
+def take(raw: msgspec.Raw, envelope: Envelope, session_id: str, *, private: bool) -> tuple[Verdict, Taken | None]:
+    """One event of a body.
+
+    Args:
+        raw: as it stands in the body.
+        envelope: what the events of the body share.
+        session_id: of the token, "" where there is none.
+        private: leave out the visitor: the browser says so (Sec-GPC).
+    """
+    value = bytes(raw)
+    try:
+        peek = _peek(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Verdict("refused", reason="schema: an event is a JSON object with fields of the contract"), None
+    if session_id and peek.session_id not in (msgspec.UNSET, None, session_id):
+        return Verdict("refused", reason="session: the token belongs to another session"), None
+    value = _completed(value, peek, envelope, session_id, private=private)
+    try:
+        event = decode(value)
+    except InvalidEvent as error:
+        return Verdict("refused", reason=str(error)), None
+    return ACCEPTED, Taken(event, value)
+
+
+def new_event_id() -> str:
+    """An id that no other event has: of this process, and counted."""
+    return f"{_process}{next(_numbers):x}"
+
+
+def _completed(value: bytes, peek: _Peek, envelope: Envelope, session_id: str, *, private: bool) -> bytes:
+    added: dict[str, Any] = {}
+    if session_id and peek.session_id in (msgspec.UNSET, None):
+        added["session_id"] = session_id
+    if peek.event_id in (msgspec.UNSET, None, ""):
+        added["event_id"] = new_event_id()
+    if envelope.sent_ts is not None and peek.sent_ts is msgspec.UNSET:
+        added["sent_ts"] = envelope.sent_ts
+    rid = private and peek.visitor_id is not msgspec.UNSET
+    if rid or any(getattr(peek, name) is not msgspec.UNSET for name in added) or peek.token:
+        fields: dict[str, Any] = {**msgspec.json.decode(value), **added}
+        fields.pop("token", None)
+        if rid:
+            fields.pop("visitor_id", None)
+        return msgspec.json.encode(fields)
+    if not added:
+        return value
+    end = value.rstrip()[:-1].rstrip()
+    comma = b"" if end.endswith(b"{") else b","
+    return end + comma + msgspec.json.encode(added)[1:]

@@ -1,0 +1,280 @@
+"""Records to Kafka: acknowledged by all replicas, or on disk, or refused. Nothing is told to be safe before it is.
+
+1. While nothing waits in the spool, a record goes to the producer; its request is answered when Kafka has it.
+2. A record that Kafka did not take in time ends that: the spool is marked, the producer is emptied, and what it gave
+   back goes to the spool in the order in which it was produced.
+3. While something waits in the spool, records go behind it. The replay (`edge.replay`) empties it once Kafka is back.
+
+Without a spool, step 2 is a `NotKept`: the sender keeps the events and tries again.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, Producer
+
+from edge.spool import Spool, Spooled, SpoolFull
+
+log = logging.getLogger(__name__)
+
+MOST_QUEUED: Final = 100_000
+"""Records under way to Kafka. A request that finds no room is refused whole."""
+
+PRODUCER: Final[dict[str, Any]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "max.in.flight": 1,  # decision 0017
+    "partitioner": "murmur2_random",  # the contract's: a session is in one partition, whoever sends it
+    "linger.ms": 1,
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": MOST_QUEUED + 10_000,
+    "queue.buffering.max.kbytes": 131_072,
+    "reconnect.backoff.max.ms": 1_000,
+}
+
+
+class NotKept(Exception):
+    """Neither Kafka nor the spool has the records; ``args[0]`` says why, for a problem document."""
+
+
+class Overloaded(Exception):
+    """Too many records are under way to Kafka; nothing of the request was taken."""
+
+
+class Record:
+    """One record on its way.
+
+    Attributes:
+        partition, offset: where Kafka has it; -1 while it is not told, or where it went to the spool.
+        failed: nobody has it; its sender was told so.
+    """
+
+    __slots__ = ("_batch", "at_ms", "failed", "key", "number", "offset", "partition", "topic", "value")
+
+    def __init__(self, topic: str, key: bytes, value: bytes, at_ms: int) -> None:
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.at_ms = at_ms
+        self.number = 0
+        self.failed = False
+        self.partition = self.offset = -1
+        self._batch: _Batch | None = None
+
+    def given(self, batch: "_Batch", number: int) -> None:
+        """It is produced as a part of this batch."""
+        self._batch = batch
+        self.number = number
+
+    def delivered(self, error: KafkaError | None, message: Any) -> None:
+        """Kafka's report; called on the producer's thread."""
+        batch = self._batch
+        if batch is None:
+            return
+        if error is None:
+            self.partition, self.offset = message.partition(), message.offset()
+            batch.publisher.away = False
+            batch.delivered()
+        else:
+            batch.publisher.returned(self, error)
+
+    def settled(self, error: Exception | None) -> None:
+        """The spool has it, or nobody."""
+        self.failed = error is not None
+        if self._batch is not None:
+            self._batch.delivered(error)
+
+
+class _Batch:
+    """The records of one request; its future ends when the last of them is safe."""
+
+    __slots__ = ("_error", "_left", "future", "publisher")
+
+    def __init__(self, publisher: "Publisher", records: int) -> None:
+        self.publisher = publisher
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = records
+        self._error: Exception | None = None
+
+    def delivered(self, error: Exception | None = None) -> None:
+        self._error = error or self._error
+        self._left -= 1
+        if not self._left:
+            self.publisher.done.append(self)
+
+    def end(self) -> None:
+        if not self.future.done():
+            if self._error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(self._error)
+
+
+class Publisher:
+    """Sends records; made on the event loop that awaits them.
+
+    Args:
+        client: settings of the Kafka client.
+        spool: where records wait while Kafka is away; None: they are refused then.
+        patience_s: how long a record may be under way before Kafka counts as away.
+
+    Attributes:
+        done: batches whose futures can end.
+        spooled: how many records went to the spool.
+        away: whether Kafka failed to take the latest records in time.
+    """
+
+    def __init__(self, client: Mapping[str, Any], spool: Spool | None, patience_s: float) -> None:
+        config = {**PRODUCER, "message.timeout.ms": round(patience_s * 1000), **client}
+        self._producer = Producer(config, logger=logging.getLogger("edge.kafka"))
+        self._spool = spool
+        self._loop = asyncio.get_running_loop()
+        self._numbers = count(1)
+        self._guard = threading.Lock()
+        self._diverting = False
+        self._returned: list[tuple[Record, KafkaError]] = []
+        self._held: list[Record] = []
+        self._to_spool: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
+        self._closing = False
+        self.done: deque[_Batch] = deque()
+        self.spooled = 0
+        self.away = False
+        self._threads = [threading.Thread(target=self._poll, name="edge-kafka", daemon=True)]
+        if spool is not None:
+            self._threads.append(threading.Thread(target=self._write_spool, name="edge-spool", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def room(self, records: int) -> bool:
+        """Whether so many records may be sent now."""
+        return len(self._producer) + records <= MOST_QUEUED
+
+    async def send(self, records: Sequence[Record]) -> None:
+        """Return once all records are in Kafka or in the spool.
+
+        Raises:
+            Overloaded: nothing was sent.
+            NotKept: some may be in Kafka all the same; sending them again is safe, since each has an event id.
+        """
+        if not records:
+            return
+        if not self.room(len(records)):
+            raise Overloaded
+        batch = _Batch(self, len(records))
+        for record in records:
+            record.given(batch, next(self._numbers))
+        if self._spool is not None and (self._diverting or self._spool.waiting()):
+            self._behind(list(records))
+        else:
+            self._produce(records)
+        await batch.future
+
+    def close(self, wait_s: float) -> None:
+        """Deliver, or spool, what is under way."""
+        until = time.monotonic() + wait_s
+        while len(self._producer) and time.monotonic() < until:
+            time.sleep(0.01)
+        self._closing = True
+        self._to_spool.put(None)
+        for thread in self._threads:
+            thread.join(wait_s)
+
+    def returned(self, record: Record, error: KafkaError) -> None:
+        """The producer gives a record back; called on its thread."""
+        self._returned.append((record, error))
+
+    def _produce(self, records: Sequence[Record]) -> None:
+        produce = self._producer.produce
+        for record in records:
+            produce(record.topic, record.value, record.key, on_delivery=record.delivered, timestamp=record.at_ms)
+
+    def _behind(self, records: list[Record]) -> None:
+        with self._guard:
+            if self._diverting:
+                self._held += records
+            else:
+                self._to_spool.put(records)
+
+    # -- the producer's thread -------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        while not self._closing:
+            self._producer.poll(0.05)
+            if self._returned:
+                self._divert()
+            if self.done:
+                self._end_batches()
+
+    def _end_batches(self) -> None:
+        self._loop.call_soon_threadsafe(_end_all, self.done)
+
+    def _divert(self) -> None:
+        """Step 2."""
+        self.away = True
+        if self._spool is None:
+            self._settle(self._returned, _away(self._returned[0][1]))
+            return
+        with self._guard:
+            self._diverting = True
+        try:
+            self._spool.begin()
+        except OSError:
+            log.error("the spool's directory cannot be written to: events are refused while Kafka is away")  # noqa: TRY400
+        self._producer.purge()
+        while len(self._producer):
+            self._producer.poll(0.05)
+        records = [record for record, _ in sorted(self._returned, key=lambda pair: pair[0].number)]
+        log.warning("Kafka does not take events in time; they go to the spool", extra={"records": len(records)})
+        self._returned = []
+        with self._guard:
+            self._to_spool.put(records)
+            if self._held:
+                self._to_spool.put(self._held)
+            self._held = []
+            self._diverting = False
+
+    def _settle(self, returned: list[tuple[Record, KafkaError]], error: Exception) -> None:
+        self._returned = []
+        for record, _ in returned:
+            record.settled(error)
+
+    # -- the spool's thread ----------------------------------------------------------------------
+
+    def _write_spool(self) -> None:
+        while (records := self._to_spool.get()) is not None:
+            while not self._to_spool.empty():  # whatever came meanwhile shares the disk's one synchronisation
+                more = self._to_spool.get()
+                if more is None:
+                    self._to_spool.put(None)
+                    break
+                records += more
+            self._append(records)
+
+    def _append(self, records: list[Record]) -> None:
+        error: Exception | None = None
+        try:
+            if self._spool is not None:
+                self._spool.append([Spooled(r.topic, r.key, r.value, r.at_ms) for r in records])
+            self.spooled += len(records)
+        except (SpoolFull, OSError):
+            log.error("the spool is full or its disk fails: events are refused until Kafka is back")  # noqa: TRY400
+            error = NotKept("Kafka is away and the spool is full")
+        for record in records:
+            record.settled(error)
+        self._end_batches()
+
+
+def _end_all(batches: deque[_Batch]) -> None:
+    while batches:
+        batches.popleft().end()
+
+
+def _away(error: KafkaError) -> NotKept:
+    return NotKept(f"Kafka did not take the events in time ({error.name()})")

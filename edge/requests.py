@@ -1,0 +1,178 @@
+"""A request as the handlers see it: its body within limits, who sent it, from where. The transport is ASGI.
+
+Bodies are read with a limit of bytes, sent and inflated, and of time; `Problem` says which was overrun.
+"""
+
+import asyncio
+import ipaddress
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from edge.problems import Problem
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MOST_HOPS: Final = 20
+PASSED_OVER: Final = 32
+"""A body that is too large is read up to so many times the limit, so that its sender hears why it was refused."""
+GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class Request:
+    """One request.
+
+    Args:
+        scope, receive: of ASGI.
+        trusted: networks of proxies whose X-Forwarded-For counts.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, trusted: Sequence[Network] = ()) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._trusted = trusted
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+
+    def header(self, name: bytes) -> str:
+        """A header by its lower-case name, "" where it is absent."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def path_session(self) -> str:
+        """The session id of the path."""
+        return str(self._scope["path_params"]["session_id"])
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The query; of a name that comes twice the last value."""
+        raw: bytes = self._scope.get("query_string", b"")
+        if not raw:
+            return {}
+        try:
+            return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=100))
+        except ValueError:
+            raise Problem(400, "bad_query", "the query is not percent-encoded ASCII of at most 100 fields") from None
+
+    @cached_property
+    def address(self) -> str:
+        """Where the request comes from: the nearest hop that is no trusted proxy."""
+        client = self._scope.get("client")
+        peer = str(client[0]) if client else ""
+        if not self._trusted or not self._is_trusted(peer):
+            return peer
+        hops = [hop.strip() for hop in self.header(b"x-forwarded-for").split(",")[-MOST_HOPS:] if hop.strip()]
+        for hop in reversed(hops):
+            peer = hop if _address(hop) else peer
+            if not self._is_trusted(hop):
+                break
+        return peer
+
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """`address` as a number, None where it is none."""
+        return _address(self.address)
+
+    async def body(self, most_bytes: int, within_s: float) -> bytes:
+        """The body, inflated if it is gzip.
+
+        Raises:
+            Problem: 408 too slow, 413 too large, 415 another encoding, 400 broken gzip.
+        """
+        encoding = self.header(b"content-encoding").lower()
+        if encoding not in {"", "identity", "gzip"}:
+            raise Problem(415, "unsupported_encoding", "send the body as it is, or with Content-Encoding: gzip")
+        announced = self.headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > most_bytes:
+            await self._pass_over(0, most_bytes, within_s)
+            raise too_large(most_bytes)
+        message = await self._first(within_s)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            body = await self._rest(body, most_bytes, within_s)
+        if len(body) > most_bytes:
+            raise too_large(most_bytes)
+        return inflate(body, most_bytes) if encoding == "gzip" else body
+
+    async def _first(self, within_s: float) -> MutableMapping[str, Any]:
+        return await self._next(asyncio.get_running_loop().time() + within_s)
+
+    async def _rest(self, body: bytes, most_bytes: int, within_s: float) -> bytes:
+        until = asyncio.get_running_loop().time() + within_s
+        parts, size, more = [body], len(body), True
+        while more:
+            message = await self._next(until)
+            part = message.get("body", b"")
+            size += len(part)
+            if size > most_bytes:
+                await self._pass_over(size, most_bytes, until - asyncio.get_running_loop().time())
+                raise too_large(most_bytes)
+            parts.append(part)
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    async def _pass_over(self, size: int, most_bytes: int, within_s: float) -> None:
+        """Read on, and forget it: who is still sending would see a broken connection instead of the answer."""
+        until = asyncio.get_running_loop().time() + within_s
+        more = True
+        while more and size <= PASSED_OVER * most_bytes:
+            message = await self._next(until)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+
+    async def _next(self, until: float) -> MutableMapping[str, Any]:
+        try:
+            async with asyncio.timeout_at(until):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, "too_slow", "the body did not arrive in time; send it again", retry_after_s=1) from None
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "incomplete", "the connection ended before the body did")
+        return message
+
+    def _is_trusted(self, address: str) -> bool:
+        found = _address(address)
+        return found is not None and any(found in network for network in self._trusted)
+
+
+def inflate(body: bytes, most_bytes: int) -> bytes:
+    """Gzip undone, and never more than ``most_bytes`` of it in memory.
+
+    Raises:
+        Problem: 413 more than that, 400 no gzip, or cut off.
+    """
+    inflater = zlib.decompressobj(GZIP)
+    try:
+        plain = inflater.decompress(body, most_bytes + 1)
+    except zlib.error:
+        raise Problem(400, "bad_gzip", "the body is not gzip, although its Content-Encoding says so") from None
+    if len(plain) > most_bytes:
+        raise too_large(most_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise Problem(400, "bad_gzip", "the gzip body is cut off, or something follows it")
+    return plain
+
+
+def too_large(most_bytes: int) -> Problem:
+    """The body has more bytes than are read."""
+    return Problem(413, "too_large", f"at most {most_bytes} bytes a body are read, after inflation; send smaller ones")
+
+
+def networks(text: str) -> list[Network]:
+    """Networks from a comma-separated setting.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

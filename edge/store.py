@@ -1,0 +1,117 @@
+"""What the edge reads of Redis: decisions, and whose session was withdrawn. Blocks; `Batcher` calls it.
+
+It writes one thing: the mark of a withdrawal, so that every edge refuses that session's token.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from featurestore.columns.hashing import hash_text
+from featurestore.contract.ids import IdKey
+from featurestore.errors import ClickstageError, StoreUnavailable
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.keys import Namespace, Shard, decision_key, withdrawn_key
+from featurestore.store.protocols import unavailable
+from featurestore.store.redis.connection import Client
+
+PAUSE_S: Final = 0.2
+"""After a failure everybody is told so for this long; a page waits once, not once a request."""
+
+
+class Asked(NamedTuple):
+    """Whose decision is wanted; with a partition also how far the worker has come there, -1 for none."""
+
+    session_id: str
+    partition: int = -1
+
+
+class Stored(NamedTuple):
+    """What is stored for a session; ``applied`` is the offset that its shard has come to, -1 where it is not known."""
+
+    document: bytes | None
+    withdrawn: bool
+    applied: int
+
+
+class EdgeStore:
+    """One client of Redis, made when it is first needed and again when it cannot be made.
+
+    Args:
+        connect: makes a client that has answered.
+        env: of the deployment.
+        ids: of the workers; turns a session id into what the keys hold.
+        buckets: of a partition.
+
+    Attributes:
+        namespace: whose keys the workers use; None while Kafka has not said which topic that is.
+    """
+
+    def __init__(self, connect: Callable[[], Client], env: str, ids: IdKey, buckets: int) -> None:
+        self._connect = connect
+        self._env = env
+        self._ids = ids
+        self._buckets = buckets
+        self.namespace: Namespace | None = None
+        self._client: Any = None
+        self._away_until = 0.0
+
+    def read(self, asked: Sequence[Asked]) -> list[Stored]:
+        """What is stored for each session.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        names = [self._ids.session(session) for session, _ in asked]
+        metas = [self._meta(name, partition) for name, (_, partition) in zip(names, asked, strict=True)]
+
+        def fill(pipe: Any) -> None:
+            for name, meta in zip(names, metas, strict=True):
+                pipe.get(decision_key(name))
+                pipe.exists(withdrawn_key(self._env, name))
+                if meta:
+                    pipe.hget(meta, "applied")
+
+        answers = iter(self._asked(fill))
+        # A decision is read before its shard's offset: what that counts as applied, the decision may lack by a moment.
+        return [Stored(next(answers), bool(next(answers)), int((meta and next(answers)) or -1)) for meta in metas]
+
+    def _meta(self, name: str, partition: int) -> str:
+        if partition < 0 or self.namespace is None:
+            return ""
+        return self.namespace.meta(Shard(partition, hash_text(name) % self._buckets))
+
+    def withdraw(self, marks: Sequence[tuple[str, int]]) -> list[None]:
+        """Refuse these sessions' tokens for so many seconds.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        keys = [(withdrawn_key(self._env, self._ids.session(session)), life_s) for session, life_s in marks]
+        self._asked(lambda pipe: [pipe.set(key, b"1", ex=life_s) for key, life_s in keys])
+        return [None] * len(keys)
+
+    def answers(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            self._asked(lambda pipe: pipe.ping())
+        except StoreUnavailable:
+            return False
+        return True
+
+    def _asked(self, fill: Callable[[Any], Any]) -> list[Any]:
+        if time.monotonic() < self._away_until:
+            raise StoreUnavailable("Redis did not answer a moment ago; will retry")
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            pipe = self._client.pipeline(transaction=False)
+            fill(pipe)
+            answers: list[Any] = pipe.execute()
+        except ClickstageError as error:
+            self._away_until = time.monotonic() + PAUSE_S
+            raise StoreUnavailable(str(error)) from None
+        except AWAY as error:
+            self._away_until = time.monotonic() + PAUSE_S
+            raise unavailable(error, "reading decisions") from None
+        return answers

@@ -1,0 +1,31 @@
+"""Asks Kafka which topic the clicks are in: its id is a part of every key of the workers."""
+
+import logging
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from decisions.settings import AccessSettings
+from featurestore.errors import SettingsError, Unsafe
+
+
+def topic_of_clicks(settings: AccessSettings) -> tuple[str, int]:
+    """Id and partition count of the topic of clicks. Blocks some seconds at most.
+
+    Raises:
+        Unsafe: Kafka does not answer.
+        SettingsError: there is no such topic.
+    """
+    config: dict[str, str | int | float | bool] = {**settings.kafka_client(), "socket.timeout.ms": 5_000}
+    admin = AdminClient(config, logger=logging.getLogger("edge.kafka"))
+    try:
+        topics = admin.list_topics(timeout=5.0).topics
+        if settings.topic not in topics:
+            raise SettingsError(f"Kafka has no topic {settings.topic}: create it, or set CLICKSTAGE_TOPIC")
+        partitions = len(topics[settings.topic].partitions)
+        if settings.topic_id:
+            return settings.topic_id, partitions
+        described = admin.describe_topics(TopicCollection([settings.topic]), request_timeout=5.0)
+        return str(described[settings.topic].result().topic_id), partitions
+    except KafkaException as error:
+        raise Unsafe(f"Kafka at {settings.kafka} does not answer ({error.args[0].name()})") from None

@@ -1,0 +1,245 @@
+"""The edge on real Kafka and Redis with a real worker: events in, decisions out, read, pushed and decided inline."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.edges import PAGE, EdgeProcess
+from tests.integration.shopfloor import Shopfloor, now_ms
+from tests.run_services import RunServices
+from tests.services import RedisServer, create_topics, read_topic
+from tests.services.kafka_broker import Kafka
+
+KEYS = f"""
+signing_keys:
+  - {{id: one, secret: "{"ab" * 32}"}}
+shops:
+  shoes: {{write_keys: [demo], origins: ["{PAGE}"]}}
+  hats: {{write_keys: [hats], origins: ["https://hats.example"]}}
+"""
+
+one_store = pytest.mark.parametrize("flavour", ["redis"])
+
+
+@pytest.fixture
+def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
+    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
+    yield made
+    made.close()
+
+
+def _edge(bootstrap: str, store: RedisServer, topic: str, directory: Path) -> EdgeProcess:
+    keys = directory / "keys.yaml"
+    keys.write_text(KEYS)
+    flags = [
+        *("--kafka", bootstrap, "--redis", store.url, "--topic", topic, "--group", topic),
+        *("--edge-keys", str(keys), "--edge-spool", str(directory / "spool"), "--edge-processes", "2"),
+        *("--edge-trusted-hops", "127.0.0.0/8", "--edge-body-s", "1", "--exposures-topic", ""),
+    ]
+    return EdgeProcess("edge", directory / "edge", flags).start_waiting()
+
+
+@pytest.fixture
+def shop_edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Path) -> Iterator[EdgeProcess]:
+    """The edge of a shop with a worker."""
+    made = _edge(kafka.bootstrap, redis_server, floor.topic, tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def edge(kafka: Kafka, services: RunServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProcess]:
+    """An edge for requests that need no worker."""
+    directory = tmp_path_factory.mktemp("edge")
+    create_topics(kafka.bootstrap, {"edge-alone": 4})
+    store = services.redis("redis", lambda: tmp_path_factory.mktemp("redis"))
+    made = _edge(kafka.bootstrap, store, "edge-alone", directory)
+    yield made
+    made.stop()
+
+
+def _event(kind: str = "page_view", **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "ts": now_ms(), "page": f"/{kind}", **fields}
+
+
+def _records(topic: str, kafka: Kafka) -> list[dict[str, Any]]:
+    return [json.loads(message.value() or b"") for message in read_topic(kafka.bootstrap, topic)]
+
+
+def _seq(floor: Shopfloor, session_id: str) -> int:
+    return int((floor.decision(session_id) or {}).get("seq", -1))
+
+
+@one_store
+def test_from_a_page_to_a_decision_and_back(floor: Shopfloor, shop_edge: EdgeProcess, kafka: Kafka) -> None:
+    """Collected, decided by the worker, pushed, read, and withdrawn."""
+    page = shop_edge.page()
+    stream = page.stream()
+    assert stream.status == 200
+    first = page.send(_event("view_item", item_id="i1"), {"type": "view_item"}, _event("click", event_id="mine"))
+    assert first.status == 202
+    assert [verdict["status"] for verdict in first.json["verdicts"]] == ["accepted", "refused", "accepted"]
+    sent = _records(floor.topic, kafka)
+    assert [event["session_id"] for event in sent] == [page.session_id] * 2
+    assert sent[0]["event_id"]
+    assert sent[1]["event_id"] == "mine"
+
+    behind = page.decision().json
+    assert behind["answer"] == "neutral"
+    assert behind["behind_ms"] >= 0
+
+    floor.worker().start()
+    pushed = iter(stream)
+    name, place, decision = next(pushed)
+    assert name == "decision"
+    assert decision["session_id"] == page.session_id
+    assert place == f"{decision['source']}:{decision['seq']}"
+    read = page.decision()
+    assert read.json["seq"] == decision["seq"]
+    assert read.json["answer"] == "fresh"
+    assert read.json["label"]
+    assert "behind_ms" not in read.json
+    assert page.decision({"If-None-Match": read.headers["etag"]}).status == 304
+
+    again = page.stream(place)
+    page.send(_event("add_to_cart", price=20.0))
+    assert next(iter(again))[2]["seq"] > decision["seq"]
+
+    assert page.withdraw().status == 204
+    assert [event for event, _, _ in pushed][-1] == "withdrawn"
+    assert page.withdraw().status == 204
+    assert page.decision().status == 410
+    assert page.stream().status == 204
+    floor.until(lambda: floor.decision(page.session_id) is None, "the worker has forgotten the session")
+
+
+@one_store
+def test_an_inline_decision_is_the_one_that_the_stream_makes(floor: Shopfloor, shop_edge: EdgeProcess) -> None:
+    """With `?decide=1` it has the place that the stream's will have."""
+    floor.worker().start()
+    page = shop_edge.page()
+    events = [_event("view_item", price=10.0 + i, page=f"/p/{i}") for i in range(4)] + [
+        _event("add_to_cart", price=9.0)
+    ]
+    for event in events:
+        told = page.send(event, query="&decide=1").json["decision"]
+        assert told["provisional"] is True or told["answer"] == "fresh"
+        floor.until(lambda seq=told["seq"]: _seq(floor, page.session_id) == seq, "the stream's decision")  # type: ignore[misc]
+        streamed = floor.decision(page.session_id) or {}
+        times = {"decided_at", "expires_at"}
+        assert {n: v for n, v in streamed.items() if n not in times} == {n: told[n] for n in streamed if n not in times}
+    body = json.dumps({"events": [_event("purchase", value=30.0)], "token": page.token})
+    preview = page.ask("POST", "/v1/decide?key=demo", body, {"Content-Type": "application/json"}).json
+    assert preview["provisional"] is True
+    assert "seq" not in preview
+    assert floor.decision(page.session_id) == streamed
+
+
+def test_who_may(edge: EdgeProcess) -> None:
+    """Keys, origins, tokens: what is not allowed is a problem document with the right status."""
+    page, other = edge.page(), edge.page()
+    body = json.dumps(_event())
+    json_type = {"Content-Type": "application/json"}
+
+    def status(*request: Any) -> int:
+        answer = edge.ask(*request)
+        if answer.status >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json["status"] == answer.status
+            assert "access-control-allow-credentials" not in answer.headers
+        return answer.status
+
+    events, mine = "/v1/events?key=demo", f"/v1/decisions/{page.session_id}?key=demo"
+    assert status("POST", "/v1/events", body, json_type) == 401
+    assert status("POST", "/v1/events?key=nobodys", body, json_type) == 401
+    assert status("POST", "/v1/events", body, {**json_type, "X-Clickstage-Key": "nobodys\r"[:7]}) == 401
+    assert status("POST", events, body, {**json_type, "Origin": "https://evil.example"}) == 403
+    assert status("POST", events, body, {**json_type, "Origin": "https://hats.example"}) == 403
+    assert status("GET", mine) == 401
+    assert status("GET", mine, None, {"Authorization": "Bearer forged.x.y.z"}) == 401
+    assert status("GET", mine, None, {"Authorization": f"Bearer {page.token[:-2]}xx"}) == 401
+    assert status("GET", mine, None, other.bearer) == 403
+    assert status("GET", mine.replace("?", "/events?"), None, other.bearer) == 403
+    assert status("DELETE", f"/v1/sessions/{page.session_id}?key=demo", None, other.bearer) == 403
+    assert other.send(_event(session_id=page.session_id)).status == 422
+    assert status("PUT", events, body) == 405
+    assert status("GET", "/v1/nothing") == 404
+    renewed = edge.ask("POST", "/v1/sessions?key=demo", json.dumps({"token": page.token}), json_type)
+    assert renewed.json["session_id"] == page.session_id
+
+
+def test_cross_origin_requests(edge: EdgeProcess) -> None:
+    """A page of the shop may, another may not, and no cookie is ever asked for."""
+    page = edge.page()
+    asked = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    path = f"/v1/decisions/{page.session_id}?key=demo"
+    preflight = edge.ask("OPTIONS", path, None, asked)
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == PAGE
+    assert "authorization" in preflight.headers["access-control-allow-headers"]
+    assert int(preflight.headers["access-control-max-age"]) >= 600
+    answer = page.decision({"Origin": PAGE})
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert "ETag" in answer.headers["access-control-expose-headers"]
+    assert "Origin" in answer.headers["vary"]
+    foreign = edge.ask("OPTIONS", path, None, {**asked, "Origin": "https://evil.example"})
+    assert foreign.status == 403
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_bodies_that_are_refused(edge: EdgeProcess) -> None:
+    """Bombs, floods, nesting, wrong types, huge headers: a problem document each, and the edge serves on."""
+    headers = {"Content-Type": "application/json"}
+
+    def status(body: bytes, **more: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in more.items()}
+        return edge.ask("POST", "/v1/events?key=demo", body, {**headers, **named}).status
+
+    event = json.dumps({**_event(), "session_id": "s"}).encode()
+    assert status(gzip.compress(event), Content_Encoding="gzip") == 202
+    assert status(gzip.compress(b"0" * 50_000_000), Content_Encoding="gzip") == 413
+    assert status(b"no gzip", Content_Encoding="gzip") == 400
+    assert status(event, Content_Encoding="br") == 415
+    assert status(event, Content_Type="image/png") == 415
+    assert status(b"[" + b",".join([event] * 10_000) + b"]") == 413
+    assert status(b"[" + b",".join([b"{}"] * 501) + b"]") == 413
+    assert status(b"[" * 100_000) == 400
+    assert status(b'{"a":' * 50_000) == 400
+    assert status(b"\x00\xff") == 400
+    assert status(event, X_Long="x" * 40_000) == 431
+    assert status(event) == 202
+
+
+def test_privacy_signals_are_honoured(edge: EdgeProcess, kafka: Kafka) -> None:
+    page = edge.page()
+    body = json.dumps({"events": [_event(visitor_id="v1")], "token": page.token})
+    assert edge.ask("POST", "/v1/events?key=demo", body, {"Content-Type": "text/plain", "Sec-GPC": "1"}).status == 202
+    page.send(_event(visitor_id="v2"))
+    sent = [event for event in _records("edge-alone", kafka) if event["session_id"] == page.session_id]
+    assert [event.get("visitor_id") for event in sent] == [None, "v2"]
+    assert page.session_id not in edge.log.read_text()
+
+
+def test_limits_say_when_to_come_back(edge: EdgeProcess) -> None:
+    page = edge.page()
+    answers = [page.send(*[_event()] * 100) for _ in range(6)]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert refused
+    assert int(refused[0].headers["retry-after"]) >= 1
+
+
+def test_the_edge_describes_itself(edge: EdgeProcess) -> None:
+    """Several processes count together."""
+    for _ in range(20):
+        edge.page()
+    counted = 'clickstage_edge_requests_total{route="/v1/sessions",status="201"}'
+    assert edge.metric(counted) >= 20
+    assert edge.ask("GET", "/healthz").status == 200
+    assert edge.ask("GET", "/metrics", None, {"X-Forwarded-For": "8.8.8.8"}).status == 403
+    description = edge.ask("GET", "/openapi.json").json
+    assert description["openapi"].startswith("3.1")
+    assert {"/v1/events", "/v1/decide", "/v1/sessions"} <= description["paths"].keys()

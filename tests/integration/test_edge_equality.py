@@ -1,0 +1,118 @@
+"""An inline decision equals the streamed one to the byte, times left out: the same events through both.
+
+`CLICKSTAGE_EDGE_EVENTS=100000 pytest tests/integration/test_edge_equality.py` runs the long version.
+"""
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from featurestore.contract.event import EVENT_TYPES
+from tests.integration.edges import EdgeProcess, Page
+from tests.integration.shopfloor import PATIENCE_S, Shopfloor, now_ms, unique_documents
+from tests.services import RedisServer
+from tests.services.kafka_broker import Kafka
+from tests.services.process import wait_for
+
+EVENTS: Final = int(os.environ.get("CLICKSTAGE_EDGE_EVENTS", "3000"))
+PAGES: Final = 12
+A_SESSION: Final = 40
+TIMES: Final = {"decided_at", "expires_at"}
+TYPES: Final = (*EVENT_TYPES, "a_type_that_nobody_knows")
+
+
+@pytest.fixture
+def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
+    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Path) -> Iterator[EdgeProcess]:
+    flags = ["--kafka", kafka.bootstrap, "--redis", redis_server.url, "--topic", floor.topic, "--group", floor.topic]
+    rates = [f"--edge-{name}-rate=0" for name in ("key", "address", "session")]
+    made = EdgeProcess("edge", tmp_path / "edge", [*flags, *rates]).start_waiting()
+    yield made
+    made.stop()
+
+
+def _event(chance: random.Random, visitor: str, last_id: str) -> dict[str, Any]:
+    """An event of any type with any of the optional fields; a few are sent twice, and a few withdraw consent."""
+    choices: dict[str, Any] = {
+        "page": f"/p/{chance.randrange(30)}",
+        "item_id": f"i{chance.randrange(9)}",
+        "category": chance.choice(["shoes", "health", "hats"]),
+        "price": round(chance.uniform(1, 300), 2),
+        "quantity": chance.randrange(4),
+        "value": round(chance.uniform(1, 500), 2),
+        "device": chance.choice(["desktop", "mobile", "toaster"]),
+        "source": chance.choice(["paid", "direct", "elsewhere"]),
+        "country": chance.choice(["DE", "fr", "nowhere"]),
+        "scroll_depth": chance.randrange(101),
+        "checkout_step": chance.randrange(5),
+        "visitor_id": visitor,
+    }
+    chosen = {name: value for name, value in choices.items() if chance.random() < 0.5}
+    skew = chance.choice([0, 0, 0, -2_000, 1_000, 10**9])
+    event = {"type": chance.choice(TYPES), "ts": now_ms() + skew, **chosen}
+    if last_id and chance.random() < 0.03:
+        event["event_id"] = last_id
+    if chance.random() < 0.005:
+        event["consent"] = False
+    return event
+
+
+def _shop(page: Page, chance: random.Random, events: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    last_id = ""
+    for i in range(events):
+        event = {"event_id": f"{page.session_id[:8]}-{i}", **_event(chance, f"v{chance.randrange(50)}", last_id)}
+        last_id = event["event_id"]
+        answer = page.send(event, query="&decide=1")
+        assert answer.status == 202, answer.body
+        yield page.session_id, answer.json["decision"]
+
+
+def _shopper(edge: EdgeProcess, number: int) -> list[tuple[str, dict[str, Any]]]:
+    chance = random.Random(number)
+    told: list[tuple[str, dict[str, Any]]] = []
+    for _ in range(EVENTS // PAGES // A_SESSION):
+        told += _shop(edge.page(), chance, A_SESSION)
+    return told
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("flavour", ["redis"])
+def test_inline_and_stream_decide_the_same(floor: Shopfloor, edge: EdgeProcess) -> None:
+    """Each provisional decision has one of the stream under its place, which says the same but for the times."""
+    floor.worker().start()
+    with ThreadPoolExecutor(PAGES) as pool:
+        told = [pair for some in pool.map(lambda number: _shopper(edge, number), range(PAGES)) for pair in some]
+    provisional = {(s, d["seq"]): d for s, d in told if d["provisional"] and "seq" in d}
+    assert len(provisional) > 0.9 * len(told)
+    wanted = set(provisional)
+    streamed: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def complete() -> bool:
+        for (_, session_id, seq), document in unique_documents(floor.decisions()).items():
+            streamed[session_id, seq] = document
+        return wanted <= streamed.keys()
+
+    wait_for(complete, PATIENCE_S)
+    assert wanted <= streamed.keys(), [provisional[place] for place in sorted(wanted - streamed.keys())[:3]]
+    different = [
+        (
+            place,
+            {n: (provisional[place].get(n), v) for n, v in streamed[place].items() if provisional[place].get(n) != v},
+        )
+        for place in wanted
+        if any(provisional[place].get(n) != v for n, v in streamed[place].items() if n not in TIMES)
+    ]
+    assert not different, json.dumps(different[:3], indent=1)
+    print(f"\n{len(wanted)} of {len(told)} inline decisions compared, all equal")  # noqa: T201 - the figure is in docs/edge.md

@@ -1,0 +1,130 @@
+"""Bodies of events: the shapes that are read, whose session an event is, and what is added to it."""
+
+import contextlib
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge import inbox
+from edge.problems import Problem
+
+EVENT = {"session_id": "s1", "type": "page_view", "ts": 1_780_000_000_000}
+MOST = 5
+
+
+def _take(event: Any, session_id: str = "", *, private: bool = False, sent_ts: int | None = None) -> Any:
+    envelope = inbox.Envelope([], sent_ts)
+    return inbox.take(msgspec.Raw(json.dumps(event).encode()), envelope, session_id, private=private)
+
+
+def _sent(event: Any, session_id: str = "", **more: Any) -> dict[str, Any]:
+    verdict, taken = _take(event, session_id, **more)
+    assert verdict.status == "accepted"
+    fields: dict[str, Any] = json.loads(taken.value)
+    return fields
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(EVENT),
+        json.dumps([EVENT]),
+        json.dumps({"events": [EVENT]}),
+        "  \n" + json.dumps({"sent_ts": 3, "token": "t", "events": [EVENT]}, indent=1) + "\n",
+    ],
+)
+def test_a_body_is_an_event_a_list_or_an_envelope(body: str) -> None:
+    envelope = inbox.read(body.encode(), MOST)
+    assert [json.loads(bytes(raw)) for raw in envelope.events] == [EVENT]
+
+
+def test_a_single_event_may_hold_the_token() -> None:
+    envelope = inbox.read(json.dumps({**EVENT, "token": "t"}).encode(), MOST)
+    assert envelope.token == "t"
+    assert "token" not in _sent({**EVENT, "token": "t"})
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"hello", 400),
+        (b"7", 400),
+        (b"{", 400),
+        (b"[1,", 400),
+        (b'{"events": 3}', 400),
+        (b'{"events": [], "sent_ts": "x"}', 400),
+        (b"\xff\xfe", 400),
+        (b"[" * 5_000, 400),
+        (b"[" + b",".join([b"{}"] * (MOST + 1)) + b"]", 413),
+    ],
+)
+def test_other_bodies_are_problems(body: bytes, status: int) -> None:
+    with pytest.raises(Problem) as refused:
+        inbox.read(body, MOST)
+    assert refused.value.status == status
+
+
+@given(st.binary(max_size=200))
+def test_whatever_the_body_is_it_is_read_or_a_problem(body: bytes) -> None:
+    """Anything else that is raised fails the test."""
+    with contextlib.suppress(Problem):
+        envelope = inbox.read(body, MOST)
+        for raw in envelope.events:
+            verdict, taken = inbox.take(raw, envelope, "s", private=True)
+            assert (verdict.status == "accepted") == (taken is not None)
+
+
+def test_an_event_without_a_session_is_the_tokens() -> None:
+    event = {name: value for name, value in EVENT.items() if name != "session_id"}
+    assert _sent(event, "mine")["session_id"] == "mine"
+    assert _sent({**event, "session_id": None}, "mine")["session_id"] == "mine"
+    assert _take(event)[0].status == "refused"
+
+
+def test_an_event_of_another_session_than_the_tokens_is_refused() -> None:
+    verdict, taken = _take(EVENT, "mine")
+    assert verdict.status == "refused"
+    assert "another session" in verdict.reason
+    assert taken is None
+    assert _take({**EVENT, "session_id": ["mine"]}, "mine")[0].status == "refused"
+
+
+def test_an_event_id_is_added_where_there_is_none_and_kept_where_there_is_one() -> None:
+    made = {_sent(EVENT)["event_id"] for _ in range(100)}
+    assert len(made) == 100
+    assert _sent({**EVENT, "event_id": "e"})["event_id"] == "e"
+    assert _sent({**EVENT, "event_id": None})["event_id"]
+
+
+def test_privacy_asked_for_by_the_browser_removes_the_visitor() -> None:
+    event = {**EVENT, "visitor_id": "v"}
+    assert "visitor_id" not in _sent(event, private=True)
+    assert _sent(event)["visitor_id"] == "v"
+
+
+def test_the_bodys_time_of_sending_counts_for_events_without_one() -> None:
+    assert _sent(EVENT, sent_ts=9)["sent_ts"] == 9
+    assert _sent({**EVENT, "sent_ts": 3}, sent_ts=9)["sent_ts"] == 3
+
+
+def test_a_refusal_says_which_field_and_quotes_nothing() -> None:
+    verdict, _ = _take({**EVENT, "ts": "SECRET"})
+    assert "ts" in verdict.reason
+    assert "SECRET" not in verdict.reason
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9), max_size=5
+    )
+)
+def test_what_is_added_changes_nothing_else(more: dict[str, Any]) -> None:
+    event = {**EVENT, **{f"x{name}": value for name, value in more.items()}}
+    sent = _sent(event)
+    assert sent.pop("event_id")
+    assert sent == event
