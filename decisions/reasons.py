@@ -1,7 +1,7 @@
 """Reasons in words that marketing understands: the features that spoke most for the stage, with their values."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -11,10 +11,10 @@ from featurestore.session.features import FEATURES
 
 
 class Contributor(Protocol):
-    """What explains a score: contributions of each feature to the probability of a stage."""
+    """What explains a score: contributions of each column to an output."""
 
-    def contributions(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Shape (n, 9); positive speaks for the stage."""
+    def contributions(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Shape of ``X``; positive speaks for the output of the row."""
         ...
 
 
@@ -63,16 +63,27 @@ def _words(feature: str, value: float) -> str:
 
 
 class Explainer:
-    """Top three reasons for a stage."""
+    """Top three reasons for an output of a head.
 
-    def __init__(self, contributor: Contributor) -> None:
+    Args:
+        contributor: the head; a bundle stands for its stage.
+        columns: what it reads.
+    """
+
+    def __init__(self, contributor: Contributor, columns: Sequence[str] = FEATURES) -> None:
         self._contributor = contributor
+        self._columns = columns
 
-    def words(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> list[list[str]]:
-        """For each row, at most three reasons, the strongest first; features that spoke against are left out."""
-        contributions = self._contributor.contributions(X, stages)
+    def words(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> list[list[str]]:
+        """For each row, at most three reasons, the strongest first; columns that spoke against are left out.
+
+        Args:
+            X: rows (n, columns), NaN where missing.
+            outputs: which output of the head is explained in each row, shape (n,): the stage, or 0.
+        """
+        contributions = self._contributor.contributions(X, outputs)
         order = np.argsort(-contributions, axis=1, kind="stable")[:, :3]
         rows = []
         for x, c, top in zip(X.tolist(), contributions.tolist(), order.tolist(), strict=True):
-            rows.append([_words(FEATURES[j], x[j]) for j in top if c[j] > 0])
+            rows.append([_words(self._columns[j], x[j]) for j in top if c[j] > 0])
         return rows

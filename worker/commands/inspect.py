@@ -13,6 +13,7 @@ from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_n
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES
+from models.heads.views import PUBLISHED
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Found, Lookup
@@ -67,6 +68,7 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
             stage = np.array([STAGES.index(found.decision.stage)], np.uint8)
             yield "  because"
             yield from (f"    {text}" for text in _why(settings, observe(found.state), stage))
+            yield from _outcomes(settings, observe(found.state))
 
 
 def timeline(settings: Settings, session_id: str) -> list[str]:
@@ -95,6 +97,22 @@ def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -
     bundle = load_bundle(settings.bundle)
     [words] = Explainer(bundle).words(X, stage)
     return words or ["no feature speaks for it more than it does on average"]
+
+
+def _outcomes(settings: Settings, X: NDArray[np.float64]) -> Iterator[str]:
+    """What the heads beside the stage say of the session as it stands, and why."""
+    from decisions.reasons import Explainer
+    from decisions.shipped import load_bundle
+
+    views = {PUBLISHED: X}
+    for head in load_bundle(settings.bundle).heads.others:
+        if head.view not in views:
+            continue
+        rows = head.read(views[head.view])
+        for j, (output, value) in enumerate(zip(head.outputs, head.score(rows)[0].tolist(), strict=True)):
+            [words] = Explainer(head, head.columns).words(rows, np.array([j], np.uint8))
+            yield f"  {head.name} {output}: {value:.3f}"
+            yield from (f"    {text}" for text in words)
 
 
 def _state(s: np.void) -> Iterator[tuple[str, str]]:

@@ -225,6 +225,21 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
     Spec("stage_share", _G, "ratio", "Share of scored rows per predicted stage.", _STAGE),
     Spec("stage_share_shift_pp", _G, "percentage points", "Change of that share against training.", _STAGE),
     Spec("stage_kl_divergence", _G, "nats", "KL divergence of the predicted from the rule-derived stage shares."),
+    Spec("head_rows_total", _C, "rows", "Rows that a head of the bundle scored.", {"head": OPEN}),
+    Spec(
+        "head_output_sum_total",
+        _C,
+        "output units",
+        "Sum of a head's output over those rows: for a probability, how many times the outcome is expected.",
+        {"head": OPEN, "output": OPEN},
+    ),
+    Spec(
+        "head_output_baseline",
+        _G,
+        "output units",
+        "Mean of the output's target in training: the share of a class, a base rate, or a mean value.",
+        {"head": OPEN, "output": OPEN},
+    ),
     # -- business
     Spec(
         "sessions_finished_total",

@@ -140,6 +140,10 @@ class Metrics(Family):
         self.stage_share_shift_pp = self._gauge("stage_share_shift_pp")
         self.stage_kl_divergence = self._gauge("stage_kl_divergence")
 
+        self.head_rows = self._counter("head_rows_total")
+        self.head_output_sum = self._counter("head_output_sum_total")
+        self.head_output_baseline = self._gauge("head_output_baseline")
+
         self.sessions_finished = self._counter("sessions_finished_total")
         self.order_value = self._counter("order_value_total")
         self.dropoff_sessions = self._counter("dropoff_sessions_total")

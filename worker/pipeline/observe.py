@@ -14,6 +14,7 @@ from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
 from worker.metrics.drift import DriftMonitor
+from worker.metrics.heads import HeadMonitor
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics
 
@@ -50,6 +51,7 @@ class Observer:
         self.metrics = metrics
         self._bundle = bundle
         self._drift = drift
+        self._heads = HeadMonitor(bundle.heads, metrics)
         self._kpis = kpis
         self._laps: defaultdict[str, list[float]] = defaultdict(list)
         self._written: list[tuple[int, NDArray[np.int64]]] = []
@@ -130,6 +132,7 @@ class Observer:
         if scored.any():
             self._decisions.append(judgement.decisions[scored])
             self._features.append(judgement.observations.features[scored])
+            self._heads.observe(judgement.probabilities, judgement.outputs, int(np.count_nonzero(scored)))
         if sum(map(len, self._decisions)) >= TOGETHER:
             self._count()
         states, memory = judgement.ended

@@ -155,6 +155,33 @@ DRIFT: Final = Dashboard(
             ],
         ),
         Section(
+            "Heads",
+            [
+                Panel(
+                    "Mean output of each head",
+                    "What the heads of the bundle say on average over the last hour, to compare with training.",
+                    "short",
+                    [
+                        Query(
+                            "sum by (head, output) (rate(clickstage_head_output_sum_total[1h])) / on (head) group_left "
+                            "sum by (head) (rate(clickstage_head_rows_total[1h]))",
+                            "{{head}} {{output}}",
+                        )
+                    ],
+                    lowest=0,
+                    decimals=3,
+                ),
+                Panel(
+                    "Mean in training",
+                    help_of("head_output_baseline"),
+                    "short",
+                    [Query("max by (head, output) (clickstage_head_output_baseline)", "{{head}} {{output}}")],
+                    lowest=0,
+                    decimals=3,
+                ),
+            ],
+        ),
+        Section(
             "Each worker's own window",
             [
                 Panel(
