@@ -17,6 +17,7 @@ from featurestore.columns.jit import compiled, inlined
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
 from featurestore.contract.event import EVENT, EVENT_TYPES, PASSIVE, TICK, TYPE_CODE
 from featurestore.session.features import N_FEATURES
+from featurestore.session.views import N_WIDE, wide_row
 from featurestore.session.visitors import bounce_rate, recent_actions, remember_session
 
 STATE_VERSION: Final = 1
@@ -184,6 +185,7 @@ class Observations(NamedTuple):
         ended: `STATE` as it was at each END row, in the order of the END rows.
         duplicates: events skipped because the session had seen their id.
         late: events applied although a newer one came before.
+        wide: float64 of shape (n, `views.N_WIDE`) if it was asked for, else (n, 0).
     """
 
     rows: NDArray[np.void]
@@ -192,6 +194,7 @@ class Observations(NamedTuple):
     ended: NDArray[np.void]
     duplicates: int
     late: int
+    wide: NDArray[np.float64] = np.empty((0, 0))
 
 
 def empty_states(n: int) -> NDArray[np.void]:
@@ -200,7 +203,12 @@ def empty_states(n: int) -> NDArray[np.void]:
 
 
 def fold(
-    states: NDArray[np.void], profiles: NDArray[np.void], events: NDArray[np.void], config: FoldConfig
+    states: NDArray[np.void],
+    profiles: NDArray[np.void],
+    events: NDArray[np.void],
+    config: FoldConfig,
+    *,
+    wide: bool = False,
 ) -> Observations:
     """Apply ``events`` (rows of `EVENT`, log order within a session) to ``states`` in place.
 
@@ -209,12 +217,14 @@ def fold(
         profiles: `PROFILE` of the session's visitor, as known now; updated in place when a session ends in the batch.
         events: rows of `EVENT`; ``session_index`` indexes ``states``.
         config: constants of the fold.
+        wide: also compute the wide view of each observation.
     """
     n = events.size
     rows = np.empty(3 * n, OBSERVATION)
     features = np.empty((3 * n, N_FEATURES), np.float64)
     context = np.empty(3 * n, CONTEXT)
     ended = np.empty(n, STATE)
+    views = np.empty((3 * n, N_WIDE if wide else 0), np.float64)
     m, n_ended, duplicates, late = _fold(
         states,
         profiles,
@@ -223,6 +233,7 @@ def fold(
         features,
         context,
         ended,
+        views,
         empty_states(1),
         config.idle_after_ms,
         config.idle_mean_ms,
@@ -230,7 +241,7 @@ def fold(
         config.gap_cap_ms,
         config.bot_clicks,
     )
-    return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], duplicates, late)
+    return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], duplicates, late, views[:m])
 
 
 def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
@@ -265,6 +276,7 @@ def _fold(
     features: NDArray[np.float64],
     context: NDArray[np.void],
     ended: NDArray[np.void],
+    views: NDArray[np.float64],
     blank: NDArray[np.void],
     idle_after_ms: int,
     idle_mean_ms: int,
@@ -289,11 +301,15 @@ def _fold(
                     s["silences"] += 1
                     _row(rows, m, i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
                     _features(s, min(idle_at - s["last_int"], gap_cap_ms), features, m)
+                    if views.shape[1] > 0:
+                        wide_row(s, min(idle_at - s["last_int"], gap_cap_ms), views, m)
                     _context(s, context[m])
                     m += 1
             if s["t_max"] + session_gap_ms <= t:
                 _row(rows, m, i, index, END, s["t_max"] + session_gap_ms, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
                 _features(s, -1, features, m)
+                if views.shape[1] > 0:
+                    wide_row(s, -1, views, m)
                 _context(s, context[m])
                 m += 1
                 ended[n_ended] = states[index]
@@ -307,6 +323,7 @@ def _fold(
         if e["kind"] == CLEAR_EVENT:
             _row(rows, m, i, index, CLEAR, t, e["offset"] * SEQ_STEP)
             features[m, :] = 0.0
+            views[m, :] = 0.0
             _context(s, context[m])
             m += 1
             _erase(states, index, blank)
@@ -328,6 +345,8 @@ def _fold(
         _row(rows, m, i, index, BOT if s["flags"] & IS_BOT else EVENT_ROW, t, e["offset"] * SEQ_STEP)
         rows[m]["late"] = is_late
         _features(s, -1, features, m)
+        if views.shape[1] > 0:
+            wide_row(s, -1, views, m)
         _context(s, context[m])
         m += 1
     return m, n_ended, duplicates, late
