@@ -15,7 +15,8 @@ from featurestore.columns.hashing import hash64
 from featurestore.columns.jit import compiled
 from featurestore.contract.event import columns, decode_unchecked
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import END, EVENT_ROW, SILENCE, deadlines, empty_states, fold, ticks
+from featurestore.session.fold import END, EVENT_ROW, OBSERVATION, SILENCE, deadlines, empty_states, fold, ticks
+from featurestore.session.views import N_WIDE
 from featurestore.session.visitors import PROFILE, remember_session
 from models.rules import StageRules
 from models.simulator.simulator import SimEvent
@@ -68,11 +69,51 @@ class Recording(NamedTuple):
     names: list[str]
 
 
+class Observed(NamedTuple):
+    """Every observation of a log: what the fold returned, in the order in which it was made.
+
+    Attributes:
+        rows: (n,) `OBSERVATION`; ``session_index`` is the index of the session id.
+        features: (n, 9), NaN where missing.
+        wide: (n, `N_WIDE`), or (n, 0) if it was not asked for.
+        event: (n,) index in the log of the event that was applied; of the next one for SILENCE and END rows, -1 if a
+            timer made them.
+        types: (events,) type code of each event of the log.
+        started: (sessions,) epoch ms of the first event of each session id.
+        names: (sessions,) the session ids.
+        last_ms: epoch ms of the log's last event: what ends later was cut off by the end of the log.
+    """
+
+    rows: NDArray[np.void]
+    features: NDArray[np.float64]
+    wide: NDArray[np.float64]
+    event: NDArray[np.int64]
+    types: NDArray[np.uint8]
+    started: NDArray[np.int64]
+    names: list[str]
+    last_ms: int
+
+
 def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int = 4_096) -> Recording:
     """Run events in log order through the fold, with timers and visitor profiles as a worker would, to the end.
 
     Timers and profiles are looked at every ``batch`` events; as in a worker, only bounce_rate and
     the rows around late events depend on it.
+
+    Raises:
+        msgspec.DecodeError, msgspec.ValidationError: a value is no event of the contract.
+    """
+    seen = observe_log(chunks, rules, batch)
+    index, t, kind = seen.rows["session_index"].astype(np.int64), seen.rows["t"], seen.rows["kind"]
+    every = Rows(seen.features, rules.label(seen.features), index, t, kind)
+    scored = (kind == EVENT_ROW) | (kind == SILENCE)
+    return Recording(every.take(scored), every.take(kind == END), seen.started, seen.names)
+
+
+def observe_log(
+    chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int = 4_096, *, wide: bool = False
+) -> Observed:
+    """Every observation of a log; see `record`.
 
     Raises:
         msgspec.DecodeError, msgspec.ValidationError: a value is no event of the contract.
@@ -85,54 +126,60 @@ def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int =
     rows = columns(events, index, range(len(events)), [t for _, _, t in records])
     started = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(started, rows["session_index"], rows["t"])
-    run = _Run(names, rows["visitor"], rules)
+    run = _Run(names, rows["visitor"], rules, wide)
     for start in range(0, rows.size, batch):
-        run.apply(rows[start : start + batch])
+        run.apply(rows[start : start + batch], start)
+    last_ms = int(rows["t"].max()) if rows.size else 0
     if rows.size:
-        run.let_time_pass(int(rows["t"].max()) + _AFTER_MS)
-    live, finished = run.rows(rules)
-    return Recording(live, finished, started, names)
+        run.let_time_pass(last_ms + _AFTER_MS)
+    return Observed(*run.observed(), rows["kind"].astype(np.uint8), started, names, last_ms)
+
+
+class _Part(NamedTuple):
+    """What one call of the fold returned."""
+
+    rows: NDArray[np.void]
+    features: NDArray[np.float64]
+    wide: NDArray[np.float64]
+    event: NDArray[np.int64]
 
 
 class _Run:
     """One pass over a log: states of all sessions, profiles of all visitors."""
 
-    def __init__(self, names: list[str], visitors: NDArray[np.uint64], rules: StageRules) -> None:
+    def __init__(self, names: list[str], visitors: NDArray[np.uint64], rules: StageRules, wide: bool) -> None:
         self._config = rules.fold_config()
+        self._wide = wide
         self._states = empty_states(len(names))
         self._states["session"] = hash64(names)
         self._profiles = np.zeros(len(names), PROFILE)
         self._visitors = np.unique(visitors)
         self._known = np.zeros(self._visitors.size, PROFILE)
-        self._parts: list[tuple[NDArray[np.void], NDArray[np.float64]]] = []
+        nothing = np.empty((0, N_WIDE if wide else 0))
+        self._parts = [_Part(np.zeros(0, OBSERVATION), np.empty((0, N_FEATURES)), nothing, np.empty(0, np.int64))]
 
-    def apply(self, events: NDArray[np.void]) -> None:
+    def apply(self, events: NDArray[np.void], first: int) -> None:
+        """Fold ``events``, of which the first is the log's event number ``first``."""
         self.let_time_pass(int(events["t"].min()))
         self._profiles[events["session_index"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
-        self._fold(events)
+        self._fold(events, first)
         self.let_time_pass(int(events["t"].max()))
 
     def let_time_pass(self, t: int) -> None:
         due = deadlines(self._states, self._config)
         indices = np.flatnonzero((due > 0) & (due <= t))
         if indices.size:
-            self._fold(ticks(indices, t))
+            self._fold(ticks(indices, t), None)
 
-    def _fold(self, events: NDArray[np.void]) -> None:
-        seen = fold(self._states, self._profiles, events, self._config)
-        self._parts.append((seen.rows.copy(), seen.features.copy()))
+    def _fold(self, events: NDArray[np.void], first: int | None) -> None:
+        seen = fold(self._states, self._profiles, events, self._config, wide=self._wide)
+        event = seen.rows["event"].astype(np.int64) + first if first is not None else np.full(seen.rows.size, -1)
+        self._parts.append(_Part(seen.rows.copy(), seen.features.copy(), seen.wide.copy(), event))
         _remember(self._known, np.searchsorted(self._visitors, seen.ended["visitor"]), seen.ended)
 
-    def rows(self, rules: StageRules) -> tuple[Rows, Rows]:
-        """The scored rows and the finished sessions."""
-        if not self._parts:
-            seen, X = np.zeros(0, [("session_index", "i4"), ("t", "i8"), ("kind", "u1")]), np.empty((0, N_FEATURES))
-        else:
-            seen = np.concatenate([rows for rows, _ in self._parts])
-            X = np.concatenate([features for _, features in self._parts])
-        every = Rows(X, rules.label(X), seen["session_index"].astype(np.int64), seen["t"], seen["kind"])
-        scored = (seen["kind"] == EVENT_ROW) | (seen["kind"] == SILENCE)
-        return every.take(scored), every.take(seen["kind"] == END)
+    def observed(self) -> _Part:
+        """All observations so far."""
+        return _Part(*(np.concatenate(parts) for parts in zip(*self._parts, strict=True)))
 
 
 @compiled
