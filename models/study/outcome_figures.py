@@ -1,0 +1,141 @@
+"""How good a probability of an outcome is: ranking, calibration, lift, and how sure these figures are.
+
+Rows of one visit are not independent, so intervals come from drawing visits, not rows, with replacement.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+BANDS: Final = ((1, 1), (2, 3), (4, 6), (7, 11), (12, 10**9))
+"""Positions in a visit, counted in events."""
+BINS: Final = 10
+
+
+def auc(y: Flags, p: Floats, weight: Floats | None = None) -> float:
+    """Chance that a row with the outcome has the higher score, ties count half; NaN without both kinds of rows."""
+    w = np.ones(y.size) if weight is None else weight
+    values, group = np.unique(p, return_inverse=True)
+    ones = np.bincount(group, w * y, values.size)
+    zeros = np.bincount(group, w * ~y, values.size)
+    below = np.cumsum(zeros) - zeros
+    total = ones.sum() * zeros.sum()
+    return float((ones * (below + zeros / 2)).sum() / total) if total > 0 else float("nan")
+
+
+def average_precision(y: Flags, p: Floats, weight: Floats | None = None) -> float:
+    """Precision at each score, averaged over the rows with the outcome; NaN without one."""
+    w = np.ones(y.size) if weight is None else weight
+    values, group = np.unique(-p, return_inverse=True)
+    ones, rows = np.bincount(group, w * y, values.size), np.bincount(group, w, values.size)
+    if ones.sum() == 0:
+        return float("nan")
+    seen = np.cumsum(rows)
+    precision = np.divide(np.cumsum(ones), seen, out=np.zeros(seen.size), where=seen > 0)
+    return float((precision * ones).sum() / ones.sum())
+
+
+def lift(y: Flags, p: Floats, share: float) -> float:
+    """Rate of the outcome among the ``share`` with the highest scores, over the rate of all; ties go in row order."""
+    top = np.argsort(-p, kind="stable")[: max(1, round(share * y.size))]
+    return float(y[top].mean() / y.mean()) if y.any() else float("nan")
+
+
+def brier_skill(y: Flags, p: Floats) -> float:
+    """How much of the squared error of always saying the base rate is gone; 1 is perfect, 0 is the base rate."""
+    base = float(y.mean())
+    return float(1 - np.mean((p - y) ** 2) / (base * (1 - base))) if 0 < base < 1 else float("nan")
+
+
+def reliability(y: Flags, p: Floats) -> list[dict[str, float]]:
+    """Mean probability and rate of the outcome in `BINS` groups of as many rows each, by probability."""
+    parts = np.array_split(np.argsort(p, kind="stable"), BINS)
+    return [
+        {"rows": int(part.size), "expected": float(p[part].mean()), "observed": float(y[part].mean())}
+        for part in parts
+        if part.size
+    ]
+
+
+def ece(y: Flags, p: Floats) -> float:
+    """Expected calibration error: mean distance of the two columns of `reliability`, weighted by rows."""
+    return sum(abs(b["expected"] - b["observed"]) * b["rows"] for b in reliability(y, p)) / max(y.size, 1)
+
+
+def figures(y: Flags, p: Floats) -> dict[str, Any]:
+    """Everything about one probability ``p`` (n,) of the outcome ``y`` (n,)."""
+    base = float(y.mean()) if y.size else float("nan")
+    return {
+        "rows": int(y.size),
+        "base_rate": base,
+        "always_no": 1 - base,
+        "accuracy": float(np.mean((p >= 0.5) == y)),
+        "auc": auc(y, p),
+        "ap": average_precision(y, p),
+        "brier_skill": brier_skill(y, p),
+        "ece": ece(y, p),
+        "lift_10": lift(y, p, 0.1),
+        "lift_20": lift(y, p, 0.2),
+        "expected_over_observed": float(p.sum() / y.sum()) if y.any() else float("nan"),
+    }
+
+
+def by_position(y: Flags, p: Floats, position: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """AUC, base rate and lift at 10 % in `BANDS` of the position."""
+    rows = []
+    for first, last in BANDS:
+        chosen = (position >= first) & (position <= last)
+        if y[chosen].any() and not y[chosen].all():
+            rows.append(
+                {
+                    "first": first,
+                    "last": last if last < 10**9 else None,
+                    "rows": int(chosen.sum()),
+                    "base_rate": float(y[chosen].mean()),
+                    "auc": auc(y[chosen], p[chosen]),
+                    "ap": average_precision(y[chosen], p[chosen]),
+                    "lift_10": lift(y[chosen], p[chosen], 0.1),
+                }
+            )
+    return rows
+
+
+def lift_by_click(y: Flags, p: Floats, position: NDArray[np.int64], last: int = 20) -> list[dict[str, float]]:
+    """Lift at 10 % among the visits at their k-th event, for k from 1 to ``last``; shorter visits are left out.
+
+    This is what a shop can still do something about: a high lift at the end of a visit comes too late.
+    """
+    found = []
+    for k in range(1, last + 1):
+        chosen = position == k
+        if y[chosen].sum() >= 10:
+            found.append({"click": k, "rows": int(chosen.sum()), "lift": lift(y[chosen], p[chosen], 0.1)})
+    return found
+
+
+def intervals(
+    y: Flags, p: Floats, visit: NDArray[np.int64], seed: int, draws: int = 200
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of AUC, AP and lift at 10 % by drawing whole visits with replacement."""
+    rng = np.random.default_rng([seed, 33])
+    _, index = np.unique(visit, return_inverse=True)
+    visits = int(index.max()) + 1 if index.size else 0
+    order = np.argsort(-p, kind="stable")
+    found: dict[str, list[float]] = {"auc": [], "ap": [], "lift_10": []}
+    for _ in range(draws):
+        weight = np.bincount(rng.integers(0, visits, visits), minlength=visits)[index].astype(np.float64)
+        found["auc"].append(auc(y, p, weight))
+        found["ap"].append(average_precision(y, p, weight))
+        found["lift_10"].append(_weighted_lift(y[order], weight[order], 0.1))
+    return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in found.items()}
+
+
+def _weighted_lift(y: Flags, weight: Floats, share: float) -> float:
+    """`lift` of rows in the order of falling scores, each as often as its weight says."""
+    rows, hits = np.cumsum(weight), np.cumsum(weight * y)
+    at = int(np.searchsorted(rows, share * rows[-1]))
+    return float(hits[at] / rows[at] / (hits[-1] / rows[-1])) if hits[-1] > 0 and rows[at] > 0 else float("nan")

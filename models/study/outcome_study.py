@@ -1,0 +1,118 @@
+"""Outcome heads judged on one log: trained on some visits, calibrated on others, tested on the rest.
+
+Beside each head stand what costs nothing (always no, the stage alone) and a logistic regression on the same columns.
+Figures are over rows at events; silences are trained on, since a worker scores them, but they are not counted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
+
+from featurestore.session.stages import STAGES
+from featurestore.session.views import WIDE
+from models.heads.calibration import IDENTICAL
+from models.heads.outcomes import Outcome
+from models.study import outcome_figures as measure
+from models.training.outcome_fit import FEWEST_POSITIVE_VISITS, fit_boosting, fit_platt, log_odds, probability
+from models.training.outcomes import OutcomeRows, Parts
+
+_LOGISTIC_ROWS: Final = 60_000
+DRAWS: Final = 200
+"""Of visits, for the intervals."""
+
+
+class Scored(NamedTuple):
+    """Test rows of one head (numbers of rows of the log) and what each way of telling gives them."""
+
+    rows: NDArray[np.int64]
+    raw: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    stage: NDArray[np.float64]
+    logistic: NDArray[np.float64]
+
+
+def judge_outcome(
+    rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, seed: int, draws: int = DRAWS
+) -> dict[str, Any] | None:
+    """Train, calibrate and judge one head, over the test rows of all folds together.
+
+    None if a fold has fewer than `FEWEST_POSITIVE_VISITS` training visits with the outcome, or the test has none.
+    """
+    scored = [_fold(rows, parts, outcome, seed) for parts in folds]
+    found = [part for part in scored if part is not None]
+    if len(found) < len(scored):
+        return None
+    test = Scored(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    truth, visit, position = rows.label(outcome.name)[test.rows], rows.visit[test.rows], rows.position[test.rows]
+    if not truth.any():
+        return None
+    p = test.probability
+    figures = {
+        **measure.figures(truth, p),
+        "meaning": outcome.meaning,
+        "visits": int(np.unique(visit).size),
+        "visits_with_outcome": int(np.unique(visit[truth]).size),
+        "ece_uncalibrated": measure.ece(truth, test.raw),
+        "interval": measure.intervals(truth, p, visit, seed, draws),
+        "by_position": measure.by_position(truth, p, position),
+        "lift_by_click": measure.lift_by_click(truth, p, position),
+        "reliability": measure.reliability(truth, p),
+        "stage_alone": _ranking(truth, test.stage),
+        "logistic": _ranking(truth, test.logistic),
+    }
+    before = _before_first_addition(rows.wide[test.rows])
+    if not outcome.before_cart and truth[before].any():
+        figures["before_first_addition"] = _ranking(truth[before], p[before]) | {"rows": int(before.sum())}
+    return figures
+
+
+def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Scored | None:
+    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
+    train, calibrate = (np.flatnonzero(part & asked) for part in (parts.train, parts.calibrate))
+    test = np.flatnonzero(parts.test & asked & ~rows.silent)
+    if np.unique(rows.visit[train][y[train]]).size < FEWEST_POSITIVE_VISITS:
+        return None
+    model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
+    platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
+    z = log_odds(model, outcome.read(rows.wide[test]))
+    stage = stage_rates(rows, y, train)[rows.stages[test]]
+    logistic = _logistic(outcome.read(rows.wide), y, train, test, seed)
+    return Scored(test, probability(IDENTICAL, z), probability(platt, z), stage, logistic)
+
+
+def stage_rates(rows: OutcomeRows, y: NDArray[np.bool_], train: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rate of the outcome in each stage over the training rows: what the stage alone says."""
+    seen = np.bincount(rows.stages[train], minlength=len(STAGES))
+    hits = np.bincount(rows.stages[train], y[train], minlength=len(STAGES))
+    return np.asarray(hits / np.maximum(seen, 1), np.float64)
+
+
+def _logistic(
+    X: NDArray[np.float64], y: NDArray[np.bool_], train: NDArray[np.int64], test: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
+    """Logistic regression on the logarithms of the same columns."""
+    if train.size > _LOGISTIC_ROWS:
+        train = np.random.default_rng([seed, 34]).choice(train, _LOGISTIC_ROWS, replace=False)
+    scaled = np.sign(X) * np.log1p(np.abs(X))
+    with threadpool_limits(limits=1):
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(scaled[train], y[train])
+        return np.asarray(model.predict_proba(scaled[test])[:, 1], np.float64)
+
+
+def _ranking(y: NDArray[np.bool_], p: NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "accuracy": float(np.mean((p >= 0.5) == y)),
+        "auc": measure.auc(y, p),
+        "ap": measure.average_precision(y, p),
+        "lift_10": measure.lift(y, p, 0.1),
+    }
+
+
+def _before_first_addition(wide: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(wide[:, WIDE.index("cart_additions")] == 0, np.bool_)
