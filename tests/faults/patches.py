@@ -27,7 +27,8 @@ from featurestore.store.redis.store import Fences, RedisSessionStore, Script
 from worker.clock import SystemClock
 from worker.kafka.source import KafkaSource
 from worker.partitions.ownership import Ownership
-from worker.pipeline.loop import Loop
+from worker.pipeline.fencing import Fencing
+from worker.pipeline.flow import Flow
 from worker.pipeline.outputs import Outputs
 
 FOLD: Final = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
@@ -41,9 +42,9 @@ STEPS: Final[dict[str, tuple[Any, str]]] = {
     "load": (RedisSessionStore, "begin_load"),
     "fold": (decisions.core, "fold"),
     "decide": (decisions.engine.Engine, "run"),
-    "flush": (Loop, "_flush"),
+    "flush": (Flow, "flush"),
     "write": (RedisSessionStore, "begin_write"),
-    "answer": (Loop, "_answers"),
+    "answer": (Fencing, "answers"),
     "commit": (KafkaSource, "commit"),
 }
 """The steps of the loop and the call that ends each."""
@@ -230,7 +231,7 @@ def no_reacquire() -> None:
     def refused(self: Ownership, partition: Any, shard: Any, result: Any) -> None:
         whole(self, partition, shard, result)
         if result.status == FENCED:
-            partition.retry_at = float("inf")
+            partition.retries(float("inf"))
 
     Ownership.refused = refused  # type: ignore[method-assign]
 

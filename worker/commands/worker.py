@@ -58,9 +58,13 @@ def run(settings: Settings) -> int:
             threading.Thread(
                 target=_leave_in_time, args=(asked, closed, settings.shutdown_s), name="shutdown", daemon=True
             ).start()
-            watchdog = Watchdog(loop, SystemClock(), settings.stuck_after_s)
+            watchdog = Watchdog(loop.pulse, SystemClock(), settings.stuck_after_s)
             health = HealthServer(
-                settings.metrics_host, settings.metrics_port, worker.registry, watchdog.alive, lambda: loop.trouble
+                settings.metrics_host,
+                settings.metrics_port,
+                worker.registry,
+                watchdog.alive,
+                lambda: loop.pulse.trouble,
             )
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -7,7 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from decisions.intake import Records
 from featurestore.errors import DeadLetterLimit, InvalidEvent
+from worker.metrics.metrics import Metrics
+from worker.protocols import Producer
+from worker.settings import Settings
 
 WINDOW: Final = 1_000
 STAGE: Final = "VALUE_CONVERTER"
@@ -83,3 +87,47 @@ class Limit:
                 f"{self._bad} of the last {self._records} records are no events; look at the dead letters "
                 "(`clickstage dlq list`) and at the producer, or raise CLICKSTAGE_DLQ_MAX_SHARE"
             )
+
+
+class DeadLetters:
+    """Produces dead letters and holds the limits, one a partition.
+
+    Args:
+        settings: the topic and the limits.
+        outputs: Kafka, out.
+        metrics: counts them.
+        topic_id: id of the topic that is read.
+    """
+
+    def __init__(self, settings: Settings, outputs: Producer, metrics: Metrics, topic_id: str) -> None:
+        self._settings = settings
+        self._outputs = outputs
+        self._metrics = metrics
+        self._topic_id = topic_id
+        self._limits: dict[int, Limit] = {}
+
+    def send(self, records: Records, bad: Sequence[tuple[int, InvalidEvent]], messages: Sequence[Any]) -> None:
+        """Produce the bad ones of one partition's records.
+
+        Args:
+            records: good and bad.
+            bad: places of the bad ones among them, ascending, and what is wrong.
+            messages: the records as the client gave them.
+
+        Raises:
+            DeadLetterLimit: there are too many.
+        """
+        for place, error in bad:
+            message = messages[place]
+            self._outputs.send_one(
+                self._settings.dlq_topic,
+                message.key(),
+                message.value(),
+                headers(message, error, self._topic_id),
+                message.timestamp()[1],
+            )
+            self._metrics.dead_letters.inc(error.reason)
+        limit = self._limits.setdefault(
+            records.partition, Limit(self._settings.dlq_max_share, self._settings.dlq_max_consecutive)
+        )
+        limit.check(len(records.offsets), [place for place, _ in bad])

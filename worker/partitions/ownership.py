@@ -13,10 +13,10 @@ from featurestore.store.keys import Shard
 from featurestore.store.protocols import MOVED, Lease, SessionStore, WriteResult, epoch_number
 from featurestore.store.tombstones import Erased
 from worker.clock import Clock
-from worker.kafka.source import Bounds, KafkaSource
+from worker.kafka.source import Bounds
 from worker.metrics.metrics import Metrics
-from worker.partitions.partition import Partition, Status
-from worker.pipeline.outputs import Outputs
+from worker.partitions.partition import Partition
+from worker.protocols import Consumer, Producer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Ownership:
     """The partitions of this worker.
 
     Args:
-        source: Kafka.
+        consumer: Kafka.
         store: Redis.
         outputs: where an outbox left behind is produced.
         settings: start, rebuild horizon, buckets, session timeout.
@@ -39,14 +39,14 @@ class Ownership:
 
     def __init__(
         self,
-        source: KafkaSource,
+        consumer: Consumer,
         store: SessionStore,
-        outputs: Outputs,
+        outputs: Producer,
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._source = source
+        self._consumer = consumer
         self._store = store
         self._outputs = outputs
         self._settings = settings
@@ -57,12 +57,12 @@ class Ownership:
 
     def follow(self) -> None:
         """Take note of what the group gave and took."""
-        changes = self._source.changes()
+        changes = self._consumer.changes()
         for number in (*changes.revoked, *changes.lost):
-            if not self._source.owns(number) or number in changes.assigned:
+            if not self._consumer.owns(number) or number in changes.assigned:
                 self.partitions.pop(number, None)
         for number in changes.assigned:
-            if self._source.owns(number):
+            if self._consumer.owns(number):
                 shards = [Shard(number, bucket) for bucket in range(self._settings.buckets)]
                 self.partitions[number] = Partition(number, shards)
 
@@ -80,7 +80,7 @@ class Ownership:
         return (
             partition.running
             and self.partitions.get(partition.number) is partition
-            and self._source.owns(partition.number)
+            and self._consumer.owns(partition.number)
         )
 
     def take(self, partition: Partition) -> None:
@@ -93,16 +93,13 @@ class Ownership:
         leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
         # After the lease: an erasure fences, so nothing is written before it is seen.
         self.erased = self._store.erased()
-        partition.leases = leases
-        partition.own_epoch = max(lease.number for lease in leases)
-        committed = self._source.committed(partition.number)
-        partition.outboxes = self._produce_left_behind(leases, committed)
-        bounds = self._source.bounds(partition.number, fresh=True) or Bounds(0, 0)
-        start = self._start(partition, bounds, committed)
-        partition.high = bounds.high
-        self._read_from(partition, start)
-        partition.status = Status.RUNNING
-        partition.checked_at = [self._clock.monotonic()] * len(partition.shards)
+        partition.leased(leases)
+        committed = self._consumer.committed(partition.number)
+        partition.left_behind(self._produce_left_behind(leases, committed))
+        bounds = self._consumer.bounds(partition.number, fresh=True) or Bounds(0, 0)
+        start, truncated = self._start(partition, bounds, committed)
+        self._consumer.start_at(partition.number, start)
+        partition.runs(start, bounds.high, self._clock.monotonic(), ignore_applied=truncated)
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
 
     def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:
@@ -117,8 +114,7 @@ class Ownership:
     def rewind(self, partition: Partition, cause: str, seconds: float = 0.0) -> None:
         """Give up what is in flight: take a new lease, after ``seconds``, and read again from what the store says."""
         self._metrics.rewinds.inc(cause)
-        partition.cause = cause
-        self._wait(partition, seconds)
+        self._wait(partition, cause, seconds)
 
     def refused(self, partition: Partition, shard: Shard, result: WriteResult) -> None:
         """The fence said no: nothing was written."""
@@ -131,11 +127,9 @@ class Ownership:
             )
             if result.applied is not None:
                 self._metrics.rewinds.inc("store_went_back")
-            partition.cause = "store_went_back"
-            self._wait(partition, 0.0)
+            self._wait(partition, "store_went_back", 0.0)
             return
         self._metrics.rewinds.inc("fenced")
-        partition.cause = "fenced"
         ours = epoch_number(result.epoch) < partition.own_epoch
         log.warning(
             "partition %d: another owner's epoch is stored (%s); stopped writing it",
@@ -144,7 +138,7 @@ class Ownership:
         )
         # Ours was rolled back with the data: take a new one soon. A newer one is probably the rightful owner's, and
         # the group will say so; if the partition is still ours after a session timeout, the verdict was wrong.
-        self._wait(partition, RETRY_OWN_S if ours else self._settings.session_timeout_s + 1.0)
+        self._wait(partition, "fenced", RETRY_OWN_S if ours else self._settings.session_timeout_s + 1.0)
 
     def out_of_range(self, number: int) -> None:
         """Kafka does not have the wanted offset: look again at the bounds and count what is gone."""
@@ -152,29 +146,18 @@ class Ownership:
         if partition is not None:
             self.rewind(partition, "log_gap")
 
-    def _wait(self, partition: Partition, seconds: float) -> None:
-        self._source.pause([partition.number])
-        partition.status = Status.WAITING
-        partition.at_end = False
-        partition.watermark = None
-        partition.retry_at = self._clock.monotonic() + seconds
+    def _wait(self, partition: Partition, cause: str, seconds: float) -> None:
+        self._consumer.pause([partition.number])
+        partition.waits(cause, self._clock.monotonic() + seconds)
 
-    def _read_from(self, partition: Partition, offset: int) -> None:
-        partition.next_offset = offset
-        partition.ended_at = 0
-        partition.done = offset - 1
-        partition.at_end = False
-        partition.watermark = None
-        self._source.start_at(partition.number, offset)
-
-    def _start(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
+    def _start(self, partition: Partition, bounds: Bounds, committed: int | None) -> tuple[int, bool]:
+        """Where to read from, and whether the log was truncated below what is applied."""
         applied = [lease.applied for lease in partition.leases if lease.applied is not None]
         if not applied:
-            return self._start_without_state(partition, bounds, committed)
+            return self._start_without_state(partition, bounds, committed), False
         start = min(applied) + 1
         if len(applied) < len(partition.leases):
             start = min(start, self._horizon(partition, bounds))
-        partition.ignore_applied = start > bounds.high
         if start > bounds.high:
             self._count_gap(partition, 0)
             log.error(
@@ -184,8 +167,8 @@ class Ownership:
                 start - 1,
                 bounds.high,
             )
-            return bounds.high
-        return self._after_gap(partition, start, bounds)
+            return bounds.high, True
+        return self._after_gap(partition, start, bounds), False
 
     def _start_without_state(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
         if committed is None:
@@ -203,7 +186,7 @@ class Ownership:
 
     def _horizon(self, partition: Partition, bounds: Bounds) -> int:
         since = self._clock.now_ms() - self._settings.rebuild_horizon_s * 1000
-        offset = self._source.offset_at(partition.number, since)
+        offset = self._consumer.offset_at(partition.number, since)
         return max(bounds.high if offset is None else offset, bounds.low)
 
     def _after_gap(self, partition: Partition, wanted: int, bounds: Bounds) -> int:

@@ -1,4 +1,4 @@
-"""What a worker knows of one partition while it owns it."""
+"""What a worker knows of one partition while it owns it; its fields change by named transitions only."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ class Partition:
         at_end: the partition's end was reached since reading last started.
         ended_at: the offset there; records that no consumer gets (transaction markers) may lie before it.
         high: one past the last offset that Kafka was known to hold.
+        own_epoch: number of the last epoch taken for it, 0 for none.
         retry_at: monotonic time of the next attempt to take the lease.
         cause: why, for the metric.
         checked_at: of each shard, monotonic time of its last successful fenced call.
@@ -81,14 +82,89 @@ class Partition:
         """How many of the shard's oldest outboxes Kafka has acknowledged."""
         return sum(1 for _ in takewhile(acknowledged.__ge__, self.outboxes[shard.bucket]))
 
-    def written(self, write: ShardWrite) -> None:
-        """A write of this lease is applied."""
-        bucket = write.shard.bucket
-        self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
-        for _ in range(write.acknowledged):
-            self.outboxes[bucket].popleft()
-
     def floor(self, shard: Shard) -> int:
         """Events of the shard at or below this offset are applied already."""
         applied = self.leases[shard.bucket].applied
         return -1 if applied is None or self.ignore_applied else applied
+
+    # -- transitions -----------------------------------------------------------------------------
+
+    def leased(self, leases: list[Lease]) -> None:
+        """The store gave the leases."""
+        self.leases = leases
+        self.own_epoch = max(self.own_epoch, *(lease.number for lease in leases))
+
+    def left_behind(self, outboxes: list[deque[int]]) -> None:
+        """The last owner's outboxes were given to the producer; as the attribute."""
+        self.outboxes = outboxes
+
+    def runs(self, offset: int, high: int, now: float, *, ignore_applied: bool) -> None:
+        """Reading starts at ``offset`` of a log that ends at ``high``."""
+        self.next_offset = offset
+        self.done = offset - 1
+        self.ended_at = 0
+        self.at_end = False
+        self.watermark = None
+        self.high = high
+        self.ignore_applied = ignore_applied
+        self.status = Status.RUNNING
+        self.checked_at = [now] * len(self.shards)
+
+    def waits(self, cause: str, until: float) -> None:
+        """Nothing is applied; the lease is to be taken again at the monotonic time ``until``."""
+        self.cause = cause
+        self.status = Status.WAITING
+        self.at_end = False
+        self.watermark = None
+        self.retry_at = until
+
+    def retries(self, at: float) -> None:
+        """The lease could not be taken: again at this monotonic time."""
+        self.retry_at = at
+
+    def read(self, last: int) -> int:
+        """Records up to the offset ``last`` were read; the offset that was to be read next before."""
+        before = self.next_offset
+        self.next_offset = max(before, last + 1)
+        return before
+
+    def reads_again(self) -> None:
+        """Reading went on after a pause: the end has to be reached anew."""
+        self.at_end = False
+
+    def ends_at(self, offset: int) -> None:
+        """The end was reached there."""
+        self.at_end = True
+        self.ended_at = offset
+
+    def grows_to(self, high: int) -> None:
+        """Kafka holds records up to ``high``, or what was read shows more."""
+        self.high = max(high, self.read_to if self.at_end else 0)
+
+    def written(self, write: ShardWrite, now: float) -> None:
+        """A write of this lease is applied."""
+        bucket = write.shard.bucket
+        self.checked_at[bucket] = now
+        self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
+        for _ in range(write.acknowledged):
+            self.outboxes[bucket].popleft()
+
+    def produced(self, shard: Shard, given: int) -> None:
+        """The outbox of the shard's last write was given to the producer."""
+        self.outboxes[shard.bucket].append(given)
+
+    def applied_to(self, offset: int) -> None:
+        """The batch that ends at this offset is applied."""
+        self.done = offset
+
+    def advances(self, record_ms: int) -> None:
+        """A record of that time was applied."""
+        self.watermark = record_ms if self.watermark is None else max(self.watermark, record_ms)
+
+    def asked(self, bucket: int) -> None:
+        """The lists of expiry buckets before this one may be read from now on."""
+        self.asked_bucket = max(self.asked_bucket, bucket)
+
+    def heard(self, at: float) -> None:
+        """Kafka said, when asked at that monotonic time, that nothing is left to read."""
+        self.heard_at = at

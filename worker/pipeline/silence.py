@@ -16,10 +16,11 @@ from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import Due, SessionStore
 from worker.clock import Clock
-from worker.kafka.source import Bounds, KafkaSource
+from worker.kafka.source import Bounds
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.timers import DUE_LIMIT, timer_now
+from worker.protocols import Consumer
 
 HEARD_FOR_S: Final = 1.0
 """How long Kafka's word that a partition has been read to its end is good for timers."""
@@ -50,15 +51,15 @@ class Silence:
 
     Args:
         mode: the setting ``timers``.
-        source: Kafka.
+        consumer: Kafka.
         store: Redis.
         ownership: the partitions.
         clock: time.
     """
 
-    def __init__(self, mode: str, source: KafkaSource, store: SessionStore, ownership: Ownership, clock: Clock) -> None:
+    def __init__(self, mode: str, consumer: Consumer, store: SessionStore, ownership: Ownership, clock: Clock) -> None:
         self._mode = mode
-        self._source = source
+        self._consumer = consumer
         self._store = store
         self._own = ownership
         self._clock = clock
@@ -74,7 +75,7 @@ class Silence:
             return None
         for partition, now in times.items():
             if now is not None:
-                partition.asked_bucket = max(partition.asked_bucket, expiry_bucket(now))
+                partition.asked(expiry_bucket(now))
         try:
             answer = self._store.begin_due(queries, DUE_LIMIT)
         except StoreUnavailable:
@@ -96,7 +97,7 @@ class Silence:
                 doubtful[partition.number] = partition
         now_s = self._clock.monotonic()
         if doubtful and self._ends is None and now_s >= self._not_before:
-            self._ends = now_s, doubtful, self._source.ends(list(doubtful))
+            self._ends = now_s, doubtful, self._consumer.ends(list(doubtful))
         return fallen
 
     def listen(self) -> bool:
@@ -111,7 +112,7 @@ class Silence:
             return False
         read = [p for number, p in partitions.items() if number in ends and ends[number].high <= p.read_to]
         for partition in read:
-            partition.heard_at = asked_at  # what was there when Kafka was asked is in flight
+            partition.heard(asked_at)  # what was there when Kafka was asked is in flight
         return bool(read)
 
     def _proven(self, partition: Partition, now_ms: int) -> bool:

@@ -1,6 +1,7 @@
 """Where a partition is read from, whatever Redis and Kafka say of it; and what a refusal leads to."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
 from featurestore.store.streams import DECISIONS
 from tests.unit.worker.pipeline.loop_world import FakeClock
-from worker.kafka.source import Bounds, Changes
+from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import RETRY_OWN_S, Ownership
-from worker.partitions.partition import Partition, Status
+from worker.partitions.partition import Partition
+from worker.protocols import Consumer, Producer
 from worker.settings import Settings
 
 SHARD = Shard(0)
@@ -29,6 +31,7 @@ class Source:
         self.group: int | None = None
         self.reads_from: int | None = None
         self.paused = False
+        self.to_commit: dict[int, int] = {}
 
     def changes(self) -> Changes:
         return Changes(assigned=[0])
@@ -36,7 +39,22 @@ class Source:
     def owns(self, partition: int) -> bool:
         return True
 
-    def bounds(self, partition: int, *, fresh: bool = False) -> Bounds:
+    def poll(self, most: int, wait_s: float) -> Polled:
+        return Polled([], {}, {}, set())
+
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
+        raise AssertionError("nobody waits for silence here")
+
+    def will_commit(self, partition: int, offset: int) -> None:
+        self.to_commit[partition] = offset
+
+    def commit(self, *, wait: bool = False) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def bounds(self, partition: int, *, fresh: bool = False, wait_s: float = 5.0) -> Bounds:
         return Bounds(self.low, self.high)
 
     def committed(self, partition: int) -> int | None:
@@ -63,6 +81,28 @@ class Outputs:
         self.given += 1
         return self.given
 
+    def send_one(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, str | bytes | None]],
+        timestamp_ms: int,
+    ) -> None:
+        raise AssertionError("taking a partition makes no dead letter")
+
+    def settled(self, wait_s: float) -> bool:
+        return True
+
+    def acknowledged(self) -> int:
+        return self.given
+
+    def room(self) -> bool:
+        return True
+
+    def close(self, wait_s: float) -> bool:
+        return True
+
 
 class Bench:
     def __init__(self, **settings: Any) -> None:
@@ -70,8 +110,8 @@ class Bench:
         self.store = MemoryStore(Namespace("test", "group", "topic"))
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        source: Any = self.source
-        outputs: Any = self.outputs
+        source: Consumer = self.source
+        outputs: Producer = self.outputs
         self.own = Ownership(source, self.store, outputs, Settings(**settings), self.clock, self.metrics)
         self.own.follow()
 
@@ -175,6 +215,6 @@ def test_a_lease_taken_again_is_newer_than_any_before() -> None:
     partition = bench.take()
     first = partition.own_epoch
     bench.store.shards.clear()
-    partition.status = Status.WAITING
+    partition.waits("fenced", 0.0)
     bench.take()
     assert partition.own_epoch > first

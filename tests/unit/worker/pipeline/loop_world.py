@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from decisions.effects import Result
 from decisions.engine import Engine
-from decisions.intake import Records
+from decisions.intake import Plan, Records
 from decisions.policy import Policy
 from decisions.shipped import DEFAULT_POLICY
 from featurestore.errors import StoreUnavailable
@@ -28,10 +28,12 @@ from featurestore.store.outbox import Output
 from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
 from featurestore.store.streams import DECISIONS, SESSIONS
 from worker.checks.recompute import Expected, Identity, compare, expect, let_time_pass
+from worker.clock import Clock
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
+from worker.protocols import BatchObserver, Consumer, Producer, Stopwatch
 from worker.settings import Settings
 
 FOLD = FoldConfig(idle_after_ms=1_500, idle_mean_ms=500, gap_cap_ms=3_500, session_gap_ms=4_500)
@@ -302,8 +304,43 @@ class FakeOutputs:
         self._flying = []
         self._acknowledged = self.given
 
+    def send_one(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, str | bytes | None]],
+        timestamp_ms: int,
+    ) -> None:
+        raise AssertionError("no record of this log is bad")
+
     def close(self, wait_s: float) -> bool:
         return self.settled(wait_s)
+
+
+class LooksAway:
+    """An observer that counts nothing."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+
+    def watch(self, clock: Clock) -> Stopwatch:
+        return self
+
+    def lap(self, step: str) -> None:
+        """Nothing."""
+
+    def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:
+        """Nothing."""
+
+    def timers(self, result: Result) -> None:
+        """Nothing."""
+
+    def lag(self, behind: dict[int, int]) -> None:
+        """Nothing."""
+
+    def tick(self, *, ready: bool) -> None:
+        """Nothing."""
 
 
 class World:
@@ -385,14 +422,10 @@ class World:
             verify_every_s=0.2,
             buckets=self.buckets,
         )
-        source: Any = FakeSource(self)
-        outputs: Any = FakeOutputs(self)
+        source: Consumer = FakeSource(self)
+        outputs: Producer = FakeOutputs(self)
         ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
-        watch = SimpleNamespace(lap=lambda step: None, total=lambda: 0.0)
-        quiet = lambda *args, **kwargs: None  # noqa: E731 - an observer that looks away
-        observer: Any = SimpleNamespace(
-            metrics=self.metrics, watch=lambda clock: watch, batch=quiet, timers=quiet, lag=quiet, tick=quiet
-        )
+        observer: BatchObserver = LooksAway(self.metrics)
         self.store.under_way.clear()
         return Loop(settings, self.engine, source, outputs, self.store, ownership, observer, self.clock)
 

@@ -54,6 +54,6 @@ def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
     shard = Shard(0)
     partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_bucket=7)
     write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], expiry_buckets=[5, 7, 9])
-    World(0).loop()._fence(write, partition, 6)
+    World(0).loop()._fencing.fence(write, partition, 6)
     assert write.expiry_buckets == [7, 7, 9]
     assert (write.epoch, write.expected, write.applied) == ("1:a", 4, 6)

@@ -64,7 +64,7 @@ def followed(world: World) -> tuple[Loop, list[str]]:
     """A worker whose steps are told."""
     told: list[str] = []
     loop = world.loop()
-    source, outputs, engine, store = loop._source, loop._outputs, world.engine, world.store
+    source, outputs, engine, store = loop._consumer, loop._outputs, world.engine, world.store
     poll = source.poll
 
     def polled(most: int, wait_s: float) -> Any:
@@ -126,7 +126,7 @@ def test_what_is_due_is_not_asked_for_while_it_is_in_hand() -> None:
 
     def asked(queries: Any, limit: int) -> Any:
         nonlocal fell, in_flight
-        in_flight += sum(batch is not None and batch.timers for batch in (loop._ahead, loop._sent))
+        in_flight += loop._in_flight.timers
         answer = begin_due(queries, limit)
         fell += any(answer())
         return answer

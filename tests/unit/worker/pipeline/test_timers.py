@@ -3,16 +3,21 @@
 import pytest
 
 from featurestore.store.keys import Shard
-from worker.partitions.partition import Partition, Status
+from worker.partitions.partition import Partition
 from worker.pipeline.timers import GRACE_MS, timer_now
 
 WALL = 1_000_000
 
 
 def _partition(*, at_end: bool, watermark: int | None, behind: int = 0, running: bool = True) -> Partition:
-    partition = Partition(0, [Shard(0)], Status.RUNNING if running else Status.WAITING)
-    partition.at_end, partition.watermark = at_end, watermark
-    partition.next_offset, partition.high = 10, 10 + behind
+    partition = Partition(0, [Shard(0)])
+    partition.runs(10, 10 + behind, 0.0, ignore_applied=False)
+    if at_end:
+        partition.ends_at(10)
+    if watermark is not None:
+        partition.advances(watermark)
+    if not running:
+        partition.waits("fenced", 0.0)
     return partition
 
 
