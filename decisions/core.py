@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from decisions.policy import Policy
 from featurestore.session.fold import SILENCE, FoldConfig, Observations, fold
 from featurestore.session.stages import STAGES
-from models.heads.views import PUBLISHED
+from models.heads.views import PUBLISHED, WIDE
 
 
 class Scorer(Protocol):
@@ -38,6 +38,11 @@ class Others(Protocol):
     @property
     def n_others(self) -> int:
         """How many outputs they have together."""
+        ...
+
+    @property
+    def views(self) -> frozenset[str]:
+        """The views that the heads read."""
         ...
 
     @property
@@ -89,6 +94,7 @@ class Judge:
     def __init__(self, scorer: Scorer, policy: Policy, config: FoldConfig, others: Others | None = None) -> None:
         self.scorer = scorer
         self.others = others if others is not None and others.n_others else None
+        self._wide = self.others is not None and WIDE in self.others.views
         self.policy = policy
         self.config = config
 
@@ -109,7 +115,7 @@ class Judge:
             events: `EVENT`, in log order within a session, ``session_index`` its row; ticks let time pass.
             at: what documents give as the time of the decision, epoch ms; nothing else depends on it.
         """
-        seen = fold(states, profiles, events, self.config)
+        seen = fold(states, profiles, events, self.config, wide=self._wide)
         scored = seen.rows["kind"] <= SILENCE
         probabilities = np.zeros((scored.size, len(STAGES)))
         if scored.any():
@@ -122,5 +128,8 @@ class Judge:
         """The other heads' outputs of each row."""
         outputs = np.full((scored.size, 0 if self.others is None else self.others.n_others), np.nan)
         if self.others is not None and scored.any():
-            outputs[scored] = self.others.score_others({PUBLISHED: seen.features[scored]})
+            views = {PUBLISHED: seen.features[scored]}
+            if self._wide:
+                views[WIDE] = seen.wide[scored]
+            outputs[scored] = self.others.score_others(views)
         return outputs

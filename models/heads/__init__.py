@@ -3,6 +3,6 @@
 from models.heads.calibration import IDENTICAL, Calibration
 from models.heads.head import Golden, Head, Task
 from models.heads.scoring import Heads
-from models.heads.views import PUBLISHED, VIEWS
+from models.heads.views import PUBLISHED, VIEWS, WIDE
 
-__all__ = ["IDENTICAL", "PUBLISHED", "VIEWS", "Calibration", "Golden", "Head", "Heads", "Task"]
+__all__ = ["IDENTICAL", "PUBLISHED", "VIEWS", "WIDE", "Calibration", "Golden", "Head", "Heads", "Task"]

@@ -13,7 +13,8 @@ from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_n
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES
-from models.heads.views import PUBLISHED
+from featurestore.session.views import wide
+from models.heads.views import PUBLISHED, WIDE
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Found, Lookup
@@ -68,7 +69,7 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
             stage = np.array([STAGES.index(found.decision.stage)], np.uint8)
             yield "  because"
             yield from (f"    {text}" for text in _why(settings, observe(found.state), stage))
-            yield from _outcomes(settings, observe(found.state))
+            yield from _outcomes(settings, found.state)
 
 
 def timeline(settings: Settings, session_id: str) -> list[str]:
@@ -99,15 +100,13 @@ def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -
     return words or ["no feature speaks for it more than it does on average"]
 
 
-def _outcomes(settings: Settings, X: NDArray[np.float64]) -> Iterator[str]:
+def _outcomes(settings: Settings, state: NDArray[np.void]) -> Iterator[str]:
     """What the heads beside the stage say of the session as it stands, and why."""
     from decisions.reasons import Explainer
     from decisions.shipped import load_bundle
 
-    views = {PUBLISHED: X}
+    views = {PUBLISHED: observe(state), WIDE: wide(state)}
     for head in load_bundle(settings.bundle).heads.others:
-        if head.view not in views:
-            continue
         rows = head.read(views[head.view])
         for j, (output, value) in enumerate(zip(head.outputs, head.score(rows)[0].tolist(), strict=True)):
             [words] = Explainer(head, head.columns).words(rows, np.array([j], np.uint8))

@@ -1,0 +1,129 @@
+"""Heads beside the stage: in the document, in conditions, from the views that they read."""
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from decisions.document import Decision
+from decisions.engine import Engine
+from decisions.intake import Plan, Records, decode, plan
+from decisions.policy import Policy
+from featurestore.session.views import WIDE as COLUMNS
+from featurestore.session.views import wide
+from featurestore.store.keys import Namespace
+from featurestore.store.memory import MemoryStore
+from models.bundle.baseline import Baseline
+from models.bundle.bundle import Bundle, write_bundle
+from models.bundle.manifest import Training
+from models.heads import WIDE, Head
+from models.rules import StageRules
+from models.trees.ensemble import Ensemble
+from tests.laws.heads import BUNDLES, heads
+from tests.unit.decisions.policy.policy_cases import policy_text
+
+T = 1_700_000_000_000
+
+
+def wide_head() -> Head:
+    """Whether much was clicked, from three columns of the wide view."""
+    columns = ("clicks", "cart_items", "gap_1_s")
+    X = np.random.default_rng(0).integers(0, 20, (400, 3)).astype(np.float64)
+    fitted = HistGradientBoostingClassifier(max_iter=20, max_leaf_nodes=8).fit(X, X[:, 0] + X[:, 1] > 12)
+    model = Ensemble.from_sklearn(fitted, (True,))
+    baseline = Baseline.from_training(X, (X[:, 0] > 4).astype(np.float64), columns, 0)
+    return Head.build(
+        "busy", "binary", ["yes"], WIDE, columns, model, baseline=baseline, golden=X[:9], fill=np.zeros(3)
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    path = write_bundle(
+        tmp_path_factory.mktemp("bundles"),
+        name="heads",
+        version="1",
+        created="for a test",
+        heads=[*heads()[:5], wide_head()],
+        rules=StageRules(),
+        seed=0,
+        training=Training(sessions=0, rows=600, model="several"),
+    )
+    return Bundle.load(path)
+
+
+def clicks() -> Plan:
+    kinds = ["view_item", "add_to_cart", "view_item", "add_to_cart", "search", "view_cart"] * 4
+    values: list[bytes | None] = [
+        json.dumps({"session_id": f"s{i % 2}", "type": kind, "ts": T + 2_500 * i, "page": f"/{i}"}).encode()
+        for i, kind in enumerate(kinds)
+    ]
+    return plan(decode([Records(0, values, list(range(len(values))), [-1] * len(values))]), 1, lambda _: -1)
+
+
+def engine_of(bundle: Bundle, condition: str) -> Engine:
+    text = policy_text(
+        actions={"coupon": {"label": "c"}},
+        stages={
+            stage: {"threshold": 0.0, "rules": [{"show": "coupon", "when": [condition]}]}
+            for stage in ("Explorer", "Evaluator", "Intent Buyer", "Drop-Off Risk")
+        },
+    )
+    return Engine.of(bundle, Policy.from_text(text, outputs=bundle.heads.variables), Namespace("test", "heads", "t"))
+
+
+def decided(engine: Engine, batch: Plan) -> list[Decision]:
+    result = engine.run(batch, engine.loader(MemoryStore(engine.namespace)).load(batch), T)
+    return [
+        msgspec.json.decode(value, type=Decision) for part in result.outputs for o in part for value in o.values
+    ]  # fmt: skip
+
+
+def test_documents_hold_each_output_as_its_head_scores_it(bundle: Bundle) -> None:
+    """To three digits, from the view that the head reads, as of the event; version 2 of the document."""
+    engine, batch = engine_of(bundle, "busy >= 0"), clicks()
+    loaded = engine.loader(MemoryStore(engine.namespace)).load(batch)
+    judgement = engine.judge.judge(*loaded, batch.events, T)
+    last = decided(engine, batch)[-1]
+    assert last.v == 2
+    assert list(last.outcomes) == ["order_rest", "add_rest", "leaves", "kind.one", "kind.two", "kind.three", "busy"]
+    busy = bundle.heads["busy"]
+    [index] = judgement.observations.rows["session_index"][-1:].tolist()
+    expected = busy.score(busy.read(wide(judgement.states[[index]])))[0, 0]
+    assert last.outcomes["busy"] == pytest.approx(expected, abs=0.0006)
+    order = bundle.heads["order_rest"].score(judgement.observations.features[-1:])[0, 0]
+    assert last.outcomes["order_rest"] == pytest.approx(order, abs=0.0006)
+
+
+def test_conditions_compare_outputs(bundle: Bundle) -> None:
+    """Of the stage and of every other head; a single output goes by its head's name too."""
+    batch = clicks()
+    found = decided(engine_of(bundle, "busy >= 0.5"), batch)
+    assert {d.action for d in found} == {"none", "coupon"}
+    for d in found:
+        share = d.outcomes["busy"]
+        assert share is not None
+        if abs(share - 0.5) > 0.001:
+            assert (d.action == "coupon") == (share >= 0.5)
+    assert decided(engine_of(bundle, "busy.yes >= 0.5"), batch)[-1].action == found[-1].action
+    for d in decided(engine_of(bundle, "stage.intent_buyer >= 0.3"), batch):
+        if abs(d.probabilities[2] - 0.3) > 0.001:
+            assert (d.action == "coupon") == (d.probabilities[2] >= 0.3)
+
+
+def test_a_policy_for_other_heads_is_refused_where_it_is_read(bundle: Bundle) -> None:
+    text = policy_text(stages={"Explorer": {"rules": [{"show": "none", "when": ["order_rst >= 0.2"]}]}})
+    with pytest.raises(Exception, match="did you mean 'order_rest'"):
+        Policy.from_text(text, outputs=bundle.heads.variables)
+
+
+def test_the_wide_view_is_computed_only_for_who_reads_it(bundle: Bundle) -> None:
+    engine, batch = engine_of(bundle, "busy >= 0"), clicks()
+    judgement = engine.judge.judge(*engine.loader(MemoryStore(engine.namespace)).load(batch), batch.events, T)
+    assert judgement.observations.wide.shape[1] == len(COLUMNS)
+    alone = Engine.of(Bundle.load(BUNDLES / "journey-1"), Policy.from_text(policy_text()), engine.namespace)
+    judgement = alone.judge.judge(*alone.loader(MemoryStore(engine.namespace)).load(batch), batch.events, T)
+    assert judgement.observations.wide.size == 0
+    assert judgement.outputs.shape == (len(judgement.scored), 0)
