@@ -151,6 +151,7 @@ def _head(path: Path, entry: HeadEntry) -> Head:
         np.array(scaling.maximum),
         entry.golden_tolerance,
         entry.training,
+        entry.before_cart,
     )
     off = head.off()
     if not off <= head.tolerance:  # NaN is no score either
@@ -242,6 +243,7 @@ def _write_head(path: Path, head: Head) -> HeadEntry:
         golden_file=f"{head.name}.golden.npz",
         baseline_file=f"{head.name}.baseline.json",
         training=dict(head.training),
+        before_cart=head.before_cart,
     )
     head.model.save(path / entry.model_file)
     write_npz(path / entry.golden_file, {"rows": head.golden.rows, "expected": head.golden.expected})

@@ -58,6 +58,7 @@ class HeadEntry(BaseModel):
         golden_tolerance: how far a golden row's output may be from the recorded one.
         model_file: the model's arrays; ``golden_file`` and ``baseline_file`` as their names say.
         training: facts and figures of this head.
+        before_cart: only asked while there is no cart.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,6 +77,7 @@ class HeadEntry(BaseModel):
     golden_file: FileName
     baseline_file: FileName
     training: dict[str, JsonValue] = {}
+    before_cart: bool = False
 
     @property
     def files(self) -> tuple[str, str, str]:

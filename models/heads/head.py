@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from models.bundle.baseline import Baseline
 from models.heads.calibration import IDENTICAL, Calibration
-from models.heads.views import VIEWS
+from models.heads.views import VIEWS, WIDE
 from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 from models.trees.kernels import LOGISTIC
@@ -49,6 +49,7 @@ class Head:
         maximum: (columns,)
         tolerance: how far a golden row's output may be from the expected one.
         training: its facts and figures; must be JSON.
+        before_cart: only asked while nothing was added to the cart and no checkout was begun; no output afterwards.
 
     Raises:
         ValueError: if the parts do not fit together, or the view or a column is unknown to this release.
@@ -68,6 +69,7 @@ class Head:
     maximum: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     tolerance: float = 1e-9
     training: Mapping[str, JsonValue] = field(default_factory=dict)
+    before_cart: bool = False
     places: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     finish: Finish = field(init=False, repr=False, compare=False)
 
@@ -97,6 +99,7 @@ class Head:
         minimum: NDArray[np.float64] | None = None,
         maximum: NDArray[np.float64] | None = None,
         training: Mapping[str, JsonValue] | None = None,
+        before_cart: bool = False,
     ) -> Self:
         """A new head; ``golden`` are rows (n, columns), n > 0, to which a row of missing values is added.
 
@@ -109,6 +112,7 @@ class Head:
             name, task, tuple(outputs), view, tuple(columns), model, calibration, baseline,
             Golden(rows, np.zeros((len(rows), len(outputs)))), fill,
             none if minimum is None else minimum, none if maximum is None else maximum, training=training or {},
+            before_cart=before_cart,
         )  # fmt: skip
         head.golden.expected[:] = head.score(rows)
         return head
@@ -150,6 +154,8 @@ def _check(head: Head) -> None:
         raise ValueError(f"head {head.name}: view {head.view} has no column {', '.join(unknown)}")
     if len(set(head.columns)) != m or len(set(head.outputs)) != k or not m or not k:
         raise ValueError(f"head {head.name}: columns and outputs must be named, each once")
+    if head.before_cart and head.view != WIDE:
+        raise ValueError(f"head {head.name}: only view {WIDE} says whether there is a cart")
     if head.model.n_features != m or head.model.n_outputs != k or (head.task in SINGLE and k != 1):
         raise ValueError(
             f"head {head.name}: a {head.task} model of {head.model.n_features} features and {head.model.n_outputs} "

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heads.head import SINGLE, Head
-from models.heads.views import VIEWS
+from models.heads.views import VIEWS, WIDE
 from models.trees.ensemble import Merged
 
 Floats = NDArray[np.float64]
+_CART: Final = [VIEWS[WIDE].index(name) for name in ("cart_additions", "checkout_step")]
 
 
 class _Group(NamedTuple):
@@ -41,6 +42,8 @@ class Heads:
         self.variables: Final = tuple(names for head in heads for names in variables(head))
         self.n_others: Final = sum(len(head.outputs) for head in self.others)
         self._groups = _groups(self.others)
+        early = [head.before_cart for head in self.others for _ in head.outputs]
+        self._before_cart: Final = np.flatnonzero(early)
 
     def __iter__(self) -> Iterator[Head]:
         return iter((self.first, *self.others))
@@ -56,11 +59,17 @@ class Heads:
         raise KeyError(name)
 
     def score_others(self, views: Mapping[str, Floats]) -> Floats:
-        """Outputs (n, n_others) of all heads but the first, one after the other, of rows of the views."""
+        """Outputs (n, n_others) of all heads but the first, one after the other, of rows of the views.
+
+        NaN for a head that is only asked before the cart, once there is one.
+        """
         n = len(next(iter(views.values())))
         out = np.empty((n, self.n_others))
         for group in self._groups:
             out[:, group.outputs] = group.merged.predict(views[group.view])
+        if self._before_cart.size:
+            wide = views[WIDE]
+            out[np.ix_((wide[:, _CART] != 0).any(axis=1), self._before_cart)] = np.nan
         return out
 
     def warm_up(self) -> None:

@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.heads.head import Head
+from models.heads.outcomes import BUILT_IN, Outcome, read_outcome
 from models.rules import StageRules, load_rules
 from models.training.classifiers import GROWN
 from models.training.eventfile import read_events
@@ -27,7 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     config = TrainConfig.checked(**{name: getattr(options, name) for name in names})
     events = None if options.events is None else read_events(options.events)
     created = options.created or datetime.now(UTC).date().isoformat()
-    path, trained = train_bundle(config, rules, options.out, created=created, replace=options.replace, events=events)
+    outcomes = () if options.no_outcomes else (*BUILT_IN, *(read_outcome(path) for path in options.outcome))
+    path, trained = train_bundle(
+        config, rules, options.out, created=created, replace=options.replace, events=events, outcomes=outcomes
+    )
     Console().print(summary(trained) + f"\nWrote {path}", soft_wrap=True, highlight=False)
     return 0
 
@@ -41,6 +47,7 @@ def train_bundle(
     replace: bool = False,
     events: list[tuple[bytes, bytes, int]] | None = None,
     console: Console | None = None,
+    outcomes: Sequence[Outcome] = BUILT_IN,
 ) -> tuple[Path, Trained]:
     """`train` and `save` behind a progress bar on standard error.
 
@@ -55,7 +62,7 @@ def train_bundle(
         def report(step: str, share: float) -> None:
             progress.update(bar, description=step, completed=share)
 
-        trained = train(config, rules, events, report)
+        trained = train(config, rules, events, report, outcomes)
         report("write the bundle", 0.95)
         path = save(trained, directory, created=created, replace=replace)
         report("done", 1.0)
@@ -74,6 +81,19 @@ def summary(trained: Trained) -> str:
         f"macro-F1 {held['macro_f1']:.2%} ({stages})\n"
         f"confidence of 0.7 or more in {held['confident_share']:.1%} of the rows, "
         f"{held['flips_per_session']:.2f} changes of stage a session"
+        + "".join(f"\n{_told(head)}" for head in trained.heads)
+        + "".join(f"\nleft out: {name}: {why}" for name, why in trained.left_out.items())
+    )
+
+
+def _told(head: Head) -> str:
+    """One line about an outcome head, from its figures on the latest visits."""
+    held: Any = head.training["held_out"]
+    if held["auc"] is None:
+        return f"{head.name}: not judged, the latest visits do not have both answers"
+    return (
+        f"{head.name}: {held['base_rate']:.1%} of {held['rows']:,.0f} later rows, AUC {held['auc']:.3f}, "
+        f"the top tenth has {held['lift_10']:.1f} times the rate, calibration error {held['ece']:.3f}"
     )
 
 
@@ -87,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rules", type=Path, metavar="FILE", help="stage rules (.yaml or .json); default: built in")
     parser.add_argument("--events", type=Path, metavar="FILE", help="own events, one a line; default: simulated")
     parser.add_argument("--created", metavar="TEXT", help="date written into the bundle; default: today")
+    parser.add_argument(
+        "--outcome", type=Path, action="append", default=[], metavar="FILE", help="an outcome of your own"
+    )
+    parser.add_argument("--no-outcomes", action="store_true", help="the stage only")
     parser.add_argument("--model", choices=GROWN, default=default.model)
     parser.add_argument("--search", action="store_true", help="choose trees and depth by 5-fold search, as published")
     for name, kind, text in (

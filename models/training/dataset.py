@@ -103,7 +103,11 @@ def record(chunks: Iterable[Sequence[SimEvent]], rules: StageRules, batch: int =
     Raises:
         msgspec.DecodeError, msgspec.ValidationError: a value is no event of the contract.
     """
-    seen = observe_log(chunks, rules, batch)
+    return recording_of(observe_log(chunks, rules, batch), rules)
+
+
+def recording_of(seen: Observed, rules: StageRules) -> Recording:
+    """The scored rows and the finished sessions among the observations of a log."""
     index, t, kind = seen.rows["session_index"].astype(np.int64), seen.rows["t"], seen.rows["kind"]
     every = Rows(seen.features, rules.label(seen.features), index, t, kind)
     scored = (kind == EVENT_ROW) | (kind == SILENCE)

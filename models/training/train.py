@@ -11,8 +11,9 @@
 The same configuration gives the same forest, bit for bit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -25,6 +26,8 @@ from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTE
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import write_bundle
 from models.bundle.manifest import Training
+from models.heads.head import Head
+from models.heads.outcomes import BUILT_IN, Outcome
 from models.heads.stage import stage_head
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
@@ -34,8 +37,10 @@ from models.study.search import GRID_TREES, search
 from models.study.streaming import judge
 from models.training.analysts import pickled
 from models.training.classifiers import GROWN, Limits, new_growth
-from models.training.dataset import Recording, Rows, record, split_by_time
+from models.training.dataset import Recording, Rows, observe_log, recording_of, split_by_time
 from models.training.doubt import DOUBT, Weighted, weighted
+from models.training.outcome_heads import train_heads
+from models.training.outcomes import outcome_rows
 from models.trees.ensemble import Ensemble
 
 Report = Callable[[str, float], None]
@@ -127,7 +132,7 @@ class Trained(NamedTuple):
     """What training made; medians, minimum and maximum are (9,).
 
     ``steady`` are the rows that the drift baseline is made of: those of all sessions but the first `_WARM_UP`, when no
-    visitor has a history yet.
+    visitor has a history yet. ``heads`` are the outcome heads; ``left_out`` says why others, or a stage, are missing.
     """
 
     estimator: Any
@@ -142,19 +147,31 @@ class Trained(NamedTuple):
     held_out: dict[str, Any]
     steady: Rows
     sessions: int
+    heads: tuple[Head, ...] = ()
+    left_out: Mapping[str, str] = MappingProxyType({})
 
 
 def train(
-    config: TrainConfig, rules: StageRules, events: list[SimEvent] | None = None, report: Report = lambda *_: None
+    config: TrainConfig,
+    rules: StageRules,
+    events: list[SimEvent] | None = None,
+    report: Report = lambda *_: None,
+    outcomes: Sequence[Outcome] = BUILT_IN,
 ) -> Trained:
-    """Train on ``events`` in log order, or on a simulation.
+    """Train on ``events`` in log order, or on a simulation: the stage, and a head for each outcome.
 
     Raises:
         SettingsError: if the rows cannot give a model, before anything is fitted.
     """
     report("run events through the fold", 0.0)
-    recording = record([events] if events is not None else simulate(config.simulation()), rules)
-    return train_on(recording, config, rules, report)
+    log = [events] if events is not None else simulate(config.simulation())
+    seen = observe_log(log, rules, wide=bool(outcomes))
+    trained = train_on(recording_of(seen, rules), config, rules, report)
+    if not outcomes:
+        return trained
+    report("learn the outcomes", 0.92)
+    fitted = train_heads(outcome_rows(seen, rules, outcomes), config.seed, outcomes)
+    return trained._replace(heads=fitted.heads, left_out={**trained.left_out, **fitted.left_out})
 
 
 def train_on(recording: Recording, config: TrainConfig, rules: StageRules, report: Report = lambda *_: None) -> Trained:
@@ -198,6 +215,7 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
         held_out,
         steady,
         len(recording.names),
+        left_out={STAGES[INTENT_BUYER]: "no event adds to a cart"} if without_carts(recording.live) else {},
     )
 
 
@@ -230,7 +248,7 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
         name=config.name,
         version=config.version,
         created=created,
-        heads=[stage],
+        heads=[stage, *trained.heads],
         rules=trained.rules,
         seed=config.seed,
         training=Training(
@@ -269,12 +287,17 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
             problems.append(f"{feature} has an infinite value")
     counts = np.bincount(rows.stages, minlength=len(STAGES))
     for stage, count in enumerate(counts.tolist()):
-        if count < _FEWEST_ROWS:
+        if count < _FEWEST_ROWS and not (stage == INTENT_BUYER and without_carts(rows)):
             problems.append(
                 f"{STAGES[stage]} has {count} of {rows.t.size:,} rows, {_FEWEST_ROWS} are needed: {_DECIDES[stage]}"
             )
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def without_carts(rows: Rows) -> bool:
+    """Whether nobody ever put anything into a cart: a log without carts, in which nobody is an Intent Buyer."""
+    return not rows.X[:, FEATURES.index("cart_additions")].any()
 
 
 def searched(
