@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tests.identity.shoppers import MINUTE_MS, TYPES, Draft, Event, Shoppers, no_event
-from tests.identity.steady import Visit, steady, visits_of
+from tests.identity.steady import Visit, effective_ms, steady, visits_of
 
 START_MS: Final = 1_793_520_000_000
 """2026-11-01 08:00 UTC."""
@@ -29,6 +29,10 @@ PHASE_MS: Final = 150 * MINUTE_MS
 DRAINS: Final = tuple(START_MS + number * PHASE_MS for number in range(1, PHASES))
 PAUSE_MS: Final = 1_000
 """No record follows a drain sooner; erasures happen in this second."""
+SESSION_MS: Final = 30 * MINUTE_MS
+"""A session ends so long after its last event."""
+UNSURE_MS: Final = 30_000
+"""Longer than any partition has no record."""
 SIMULATED_SHARE: Final = 0.8
 EVENTS_PER_SESSION: Final = 9.7
 ERASED_BEFORE: Final = (1, 3)
@@ -59,11 +63,13 @@ class Log:
     Attributes:
         phases: the records of each phase.
         erasures: what is erased before a phase, by its number.
+        ending: sessions that may end or not end just before the drain after a phase, by its number.
         counts: of what is in the log, for people.
     """
 
     phases: list[list[Record]]
     erasures: dict[int, list[Erasure]]
+    ending: dict[int, frozenset[str]]
     counts: dict[str, int]
 
 
@@ -102,7 +108,8 @@ def make_log(lines: Iterable[bytes], events: int, seed: int) -> Log:
         phases[bisect_right(DRAINS, draft.at)].append(record)
     visits = visits_of(ordered)
     erasures = {phase: _erasures(visits, START_MS + phase * PHASE_MS, phase) for phase in ERASED_BEFORE}
-    return Log(phases, erasures, _counts(ordered, erasures))
+    ending = {number: _ending(visits, drain) for number, drain in enumerate(DRAINS)}
+    return Log(phases, erasures, ending, _counts(ordered, erasures))
 
 
 def _simulated(lines: Iterable[bytes]) -> list[Draft]:
@@ -149,6 +156,13 @@ def _erasures(visits: dict[str, Visit], drain: int, phase: int) -> list[Erasure]
     visitors = [min(visit.visitors) for visit in (*here[:1], *been[phase : phase + 1])]
     whom = [("session", name) for name in sessions] + [("visitor", name) for name in visitors]
     return [Erasure(who, name, drain + number) for number, (who, name) in enumerate(whom)]
+
+
+def _ending(visits: dict[str, Visit], drain: int) -> frozenset[str]:
+    """Sessions with an end due shortly before a drain: ends are noticed two seconds late, by their partition's time."""
+    due = range(drain - SESSION_MS - UNSURE_MS, drain - SESSION_MS)
+    times = {name: (effective_ms(draft) for draft in visit.drafts) for name, visit in visits.items()}
+    return frozenset(name for name, all_times in times.items() if any(t in due for t in all_times))
 
 
 def _clicks(visit: Visit, drain: int) -> bool:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,6 +128,9 @@ class Side:
             self._start_worker()
             for number, records in enumerate(log.phases):
                 self._phase(number, records, log.erasures.get(number, []))
+                # Not after the erasures: a partition that is taken anew has no time of its own until its next record,
+                # so whether an end that is due just then has been written depends on the moment of the fence.
+                self._note_stored(number, log.ending.get(number, frozenset()))
             self._stop_worker()
             self._collect()
         finally:
@@ -151,9 +154,6 @@ class Side:
             self._start_worker()
         self._produce(records)
         self._drain(f"phase {number}, {len(records):,} records")
-        # Not after the erasures: a partition that is taken anew has no time of its own until its next record, so
-        # whether an end that is due just then has been written depends on the moment of the fence.
-        self._note_stored(number)
 
     def _set_policy(self, number: int) -> None:
         new = self._policy.with_suffix(".new")
@@ -255,12 +255,13 @@ class Side:
         self._asker.close()
         self.topics = {topic: read_topic(self._kafka.bootstrap, topic, 120) for topic in TOPICS}
 
-    def _note_stored(self, phase: int) -> None:
-        """Keep what front ends would read now."""
+    def _note_stored(self, phase: int, but: Collection[str]) -> None:
+        """Keep what front ends would read now, but for some sessions."""
         with self._store.client() as client:
             keys: list[bytes] = sorted(client.scan_iter("decision:*", count=1_000))
             for start in range(0, len(keys), 1_000):
                 part = keys[start : start + 1_000]
                 values: Any = client.mget(part)
                 for key, value in zip(part, values, strict=True):
-                    self.stored[f"{phase} {key.decode()}"] = value or b""
+                    if (name := key.decode()).removeprefix("decision:") not in but:
+                        self.stored[f"{phase} {name}"] = value or b""
