@@ -13,6 +13,7 @@ from featurestore.session.fold import FoldConfig
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
+from featurestore.store.outbox import decode as decode_outbox
 from featurestore.store.outbox import encode
 from featurestore.store.protocols import Due, SessionReader
 from models.bundle.bundle import Bundle
@@ -112,4 +113,7 @@ class Engine:
             # What the loop does with it.
             batch.newest()
             loader.begin(batch).open([result.overlay])
-            encode(0, [output for outputs in result.outputs for output in outputs])
+            stored = encode(0, [output for outputs in result.outputs for output in outputs])
+            decode_outbox(
+                stored
+            )  # as a takeover does: what is read from bytes cannot be written, another type to numba

@@ -28,3 +28,25 @@ def test_what_the_loop_runs_is_compiled_before_the_first_event() -> None:
     """In a process of its own: here other tests have compiled everything."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == []
+
+
+TAKEOVER = """
+from decisions import engine as subject
+from featurestore.store import outbox, packed
+from tests.unit.worker.pipeline.loop_world import engine
+
+kept = []
+encode = subject.encode
+subject.encode = lambda *outputs: kept.append(encode(*outputs)) or kept[-1]
+engine().warm_up()
+before = len(packed._write_documents.signatures)
+assert any([outbox.decode(stored)[1] for stored in kept])
+print(before, len(packed._write_documents.signatures))
+"""
+
+
+def test_a_takeover_compiles_nothing() -> None:
+    """What an outbox holds is read from bytes; to numba its arrays are of another type than those of a batch."""
+    done = subprocess.run([sys.executable, "-c", TAKEOVER], capture_output=True, text=True, check=True, timeout=120)
+    before, after = done.stdout.split()
+    assert before == after
