@@ -43,7 +43,7 @@ class Consumer(Protocol):
         """Kept offsets; only with ``fresh`` does it block, for up to ``wait_s``. None while unknown."""
         ...
 
-    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, int]]:
         """Ask Kafka where its log ends, and return at once."""
         ...
 
@@ -61,6 +61,10 @@ class Consumer(Protocol):
 
     def commit(self, *, wait: bool = False) -> bool:
         """Commit what `will_commit` named; False if Kafka refused."""
+        ...
+
+    def renew(self) -> None:
+        """Start over with a new client; every partition is lost until the group gives it again."""
         ...
 
     def close(self) -> None:
@@ -130,8 +134,8 @@ class BatchObserver(Protocol):
         """Count what silence brought."""
         ...
 
-    def lag(self, behind: dict[int, int]) -> None:
-        """Events not yet applied, per owned partition."""
+    def lag(self, behind: dict[int, int], owned: int) -> None:
+        """Events not yet applied, per partition, and how many partitions the worker owns."""
         ...
 
     def tick(self, *, ready: bool) -> None:

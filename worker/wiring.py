@@ -25,6 +25,7 @@ from featurestore.store.redis.connection import Client, connect_any, is_cluster
 from models.bundle.bundle import Bundle
 from worker.checks.preflight import part_of_cluster, refuse_worst
 from worker.clock import Clock, HeldBack, SystemClock
+from worker.kafka.group_watch import GroupWatch
 from worker.kafka.source import KafkaSource
 from worker.kafka.topic_watch import TopicWatch
 from worker.metrics.drift import DriftMonitor
@@ -222,7 +223,10 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     observer = Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, clock), Kpis(metrics, policy))
     metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)
     observer.use_policy(policy)
-    loop = Loop(settings, engine, source, outputs, store, ownership, observer, clock)
+    admin = kafka_admin(settings)
+    group = GroupWatch(admin, settings.group, settings.topic, partitions, source.member, clock)
+    metrics.topic_partitions.set(float(partitions))
+    loop = Loop(settings, engine, source, outputs, store, ownership, group, observer, clock)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:
@@ -237,7 +241,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
 
     loop.before_poll += [held.poll, reload_policy]
     if not settings.topic_id:
-        watch = TopicWatch(kafka_admin(settings), settings.topic, topic_id, partitions, clock)
+        watch = TopicWatch(admin, settings.topic, topic_id, partitions, clock)
         loop.before_poll.append(watch.poll)
     return Worker(loop, registry, metrics, engine, source)
 

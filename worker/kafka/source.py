@@ -7,6 +7,7 @@ paused: it is read once the loop has taken its lease in Redis and sought to the 
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -92,7 +94,6 @@ class KafkaSource:
         self._changes = Changes()
         self._pid = os.getpid()
         self._failed: BaseException | None = None
-        self._consumer = Consumer(consumer_config(settings), logger=logging.getLogger("worker.kafka"))
         # Questions about offsets would wait behind the long poll of a fetch: they have a client of their own.
         self._asker = Consumer(
             {**settings.kafka_client(), "group.id": settings.group, "enable.auto.commit": False},
@@ -101,9 +102,12 @@ class KafkaSource:
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="kafka-asker")
         self._owned: set[int] = set()
         self._to_commit: dict[int, int] = {}
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._consumer = self._made()
+
+    def _made(self) -> Consumer:
+        consumer = Consumer(consumer_config(self._settings), logger=logging.getLogger("worker.kafka"))
+        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        return consumer
 
     # -- the loop's side -------------------------------------------------------------------------
 
@@ -162,14 +166,36 @@ class KafkaSource:
         low, high = asked.get_watermark_offsets(tp, timeout=wait_s, cached=not fresh)
         return Bounds(low, high) if high >= 0 else None
 
-    def ends(self, partitions: Sequence[int]) -> "Future[dict[int, Bounds]]":
-        """Ask Kafka where its log ends and return; the answer is a `KafkaException` where it has none."""
+    def ends(self, partitions: Sequence[int]) -> "Future[dict[int, int]]":
+        """Ask Kafka where its log ends and return; the answer is a `KafkaException` where it has none.
 
-        def ask() -> dict[int, Bounds]:
-            found = {p: self.bounds(p, fresh=True, wait_s=ASK_S) for p in partitions}
-            return {p: bounds for p, bounds in found.items() if bounds is not None}
+        One request for each broker: offset by partition, one past the last record that a consumer may read.
+        """
+        asked = [TopicPartition(self._topic, p, OFFSET_END) for p in partitions]
+
+        def ask() -> dict[int, int]:
+            answered = self._asker.offsets_for_times(asked, timeout=ASK_S)
+            for tp in answered:
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+            return {tp.partition: tp.offset for tp in answered if tp.offset >= 0}
 
         return self._asking.submit(ask)
+
+    def member(self) -> str:
+        """The id under which the group knows this consumer; empty while it is no member."""
+        return str(self._consumer.memberid() or "")
+
+    def renew(self) -> None:
+        """Start over with a new client: the old one gets nowhere, and is closed in the background.
+
+        Its partitions are lost. The group gives them again to the new client, which is another member.
+        """
+        old, self._consumer = self._consumer, self._made()
+        self._changes.lost += sorted(self._owned)
+        self._owned.clear()
+        self._to_commit.clear()
+        threading.Thread(target=old.close, name="kafka-close", daemon=True).start()
 
     def committed(self, partition: int) -> int | None:
         """The group's committed offset: a hint, never the truth. None where there is none."""
@@ -220,6 +246,8 @@ class KafkaSource:
         self._noted(self._lost, consumer, partitions)
 
     def _noted(self, body: _Callback, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:  # of a client that was given up; its partitions are lost already
+            return
         try:
             body(consumer, partitions)
         except BaseException as error:

@@ -136,10 +136,12 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "consumer_lag",
         _G,
         "events",
-        "Events in the partition that this worker has not applied; own partitions only.",
+        "Events in the partition that this worker has not applied. A partition that was lost is shown as it was left, "
+        "until the group has another owner for it.",
         {"partition": OPEN},
     ),
     Spec("assigned_partitions", _G, "partitions", "Partitions that this worker owns now."),
+    Spec("topic_partitions", _G, "partitions", "Partitions of the clicks topic; the workers together should own all."),
     Spec(
         "dead_letters_total", _C, "records", "Records moved to the dead letter topic.", {"reason": DEAD_LETTER_REASONS}
     ),
@@ -153,7 +155,12 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "Deadlines that passed: a session fell silent, or ended.",
         {"kind": TIMER_KINDS},
     ),
-    Spec("ready", _G, "bool", "1 while this worker owns partitions or waits for some, and Kafka and Redis answer."),
+    Spec(
+        "ready",
+        _G,
+        "bool",
+        "1 while Redis answers and each partition moves or is proven to be read to its end, or the worker is spare.",
+    ),
     # -- what could hurt
     Spec("store_retries_total", _C, "retries", "Calls to Redis that were repeated.", {"op": STORE_OPS}),
     Spec("store_paused_seconds_total", _C, "seconds", "Time spent paused because Redis or Kafka did not take writes."),

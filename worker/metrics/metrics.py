@@ -102,6 +102,7 @@ class Metrics(Family):
         self.batch_events = self._histogram("batch_events")
         self.consumer_lag = self._gauge("consumer_lag")
         self.assigned_partitions = self._gauge("assigned_partitions")
+        self.topic_partitions = self._gauge("topic_partitions")
         self.dead_letters = self._counter("dead_letters_total")
         self.duplicates_skipped = self._counter("duplicates_skipped_total")
         self.late_events = self._counter("late_events_total")
@@ -177,7 +178,7 @@ class Metrics(Family):
         flat = np.bincount(stages.astype(np.int64) * width + routes, minlength=self.decisions.values.size)
         self.decisions.add(flat.reshape(-1, width))
 
-    def set_lag(self, lag: dict[int, int]) -> None:
-        """Lag per owned partition; partitions not named vanish."""
+    def set_lag(self, lag: dict[int, int], owned: int) -> None:
+        """Lag per partition, partitions not named vanish; and how many partitions the worker owns."""
         self.consumer_lag.replace({(str(partition),): float(behind) for partition, behind in lag.items()})
-        self.assigned_partitions.set(float(len(lag)))
+        self.assigned_partitions.set(float(owned))

@@ -53,6 +53,7 @@ class Ownership:
         self._clock = clock
         self._metrics = metrics
         self.partitions: dict[int, Partition] = {}
+        self._lost: dict[int, int] = {}
         self.erased = Erased({}, {})
 
     def follow(self) -> None:
@@ -60,11 +61,23 @@ class Ownership:
         changes = self._consumer.changes()
         for number in (*changes.revoked, *changes.lost):
             if not self._consumer.owns(number) or number in changes.assigned:
-                self.partitions.pop(number, None)
+                left = self.partitions.pop(number, None)
+                if left is not None and number in changes.lost:
+                    self._lost[number] = left.lag
+        if changes.assigned:
+            self.forget_lost()
         for number in changes.assigned:
             if self._consumer.owns(number):
                 shards = [Shard(number, bucket) for bucket in range(self._settings.buckets)]
                 self.partitions[number] = Partition(number, shards)
+
+    def forget_lost(self) -> None:
+        """The group works again: lost partitions have an owner, who shows their lag."""
+        self._lost.clear()
+
+    def lag(self) -> dict[int, int]:
+        """Events not read yet, by partition; lost ones as they were left."""
+        return self._lost | {p.number: p.lag for p in self.partitions.values()}
 
     def running(self) -> list[Partition]:
         """Partitions whose events may be applied."""

@@ -4,9 +4,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import takewhile
+from typing import Final
 
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import Lease, ShardWrite
+
+MOST_ENDS: Final = 512
+"""Ends of the log that are kept until they are read: two minutes of lag, with a question every quarter second."""
 
 
 class Status(Enum):
@@ -35,7 +39,9 @@ class Partition:
         retry_at: monotonic time of the next attempt to take the lease.
         cause: why, for the metric.
         checked_at: of each shard, monotonic time of its last successful fenced call.
-        heard_at: monotonic time at which Kafka last said that nothing is left to read.
+        ends_told: what Kafka said of its end, oldest first: epoch ms of the question, and the offset, not yet read.
+        proven_ms: everything that Kafka got before this epoch ms is read; None while nothing is proven.
+        read_at: monotonic time at which the end was last known to be read, or the position last moved.
         asked_bucket: expiry buckets before this one may have been read, and their lists may be deleted at any moment:
             nothing is put into them any more.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
@@ -55,7 +61,9 @@ class Partition:
     retry_at: float = 0.0
     cause: str = "assigned"
     checked_at: list[float] = field(default_factory=list)
-    heard_at: float = float("-inf")
+    ends_told: deque[tuple[int, int]] = field(default_factory=deque)
+    proven_ms: int | None = None
+    read_at: float = float("-inf")
     own_epoch: int = 0
     asked_bucket: int = 0
     ignore_applied: bool = False
@@ -69,6 +77,11 @@ class Partition:
     def read_to(self) -> int:
         """Everything before this offset has been read."""
         return max(self.next_offset, self.ended_at)
+
+    @property
+    def lag(self) -> int:
+        """Records that Kafka is known to hold and that are not read yet."""
+        return max(self.high - self.read_to, 0)
 
     def lease(self, shard: Shard) -> Lease:
         """The lease of one of its shards."""
@@ -108,6 +121,9 @@ class Partition:
         self.high = high
         self.ignore_applied = ignore_applied
         self.status = Status.RUNNING
+        self.ends_told = deque()
+        self.proven_ms = None
+        self.read_at = now
         self.checked_at = [now] * len(self.shards)
 
     def waits(self, cause: str, until: float) -> None:
@@ -116,16 +132,21 @@ class Partition:
         self.status = Status.WAITING
         self.at_end = False
         self.watermark = None
+        self.ends_told = deque()
+        self.proven_ms = None
         self.retry_at = until
 
     def retries(self, at: float) -> None:
         """The lease could not be taken: again at this monotonic time."""
         self.retry_at = at
 
-    def read(self, last: int) -> int:
+    def read(self, last: int, now: float) -> int:
         """Records up to the offset ``last`` were read; the offset that was to be read next before."""
         before = self.next_offset
         self.next_offset = max(before, last + 1)
+        if last >= before:
+            self.read_at = now
+        self._prove()
         return before
 
     def reads_again(self) -> None:
@@ -136,6 +157,7 @@ class Partition:
         """The end was reached there."""
         self.at_end = True
         self.ended_at = offset
+        self._prove()
 
     def grows_to(self, high: int) -> None:
         """Kafka holds records up to ``high``, or what was read shows more."""
@@ -165,6 +187,23 @@ class Partition:
         """The lists of expiry buckets before this one may be read from now on."""
         self.asked_bucket = max(self.asked_bucket, bucket)
 
-    def heard(self, at: float) -> None:
-        """Kafka said, when asked at that monotonic time, that nothing is left to read."""
-        self.heard_at = at
+    def told(self, high: int, at: float, wall_ms: int | None) -> None:
+        """Kafka said that its log ends at ``high``.
+
+        Args:
+            high: one past the last offset.
+            at: monotonic time of the question.
+            wall_ms: the same in epoch ms, None where the answer proves no silence.
+        """
+        self.high = max(self.high, high)
+        if high <= self.read_to:
+            self.read_at = max(self.read_at, at)
+        if wall_ms is not None:
+            if len(self.ends_told) >= MOST_ENDS:
+                self.ends_told = deque(list(self.ends_told)[::2])  # coarser steps; the newest proof comes last
+            self.ends_told.append((wall_ms, high))
+            self._prove()
+
+    def _prove(self) -> None:
+        while self.ends_told and self.ends_told[0][1] <= self.read_to:
+            self.proven_ms = self.ends_told.popleft()[0]

@@ -43,6 +43,8 @@ from worker.pipeline.applied import AppliedOffsets
 from worker.pipeline.fencing import Fencing
 from worker.pipeline.flow import Flow
 from worker.pipeline.in_flight import Batch, InFlight
+from worker.pipeline.liveness import Group, Liveness
+from worker.pipeline.log_ends import LogEnds
 from worker.pipeline.pace import Pace
 from worker.pipeline.pulse import Pulse, Stopping
 from worker.pipeline.silence import Question, Silence
@@ -68,6 +70,7 @@ class Loop:
         outputs: Kafka, out.
         store: Redis.
         ownership: the partitions.
+        group: what the worker is to its consumer group.
         observer: metrics, drift, KPIs.
         clock: time.
 
@@ -84,6 +87,7 @@ class Loop:
         outputs: Producer,
         store: SessionStore,
         ownership: Ownership,
+        group: Group,
         observer: BatchObserver,
         clock: Clock,
     ) -> None:
@@ -97,13 +101,15 @@ class Loop:
         self._clock = clock
         self._ids = IdKey.of(settings.id_key.get_secret_value())
         self.pulse = Pulse(clock, "no partition yet")
+        self._log_ends = LogEnds(consumer, ownership, clock)
+        self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.stuck_after_s)
         self._applied = AppliedOffsets(consumer, ownership)
         self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
         self._calls = StoreCalls(self._flow, observer.metrics, clock)
         self._fencing = Fencing(store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms)
         self._loader = engine.loader(store, self._calls.asked)
         self._dead_letters = DeadLetters(settings, outputs, observer.metrics, engine.namespace.topic_id)
-        self._silence = Silence(settings.timers, consumer, store, ownership, clock)
+        self._silence = Silence(settings.timers, store, ownership, clock)
         self._pace = Pace(settings.batch_max, settings.latency_target_ms)
         self._in_flight = InFlight()
         self._next_timer = 0.0
@@ -151,7 +157,10 @@ class Loop:
         self._own.follow()
         for number in polled.out_of_range:
             self._own.out_of_range(number)
-        self._note_ends(polled)  # before the batch: what waits in it may outdate an end seen now
+        self._note_ends(polled)
+        if self._log_ends.turn():  # before the batch: what waits in it may outdate an end seen now
+            self._next_timer = 0.0
+        self._liveness.turn()
         batch = self._prepare(polled) if polled.records else None  # 2, 3
         if batch is not None:
             self._push(batch)
@@ -194,7 +203,7 @@ class Loop:
             partition = partitions[number] = self._own.partitions[number]
             self._dead_letters.send(records, decoded.bad.get(number, []), polled.messages[number])
             done[number] = records.offsets[-1]
-            begin[number] = partition.read(done[number])
+            begin[number] = partition.read(done[number], self._clock.monotonic())
         # What was read before may be in flight and not applied yet: a seek must not bring it in twice.
         floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
         plan = make_plan(decoded, self._settings.buckets, floor)
@@ -293,8 +302,6 @@ class Loop:
         is under way may have to be sent again, and would then come after the reading: it is waited for.
         """
         now = self._clock.monotonic()
-        if self._silence.listen():
-            self._next_timer = now
         if now < self._next_timer or self._in_flight.timers:
             return None
         sent = self._in_flight.sent
@@ -338,8 +345,6 @@ class Loop:
             bounds = self._consumer.bounds(partition.number)
             if bounds is not None:
                 partition.grows_to(bounds.high)
-        if all(partition.high <= partition.read_to for partition in self._own.running()):
-            self.pulse.progressed()
 
     # -- the rest --------------------------------------------------------------------------------
 
@@ -359,7 +364,7 @@ class Loop:
     def _commit(self) -> None:
         if not self._consumer.commit():
             self._observer.metrics.commit_failures.inc()
-        self._observer.lag({p.number: max(p.high - p.read_to, 0) for p in self._own.running()})
+        self._observer.lag(self._own.lag(), len(self._own.partitions))
         self._observer.tick(ready=self.pulse.trouble is None)
 
     def _backlog(self) -> int:

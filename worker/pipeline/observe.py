@@ -96,9 +96,9 @@ class Observer:
         """Count what silence brought."""
         self._note(result.judgement, _kinds(result.judgement))
 
-    def lag(self, behind: dict[int, int]) -> None:
-        """Events not yet applied, per owned partition."""
-        self.metrics.set_lag(behind)
+    def lag(self, behind: dict[int, int], owned: int) -> None:
+        """Events not yet applied, per partition, and how many partitions the worker owns."""
+        self.metrics.set_lag(behind, owned)
 
     def tick(self, *, ready: bool) -> None:
         """Once a second or so: gauges, and what is not counted yet."""

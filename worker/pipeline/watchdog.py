@@ -1,9 +1,9 @@
 """Notices a worker that is alive but gets nowhere.
 
 librdkafka's heartbeats run in its own thread, so Kafka takes a stuck worker for a healthy one. The watchdog looks at
-two clocks of the loop: its beat (it turns at all) and its progress (it applies events, or has none to apply, or waits
-for Redis or Kafka on purpose). When either stands still it dumps all stacks and ends the process: a supervisor's
-restart reads on from what is applied.
+two clocks of the loop: its beat (it turns at all) and its progress (it applies events, or is proven to have none to
+apply, or its group does not need it, or it waits for Redis or Kafka on purpose; see `liveness`). When either stands
+still it dumps all stacks and ends the process: a supervisor's restart reads on from what is applied.
 """
 
 import faulthandler
@@ -23,10 +23,11 @@ CHECK_EVERY_S: Final = 1.0
 
 
 class Turning(Protocol):
-    """What is watched; both are monotonic seconds."""
+    """What is watched; times are monotonic seconds."""
 
     beat: float
     progress: float
+    renewed: bool
 
 
 def leave(code: int) -> None:
@@ -56,8 +57,8 @@ class Watchdog:
         self._thread.start()
 
     def alive(self) -> bool:
-        """Whether the loop has turned lately."""
-        return self._clock.monotonic() - self._loop.beat < self._stuck_after_s
+        """Whether the loop has turned lately, and its Kafka client, once replaced, gets on."""
+        return not self._loop.renewed and self._clock.monotonic() - self._loop.beat < self._stuck_after_s
 
     def stuck(self) -> str | None:
         """Why the worker is taken to be stuck, None if it is not."""
@@ -65,7 +66,7 @@ class Watchdog:
         if now - self._loop.beat >= self._stuck_after_s:
             return "the loop stands still"
         if now - self._loop.progress >= self._stuck_after_s:
-            return "the log grows and nothing is applied"
+            return "the log grows and nothing is applied, or the group needs this worker and gives it no partition"
         return None
 
     def _watch(self) -> None:

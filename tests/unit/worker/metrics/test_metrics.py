@@ -121,8 +121,8 @@ def test_a_gauge_of_nan_is_absent(registry: CollectorRegistry, metrics: Metrics)
 
 
 def test_the_lag_of_a_revoked_partition_vanishes(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.set_lag({3: 120, 4: 0})
-    metrics.set_lag({4: 7})
+    metrics.set_lag({3: 120, 4: 0}, 2)
+    metrics.set_lag({4: 7}, 1)
     assert registry.get_sample_value(PREFIX + "consumer_lag", {"partition": "3"}) is None
     assert registry.get_sample_value(PREFIX + "consumer_lag", {"partition": "4"}) == 7.0
     assert registry.get_sample_value(PREFIX + "assigned_partitions") == 1.0

@@ -42,8 +42,11 @@ class Source:
     def poll(self, most: int, wait_s: float) -> Polled:
         return Polled([], {}, {}, set())
 
-    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, int]]:
         raise AssertionError("nobody waits for silence here")
+
+    def renew(self) -> None:
+        raise AssertionError("nothing is stuck here")
 
     def will_commit(self, partition: int, offset: int) -> None:
         self.to_commit[partition] = offset

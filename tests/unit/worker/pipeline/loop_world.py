@@ -29,6 +29,7 @@ from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteR
 from featurestore.store.streams import DECISIONS, SESSIONS
 from worker.checks.recompute import Expected, Identity, compare, expect, let_time_pass
 from worker.clock import Clock
+from worker.kafka.group_watch import Standing
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
@@ -252,9 +253,9 @@ class FakeSource:
     def committed(self, partition: int) -> int | None:
         return self._world.committed.get(partition)
 
-    def ends(self, partitions: Sequence[int]) -> Future[dict[int, Bounds]]:
-        answer: Future[dict[int, Bounds]] = Future()
-        answer.set_result({number: self.bounds(number) for number in partitions})
+    def ends(self, partitions: Sequence[int]) -> Future[dict[int, int]]:
+        answer: Future[dict[int, int]] = Future()
+        answer.set_result({number: self.bounds(number).high for number in partitions})
         return answer
 
     def offset_at(self, partition: int, epoch_ms: int) -> int | None:
@@ -267,7 +268,20 @@ class FakeSource:
         self._world.committed |= self._to_commit
         return True
 
+    def renew(self) -> None:
+        raise AssertionError("this client always gets on")
+
     def close(self) -> None:
+        """Nothing."""
+
+
+class NoGroup:
+    """A group whose only member owns everything."""
+
+    def standing(self) -> Standing:
+        return Standing.NEEDED
+
+    def reset(self) -> None:
         """Nothing."""
 
 
@@ -336,7 +350,7 @@ class LooksAway:
     def timers(self, result: Result) -> None:
         """Nothing."""
 
-    def lag(self, behind: dict[int, int]) -> None:
+    def lag(self, behind: dict[int, int], owned: int) -> None:
         """Nothing."""
 
     def tick(self, *, ready: bool) -> None:
@@ -427,7 +441,7 @@ class World:
         ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
         observer: BatchObserver = LooksAway(self.metrics)
         self.store.under_way.clear()
-        return Loop(settings, self.engine, source, outputs, self.store, ownership, observer, self.clock)
+        return Loop(settings, self.engine, source, outputs, self.store, ownership, NoGroup(), observer, self.clock)
 
     def work(self) -> None:
         """Let workers come and go until everything is applied, then without trouble to the end."""

@@ -13,6 +13,7 @@ from worker.pipeline.watchdog import CHECK_EVERY_S, Watchdog
 class Turning:
     beat: float = 0.0
     progress: float = 0.0
+    renewed: bool = False
 
 
 class StoppedClock:
@@ -56,7 +57,15 @@ def test_a_loop_that_turns_while_the_log_grows_and_nothing_is_applied_is_stuck(c
     watchdog = Watchdog(Turning(beat=100), clock, 10)
     clock.now = 100
     assert watchdog.alive()
-    assert watchdog.stuck() == "the log grows and nothing is applied"
+    assert (watchdog.stuck() or "").startswith("the log grows and nothing is applied")
+
+
+def test_a_client_that_was_replaced_is_not_alive_before_it_gets_on(clock: StoppedClock) -> None:
+    turning = Turning(renewed=True)
+    watchdog = Watchdog(turning, clock, 10)
+    assert not watchdog.alive()
+    turning.renewed = False
+    assert watchdog.alive()
 
 
 def test_the_process_is_ended_with_the_documented_code(clock: StoppedClock) -> None:

@@ -1,0 +1,106 @@
+"""Whether the worker gets on, and what is done if it does not.
+
+Well is a worker whose partitions move or are proven to be read to their ends, or one that its group does not need. A
+worker that waits because Kafka or Redis is away is not ready, but a restart would not help it. A client that does
+nothing although Kafka answers is replaced after half of ``stuck_after_s``; if that does not help either, the watchdog
+ends the process after the other half.
+"""
+
+import logging
+from typing import Final, Protocol
+
+from worker.clock import Clock
+from worker.kafka.group_watch import Standing
+from worker.partitions.ownership import Ownership
+from worker.pipeline.log_ends import LogEnds
+from worker.pipeline.pulse import Pulse
+from worker.protocols import Consumer
+
+log = logging.getLogger(__name__)
+
+PROVEN_FOR_S: Final = 5.0
+"""A partition that neither moved nor was proven to be at its end for so long is not well."""
+LOOK_EVERY_S: Final = 0.25
+
+
+class Group(Protocol):
+    """Tells what the worker is to its group while it owns nothing; `kafka.group_watch.GroupWatch`."""
+
+    def standing(self) -> Standing:
+        """What the coordinator said last."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the answer."""
+        ...
+
+
+class Liveness:
+    """Looks at the partitions and the group, and tells the pulse.
+
+    Args:
+        consumer: replaced when it does nothing.
+        ownership: the partitions.
+        ends: what Kafka says of its log.
+        group: what the worker is to it.
+        pulse: is told.
+        clock: time.
+        stuck_after_s: when the watchdog ends the process.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        ownership: Ownership,
+        ends: LogEnds,
+        group: Group,
+        pulse: Pulse,
+        clock: Clock,
+        stuck_after_s: float,
+    ) -> None:
+        self._consumer = consumer
+        self._own = ownership
+        self._ends = ends
+        self._group = group
+        self._pulse = pulse
+        self._clock = clock
+        self._renew_after_s = stuck_after_s / 2
+        self._next = 0.0
+
+    def turn(self) -> None:
+        """Look if it is time; never blocks."""
+        now = self._clock.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY_S
+        away = now - self._ends.answered_at
+        if away > PROVEN_FOR_S:
+            self._pulse.stands(f"Kafka has not answered for {away:.0f} s")
+            self._pulse.progressed(proven=False)  # a restart would not bring it back
+            return
+        why = self._of_partitions(now) if self._own.partitions else self._without_partitions()
+        self._pulse.stands(why)
+        if why is None:
+            self._pulse.progressed()
+        elif now - self._pulse.progress >= self._renew_after_s and not self._pulse.renewed:
+            log.error("%s for %.0f s although Kafka answers: starting over with a new client", why, self._renew_after_s)
+            self._pulse.starts_over()
+            self._group.reset()
+            self._consumer.renew()
+
+    def _of_partitions(self, now: float) -> str | None:
+        running = self._own.running()
+        if not running:  # the leases cannot be taken yet, which is told elsewhere
+            self._pulse.progressed(proven=False)
+            return "no partition is taken yet"
+        still = [p.number for p in running if now - p.read_at > PROVEN_FOR_S]
+        return f"partition {still[0]} neither moves nor is known to be at its end" if still else None
+
+    def _without_partitions(self) -> str | None:
+        standing = self._group.standing()
+        if standing is Standing.SPARE:
+            self._own.forget_lost()
+            return None
+        if standing is Standing.NEEDED:
+            return "the group has given this worker no partition although it needs it"
+        return "no partition, and the group's coordinator does not answer"
