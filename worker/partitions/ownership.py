@@ -21,6 +21,9 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+TIME_STEP_MS: Final = 1_000
+"""How exactly the time of a commit is looked for."""
+
 RETRY_OWN_S: Final = 0.5
 """Redis went back behind our own epoch: wait this long, then take a new one."""
 
@@ -96,8 +99,8 @@ class Ownership:
             and self._consumer.owns(partition.number)
         )
 
-    def take(self, partition: Partition) -> None:
-        """Take the lease and start reading after what is applied.
+    def take(self, partition: Partition) -> bool:
+        """Take the lease and start reading after what is applied; whether the group's commit is behind that.
 
         Raises:
             StoreUnavailable: try again later.
@@ -114,6 +117,7 @@ class Ownership:
         self._consumer.start_at(partition.number, start)
         partition.runs(start, bounds.high, self._clock.monotonic(), ignore_applied=truncated)
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
+        return committed is None or committed < start
 
     def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:
         """Produce the last batches' outputs unless their offsets were committed, which happens after they are safe."""
@@ -170,7 +174,7 @@ class Ownership:
             return self._start_without_state(partition, bounds, committed), False
         start = min(applied) + 1
         if len(applied) < len(partition.leases):
-            start = min(start, self._horizon(partition, bounds))
+            start = min(start, self._horizon(partition, bounds, committed))
         if start > bounds.high:
             self._count_gap(partition, 0)
             log.error(
@@ -186,21 +190,42 @@ class Ownership:
     def _start_without_state(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
         if committed is None:
             return bounds.low if self._settings.start == "earliest" else bounds.high
-        start = self._horizon(partition, bounds)
+        start = self._horizon(partition, bounds, committed)
         self._metrics.rewinds.inc("store_lost")
         log.warning(
-            "partition %d: the group was at offset %d but Redis has no state; rebuilding from offset %d (%d s back)",
+            "partition %d: the group was at offset %d but Redis has no state; rebuilding from offset %d, %d s before",
             partition.number,
             committed,
             start,
             self._settings.rebuild_horizon_s,
         )
+        if committed < bounds.low:
+            return self._after_gap(partition, committed, bounds)
         return start
 
-    def _horizon(self, partition: Partition, bounds: Bounds) -> int:
-        since = self._clock.now_ms() - self._settings.rebuild_horizon_s * 1000
-        offset = self._consumer.offset_at(partition.number, since)
-        return max(bounds.high if offset is None else offset, bounds.low)
+    def _horizon(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
+        """The offset a horizon before the commit: what came after the commit was never decided, however old it is."""
+        now = self._clock.now_ms()
+        upto = bounds.high if committed is None else min(committed, bounds.high)
+        at = now if upto >= bounds.high else self._time_of(partition.number, upto, now)
+        offset = self._consumer.offset_at(partition.number, max(at - self._settings.rebuild_horizon_s * 1000, 0))
+        return max(upto if offset is None else min(offset, upto), bounds.low)
+
+    def _time_of(self, number: int, offset: int, now_ms: int) -> int:
+        """Epoch ms, to a second, before which Kafka has only records before the offset; asks some dozen times."""
+
+        def before(at_ms: int) -> bool:
+            found = self._consumer.offset_at(number, at_ms)
+            return found is not None and found < offset
+
+        back = 1_000
+        while back < now_ms and not before(now_ms - back):
+            back *= 2
+        early, late = max(now_ms - back, 0), now_ms - back // 2
+        while late - early > TIME_STEP_MS:
+            middle = (early + late) // 2
+            early, late = (middle, late) if before(middle) else (early, middle)
+        return early
 
     def _after_gap(self, partition: Partition, wanted: int, bounds: Bounds) -> int:
         if wanted >= bounds.low:

@@ -27,6 +27,10 @@ class AppliedOffsets:
                 partitions[number].applied_to(offset)
                 self._offsets[number] = offset
 
+    def begins(self, partition: Partition) -> None:
+        """Reading begins behind what the group has committed: lag tools, and a drain, wait for that commit."""
+        self._offsets[partition.number] = partition.done
+
     def safe(self) -> None:
         """All outputs are acknowledged: what was applied may be committed."""
         for partition, offset in self._offsets.items():

@@ -29,6 +29,7 @@ class _Asked:
     wall_ms: int
     partitions: list[Partition]
     answer: Future[dict[int, int]]
+    answered_at: float = 0.0
 
 
 class LogEnds:
@@ -62,8 +63,13 @@ class LogEnds:
             self._next = now + ASK_EVERY_S
             running = self._own.running()
             numbers = [p.number for p in running] or self._anyway
-            self._asked = _Asked(now, self._clock.now_ms(), running, self._consumer.ends(numbers))
+            asked = self._asked = _Asked(now, self._clock.now_ms(), running, self._consumer.ends(numbers))
+            asked.answer.add_done_callback(lambda _: self._answered(asked))
         return proved
+
+    def _answered(self, asked: _Asked) -> None:
+        """Called where the answer comes in: a turn of the loop that takes long makes no answer late."""
+        asked.answered_at = self._clock.monotonic()
 
     def _listen(self) -> bool:
         now = self._clock.monotonic()
@@ -81,7 +87,7 @@ class LogEnds:
             self._trusted_from = self._clock.monotonic() + RECOVERY_S
             return False
         self.answered_at = now
-        if now - asked.at > LATE_S:
+        if asked.answered_at - asked.at > LATE_S:
             self._trusted_from = now + RECOVERY_S
             return False
         trusted = asked.at >= self._trusted_from

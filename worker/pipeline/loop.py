@@ -352,7 +352,8 @@ class Loop:
         for partition in self._own.waiting():
             self._applied.forget(partition.number)
             try:
-                self._own.take(partition)
+                if self._own.take(partition):
+                    self._applied.begins(partition)
                 self.pulse.works()
             except (StoreUnavailable, KafkaException) as error:
                 self.pulse.waits(f"partition {partition.number} cannot be taken")

@@ -31,6 +31,7 @@ class Source:
         self.group: int | None = None
         self.reads_from: int | None = None
         self.paused = False
+        self.times: dict[int, int] | None = None
         self.to_commit: dict[int, int] = {}
 
     def changes(self) -> Changes:
@@ -64,7 +65,10 @@ class Source:
         return self.group
 
     def offset_at(self, partition: int, epoch_ms: int) -> int | None:
-        return self.hour
+        if self.times is None:
+            return self.hour
+        later = [offset for offset, at in self.times.items() if at >= epoch_ms]
+        return min(later) if later else None
 
     def start_at(self, partition: int, offset: int) -> None:
         self.reads_from = offset
@@ -154,6 +158,39 @@ def test_a_group_whose_state_is_gone_reads_a_horizon_back() -> None:
     bench.source.group = 180
     bench.take()
     assert bench.source.reads_from == 150
+
+
+@pytest.mark.parametrize("horizon_s", [60, 300, 86_400])
+def test_a_rewind_is_measured_from_the_commit_and_never_passes_it(horizon_s: int) -> None:
+    """The group stopped long ago: what came after its commit was never decided, though it is older than the horizon."""
+    bench = Bench(rebuild_horizon_s=horizon_s)
+    now = bench.clock.now_ms()
+    # A record a second up to the commit two hours ago, then nothing for an hour, then a record every six seconds.
+    bench.source.times = {n: now - 7_200_000 - (150 - n) * 1_000 for n in range(100, 150)}
+    bench.source.times |= {n: now - 600_000 + (n - 150) * 6_000 for n in range(150, 200)}
+    bench.source.group = 150
+    bench.take()
+    read_from = bench.source.reads_from
+    assert read_from is not None
+    assert read_from == pytest.approx(max(150 - horizon_s, 100), abs=1)
+    assert bench.counted("clickstage_lost_offsets_total") == 0
+
+
+def test_records_between_the_commit_and_the_logs_begin_are_counted_as_lost() -> None:
+    bench = Bench()
+    bench.source.group = 70
+    bench.take()
+    assert bench.source.reads_from == 100
+    assert bench.counted("clickstage_lost_offsets_total") == 30
+
+
+@pytest.mark.parametrize(("committed", "behind"), [(None, True), (120, True), (150, False), (180, False)])
+def test_an_owner_says_whether_the_commit_is_behind_where_it_begins(committed: int | None, *, behind: bool) -> None:
+    """Else the lag of a partition without new records never reaches 0, and a drain never ends."""
+    bench = Bench()
+    bench.source.group = committed
+    bench.apply(149)
+    assert bench.own.take(bench.own.partitions[0]) is behind
 
 
 def test_a_gap_is_counted_never_skipped_in_silence() -> None:

@@ -49,6 +49,17 @@ def test_nothing_fails(*, late: bool) -> None:
     assert not world.happened
 
 
+def test_an_owner_that_has_nothing_to_read_commits() -> None:
+    """The group's commit was lost, or the last owner never came to it."""
+    world = World(1, trouble=0.0)
+    world.work()
+    committed, world.committed = world.committed, {}
+    loop = world.loop()
+    for _ in range(10):
+        loop.step()
+    assert world.committed == committed
+
+
 def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
     """The write that deletes such a list would delete it unread; the worlds come to that point too rarely."""
     shard = Shard(0)
