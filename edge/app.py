@@ -15,6 +15,7 @@ from edge.replies import Endpoint, Handler, Reply, Streamer, json_reply
 from edge.requests import Request
 from edge.service import Service
 from edge.settings import METRICS_DIRECTORY, EdgeSettings
+from edge.static import Storefront
 
 TRACKER: Final = Path(__file__).parent / "tracker" / "dist" / "clickstage.js"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,14 @@ class _Routes:
     def routes(self) -> list[Route]:
         """The busiest first: they are tried in order."""
         service = self._service
+        demonstration = []
+        if service.explaining is not None:
+            shop = Storefront()
+            demonstration = [
+                self._route("/v1/sessions/{session_id}/explain", {"GET": service.explaining.explain}),
+                self._route("/", {"GET": shop.file}),
+                self._route("/{file}", {"GET": shop.file}),
+            ]
         return [
             self._route("/v1/events", {"POST": service.collector.events}),
             self._route("/v1/decide", {"POST": service.collector.decide}),
@@ -67,6 +76,7 @@ class _Routes:
             self._route("/readyz", {"GET": self._ready}),
             self._route("/metrics", {"GET": self._metrics}),
             self._route("/openapi.json", {"GET": _openapi}),
+            *demonstration,
         ]
 
     def endpoint(

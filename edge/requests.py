@@ -48,6 +48,11 @@ class Request:
         """The session id of the path."""
         return str(self._scope["path_params"]["session_id"])
 
+    @property
+    def path_file(self) -> str:
+        """The file name of the path, "" where it names none."""
+        return str(self._scope["path_params"].get("file", ""))
+
     @cached_property
     def query(self) -> dict[str, str]:
         """The query; of a name that comes twice the last value."""

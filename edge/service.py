@@ -16,6 +16,7 @@ from edge.collector import Collector
 from edge.decide import Decider
 from edge.deciding import Deciding
 from edge.document import Presenter
+from edge.explain import Explaining
 from edge.gate import Gate
 from edge.metrics import EdgeMetrics
 from edge.pending import Pending
@@ -35,6 +36,7 @@ from featurestore.errors import SettingsError
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
 from featurestore.store.keys import Namespace, decision_key, withdrawn_key
+from featurestore.store.protocols import SessionReader
 from featurestore.store.redis.connection import Client, connect_any
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,11 @@ class Service:
         self.sessions = Sessions(settings, self.gate, self.publisher, self._withdrawals, self.hub)
         self.reading = Reading(self.gate, self.reads, self.pending, presenter, self.metrics)
         self.push = Push(self.gate, self.hub)
+        self.explaining = (
+            Explaining(self.gate, settings.buckets, self.ids, lambda: self.reading.presenter)
+            if settings.edge_storefront
+            else None
+        )
         self._counted = {"spooled": 0, "replayed": 0}
         self._tasks = [loop.create_task(self._find_topic()), loop.create_task(self._each_second())]
 
@@ -148,9 +155,15 @@ class Service:
         settings = self.settings
         engine = Engine.of(self._bundle, self._policy_watch.policy, namespace)
         engine.warm_up()
+
+        def reader() -> SessionReader:
+            return session_store(self._connect(), namespace)
+
+        if self.explaining is not None:
+            self.explaining.use(bundle, policy, reader, partitions)
         return Decider(
             engine,
-            lambda: session_store(self._connect(), namespace),
+            reader,
             partitions,
             settings.buckets,
             self.ids,

@@ -50,6 +50,9 @@ class EdgeSettings(AccessSettings):
     edge_heartbeat_s: _Seconds = Field(15.0, description="Pause between two heartbeats of a stream")
     edge_tls_cert: Path | None = Field(None, description="Certificate (PEM); default: no TLS, a proxy does it")
     edge_tls_key: Path | None = Field(None, description="Its key (PEM)")
+    edge_storefront: bool = Field(
+        False, description="Serve the demonstration shop at / and explain its sessions; for the demo key only"
+    )
     exposures_topic: str = Field("exposures", description="Topic for what was really shown; empty: not collected")
 
     @field_validator("edge_trusted_hops", "edge_metrics_from")
@@ -62,6 +65,8 @@ class EdgeSettings(AccessSettings):
     def _fit_together(self) -> "EdgeSettings":
         if self.edge_keys is None and self.edge_host not in {"127.0.0.1", "::1", "localhost"}:
             raise ValueError("edge_keys: the demo key is for this machine only; give a file of keys (docs/edge.md)")
+        if self.edge_storefront and self.edge_keys is not None:
+            raise ValueError("edge_storefront: the demonstration shop is for the demo key; leave edge_keys out")
         if (self.edge_tls_cert is None) != (self.edge_tls_key is None):
             raise ValueError("edge_tls_cert and edge_tls_key go together")
         return self

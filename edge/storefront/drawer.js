@@ -129,11 +129,12 @@ function stageNow(decision) {
   if (!decision?.stage)
     return html`<h2>Now</h2><div class="now"><b>${decision ? "Between stages" : "Hello"}</b></div><p class="did">${decision ? "The last decision has ended." : "Click somewhere: the first event makes the first decision."}</p>`;
   const quiet = Math.max(0, (clickstage.now() - decision.event_ts) / 1000);
+  const silence = explained.silent_at ? (explained.silent_at - decision.event_ts) / 1000 : 0;
   const delay = decision.decided_at - decision.event_ts;
-  return html`<h2>Now <small>${delay >= 0 && delay < 10_000 ? `decided ${delay} ms after the click` : ""}</small></h2>
+  return html`<h2>Now <small>${decision.seq % 256 ? "decided by silence" : delay >= 0 && delay < 10_000 ? `decided ${delay} ms after the click` : ""}</small></h2>
     <div class="now"><b class="${slug(decision.stage)}">${decision.stage}</b><span>${Math.round(decision.confidence * 100)} %</span></div>
-    <p class="did">shows <b>${decision.action === "none" ? "nothing" : decision.label || decision.action}</b> · quiet for ${Math.round(quiet)} s</p>
-    <div class="silence" title="Silence decides at 45 s or later"><i style="width:${Math.min(100, (quiet / 45) * 100)}%"></i></div>`;
+    <p class="did">shows <b>${decision.action === "none" ? "nothing" : decision.label || decision.action}</b> · quiet for ${Math.round(quiet)} s${silence > quiet ? `, lost after ${Math.round(silence)} s` : ""}</p>
+    <div class="silence" title="When this bar is full, silence decides"><i style="width:${silence ? Math.min(100, (quiet / silence) * 100) : 0}%"></i></div>`;
 }
 
 function outcomes(decision) {

@@ -1,4 +1,4 @@
-"""``clickstage demo``: a shop, a worker and a live view in this terminal; no server and no Docker needed.
+"""``clickstage demo``: a shop to walk through, a worker and a live view in this terminal; no server needed.
 
 Kafka is librdkafka's in-process mock cluster, Redis an embedded Valkey: for trying out, never a basis for a figure.
 It checks itself: every record sent was applied or is a dead letter, and every session has a decision.
@@ -7,7 +7,6 @@ It checks itself: every record sent was applied or is a dead letter, and every s
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,19 +19,14 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 
-from featurestore.errors import SettingsError
 from featurestore.store.keys import decision_key
 from worker.demo.gauges import Reading, quantile, scrape
-from worker.demo.mock_kafka import MockKafka
 from worker.demo.newest import Newest
-from worker.demo.ports import free_port
 from worker.demo.shop import Shop
-from worker.demo.valkey import EmbeddedValkey
+from worker.demo.stack import TOPICS, EmbeddedStack
 from worker.demo.view import Figures, render
 from worker.errors import ExitCode
 
-TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "clicks.dlq": 1}
-START_S: Final = 180.0
 DRAIN_S: Final = 20.0
 
 
@@ -50,15 +44,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> int:
-    kafka = MockKafka(TOPICS)
-    stack.callback(kafka.close)
-    valkey = EmbeddedValkey()
-    stack.callback(valkey.close)
-    console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")
     _ensure_bundle(console)
-    log_file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickstage-demo-"))) / "worker.log"
-    worker, port = _start_worker(kafka.bootstrap, valkey.url, log_file, console)
-    stack.callback(_stop_worker, worker)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickstage-demo-")))
+    with console.status("starting a worker and an edge (the first start on a machine compiles for half a minute)"):
+        embedded = stack.enter_context(EmbeddedStack(folder))
+    kafka, valkey, worker, edge = embedded.kafka, embedded.valkey, embedded.worker, embedded.edge
+    console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")
+    console.print(f"[bold]walk through the shop: {edge.address}[/bold]")
     shop = Shop(kafka.bootstrap, "clicks", options.shoppers, options.seed)
     newest = Newest(kafka.bootstrap, "decisions", TOPICS["decisions"])
     stack.callback(newest.close)
@@ -73,9 +65,8 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
         with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=False) as view:
             while options.seconds <= 0 or time.monotonic() - begun < options.seconds:
                 time.sleep(0.25)
-                if worker.poll() is not None:
-                    raise SettingsError(f"the worker ended by itself with code {worker.returncode}:\n{_tail(log_file)}")
-                now = scrape(port)
+                worker.check()
+                now = scrape(worker.port)
                 if now is None:
                     continue
                 if not open_for_business:
@@ -83,21 +74,23 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
                     open_for_business = shop.backlog is not None and now.records >= shop.backlog
                 rate = (now.records - last.records) / (time.monotonic() - last_at)
                 last, last_at = now, time.monotonic()
-                figures = _figures(shop, now, first, rate, time.monotonic() - begun)
+                figures = _figures(shop, now, first, rate, time.monotonic() - begun, edge.collected())
                 if console.is_terminal:
                     view.update(render(figures, newest.latest, newest.story), refresh=True)
     except KeyboardInterrupt:
         pass
     shop.stop()
     seconds = time.monotonic() - begun
-    end = _drained(port, shop.produced)
-    code = _stop_worker(worker)
-    figures = _figures(shop, end, first, end.records / max(seconds, 1e-9), seconds)
+    collected = edge.collected()
+    edge.stop()
+    end = _drained(worker.port, shop.produced + collected)
+    code = worker.stop()
+    figures = _figures(shop, end, first, end.records / max(seconds, 1e-9), seconds, collected)
     if not console.is_terminal:
         console.print(render(figures, newest.latest, newest.story))
     keys = [decision_key(session) for session in sorted(shop.sessions)]
     missing = sum(document is None for document in valkey.client.mget(keys)) if keys else 0
-    return _report(console, options.json, figures, end, shop, missing, code, log_file)
+    return _report(console, options.json, figures, end, shop, missing, code, worker.log_tail())
 
 
 def _report(
@@ -108,7 +101,7 @@ def _report(
     shop: Shop,
     missing: int,
     worker_code: int,
-    log_file: Path,
+    worker_log: str,
 ) -> int:
     problems = []
     if figures.events_produced != figures.events_applied + figures.dead_letters:
@@ -121,7 +114,7 @@ def _report(
     if missing:
         problems.append(f"{missing} sessions have no decision")
     if worker_code != 0:
-        problems.append(f"the worker ended with code {worker_code}:\n{_tail(log_file)}")
+        problems.append(f"the worker ended with code {worker_code}:\n{worker_log}")
     if json_file is not None:
         counted = {
             "events_produced": figures.events_produced,
@@ -150,11 +143,11 @@ def _report(
     return ExitCode.OK
 
 
-def _figures(shop: Shop, now: Reading, first: Reading, rate: float, seconds: float) -> Figures:
+def _figures(shop: Shop, now: Reading, first: Reading, rate: float, seconds: float, collected: int) -> Figures:
     bad = int(now.outcomes.get("dead_letter", 0.0))
     return Figures(
         seconds=seconds,
-        events_produced=shop.produced,
+        events_produced=shop.produced + collected,
         events_applied=now.records - bad,
         dead_letters=bad,
         sessions=len(shop.sessions),
@@ -176,31 +169,6 @@ def _ensure_bundle(console: Console) -> None:
     subprocess.run([sys.executable, "-m", "worker", "train"], check=True)
 
 
-def _start_worker(bootstrap: str, url: str, log_file: Path, console: Console) -> tuple[subprocess.Popen[bytes], int]:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "CLICKSTAGE_KAFKA": bootstrap,
-        "CLICKSTAGE_REDIS": url,
-        "CLICKSTAGE_TOPIC_ID": "demo",
-        "CLICKSTAGE_ENV": "demo",
-        "CLICKSTAGE_METRICS_HOST": "127.0.0.1",
-        "CLICKSTAGE_METRICS_PORT": str(port),
-    }
-    with log_file.open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "worker", "worker"], env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    deadline = time.monotonic() + START_S
-    with console.status("starting one worker (the first start on a machine compiles for half a minute)"):
-        while scrape(port) is None:
-            if worker.poll() is not None or time.monotonic() > deadline:
-                worker.kill()
-                raise SettingsError(f"the worker did not start:\n{_tail(log_file)}")
-            time.sleep(0.1)
-    return worker, port
-
-
 def _drained(port: int, produced: int) -> Reading:
     """The worker's figures once it has read everything, or after `DRAIN_S`."""
     deadline = time.monotonic() + DRAIN_S
@@ -211,18 +179,3 @@ def _drained(port: int, produced: int) -> Reading:
         if time.monotonic() > deadline:
             return now or Reading()
         time.sleep(0.1)
-
-
-def _stop_worker(worker: subprocess.Popen[bytes]) -> int:
-    if worker.poll() is None:
-        worker.send_signal(signal.SIGTERM)
-        try:
-            worker.wait(15)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-    return worker.returncode
-
-
-def _tail(log_file: Path, lines: int = 15) -> str:
-    return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -1,0 +1,128 @@
+"""The whole embedded stack: Kafka and Valkey in this process, a worker and an edge in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from featurestore.errors import SettingsError
+from worker.demo.gauges import scrape
+from worker.demo.mock_kafka import MockKafka
+from worker.demo.ports import free_port
+from worker.demo.storefront import StorefrontEdge
+from worker.demo.valkey import EmbeddedValkey
+
+TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "exposures": 4, "clicks.dlq": 1}
+START_S: Final = 180.0
+STOP_S: Final = 15.0
+
+
+class EmbeddedStack:
+    """Starts everything, and blocks until clicks are collected and decided; leaving it ends everything.
+
+    The edge starts when the worker runs: both need the same compiled functions, and the first start on a machine compiles
+    them once, not twice.
+
+    Args:
+        folder: takes the logs.
+
+    Attributes:
+        kafka, valkey: the servers.
+        worker: the worker's process, `WorkerProcess`.
+        edge: serves the shop.
+
+    Raises:
+        SettingsError: something did not start; the end of its log says why.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as stack:
+            self.kafka = MockKafka(TOPICS)
+            stack.callback(self.kafka.close)
+            self.valkey = EmbeddedValkey()
+            stack.callback(self.valkey.close)
+            environment = {
+                **os.environ,
+                "CLICKSTAGE_KAFKA": self.kafka.bootstrap,
+                "CLICKSTAGE_REDIS": self.valkey.url,
+                "CLICKSTAGE_TOPIC_ID": "demo",
+                "CLICKSTAGE_ENV": "demo",
+            }
+            self.worker = WorkerProcess(environment, folder / "worker.log")
+            stack.callback(self.worker.stop)
+            self.worker.wait()
+            self.edge = StorefrontEdge(environment, folder / "edge.log")
+            stack.callback(self.edge.stop)
+            self.edge.wait()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        """The stack itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def close(self) -> None:
+        """End everything, the edge first."""
+        self._stack.close()
+
+
+class WorkerProcess:
+    """``clickstage worker`` on the embedded servers.
+
+    Args:
+        environment: where Kafka and Redis are.
+        log_file: takes what it says.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
+        self.port = free_port()
+        self._log_file = log_file
+        own = {"CLICKSTAGE_METRICS_HOST": "127.0.0.1", "CLICKSTAGE_METRICS_PORT": str(self.port)}
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "worker"],
+                env={**environment, **own},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self) -> None:
+        """Block until it reads.
+
+        Raises:
+            SettingsError: it ended, or did not get ready in time.
+        """
+        deadline = time.monotonic() + START_S
+        while scrape(self.port) is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise SettingsError(f"the worker did not start:\n{self.log_tail()}")
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """Raise `SettingsError` if it has ended by itself."""
+        if self._process.poll() is not None:
+            raise SettingsError(f"the worker ended by itself with code {self._process.returncode}:\n{self.log_tail()}")
+
+    def stop(self) -> int:
+        """End it; its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        return self._process.returncode
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of what it said."""
+        return "\n".join(self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
