@@ -1,7 +1,7 @@
 """Fixtures around `tests.services`: servers start when the first test asks for them, and the summary names them.
 
-CLICKSTAGE_REQUIRE=kafka,redis,valkey,prometheus,node turns the absence of those into failures; without it such tests
-skip.
+CLICKSTAGE_REQUIRE=kafka,redis,valkey,prometheus,node,browser turns the absence of those into failures; without it such
+tests skip.
 """
 
 from collections import defaultdict
@@ -32,6 +32,7 @@ MARK_OF_FIXTURE = {
     "promtool": "prometheus",
     "flavour": "redis",
     "node": "node",
+    "chromium": "browser",
     "own_redis": "redis",
 }
 

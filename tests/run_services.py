@@ -17,6 +17,7 @@ from tests.services import (
     find_own_kafka,
     promtool,
 )
+from tests.services.chromium import Chromium
 from tests.services.kafka_broker import Kafka, OwnKafka
 from tests.services.node import Node
 
@@ -98,6 +99,12 @@ class RunServices:
         node = self._or_skip("node", Node.find)
         self.used.add(node.version)
         return node
+
+    def chromium(self) -> Chromium:
+        """Chromium and its driver."""
+        chromium = self._or_skip("browser", Chromium.find)
+        self.used.add(chromium.version)
+        return chromium
 
     def stop(self) -> None:
         """Stop what the tests shared."""

@@ -25,8 +25,8 @@ STOP_S: Final = 15.0
 class EmbeddedStack:
     """Starts everything, and blocks until clicks are collected and decided; leaving it ends everything.
 
-    The edge starts when the worker runs: both need the same compiled functions, and the first start on a machine compiles
-    them once, not twice.
+    The edge starts when the worker runs: both need the same compiled functions, and so the first start on a machine
+    compiles them once, not twice.
 
     Args:
         folder: takes the logs.

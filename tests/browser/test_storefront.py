@@ -1,0 +1,130 @@
+"""A shopper walks through the shop, and the page follows."""
+
+import time
+
+import pytest
+
+from tests.browser.conftest import EnterShop
+from tests.browser.shopper import Shopper
+
+STOPS = (
+    "c=lamps",
+    "p=halo",
+    "p=morel",
+    "p=tilt",
+    "c=chairs",
+    "p=cockle",
+    "p=drift",
+    "p=perch",
+    "c=vases",
+    "p=dune",
+    "p=full",
+)
+
+
+def test_the_first_decision_is_pushed_to_the_page(enter: EnterShop) -> None:
+    """The worker decides on the page view, the stream brings it, the slot shows it, the drawer explains it."""
+    shopper = enter().open()
+    decision = shopper.becomes("Explorer")
+    assert decision["action"] == "trending-banner"
+    assert len(shopper.session_id()) == 32
+    shopper.until(lambda: "Trending this week" in shopper.text("[data-clickstage-slot=banner]"), "the banner is shown")
+    assert shopper.text("#drawer .now b") == "Explorer"
+    shopper.until(lambda: shopper.seen().get("page_view") == 1, "the worker has counted the page view")
+    shopper.until(
+        lambda: "page_view" not in shopper.text("#drawer") and "pages_viewed" in shopper.text("#drawer"), "features"
+    )
+    shopper.picture("explorer")
+
+
+def test_what_is_searched_and_viewed_reaches_the_worker(enter: EnterShop) -> None:
+    """Markup and forms are enough: no script of the shop sends these."""
+    shopper = enter().open()
+    shopper.session_id()
+    shopper.driver.find_element("name", "q").send_keys("oak\n")
+    shopper.until(lambda: "found" in shopper.text("main"), "results")
+    shopper.go("?p=spoke")
+    shopper.click(".product [data-compare]")
+    shopper.click(".reviews summary")
+    shopper.click(".product .add")
+    expected = {
+        "session_start": 1,
+        "search": 1,
+        "view_item_list": 1,
+        "view_item": 1,
+        "compare": 1,
+        "view_reviews": 1,
+        "add_to_cart": 1,
+    }
+    shopper.until(lambda: expected.items() <= shopper.seen().items(), f"the worker has seen {expected}")
+    state = shopper.explained()["state"]
+    assert (state["cart_items"], state["cart_value"], state["device"], state["source"]) == (
+        1,
+        189.0,
+        "desktop",
+        "direct",
+    )
+
+
+@pytest.mark.timeout(900)
+def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(enter: EnterShop) -> None:
+    """The whole story, at a shopper's pace: about seven minutes, most of them the shopper's silence."""
+    shopper = enter().open()
+    shopper.becomes("Explorer")
+    evaluates(shopper)
+    shopper.picture("evaluator")
+    shopper.click(".product .add")
+    shopper.go("?p=almond")
+    shopper.click(".product .add")
+    shopper.go("?basket")
+    offered = shopper.becomes("Intent Buyer")
+    assert offered["action"] == "timed-discount"
+    assert offered["parameters"]["discount_percent"] == 10
+    shopper.until(lambda: shopper.there(".bar time"), "the offer is shown")
+    assert shopper.text(".bar time") < "15:00"
+    assert "10 % off" in shopper.text(".sum")
+    total = shopper.text(".sum .total dd")
+    shopper.picture("intent-buyer")
+    stops(shopper)
+    shopper.picture("drop-off-risk")
+    shopper.click(".reminder .button")
+    shopper.becomes("Intent Buyer")
+    assert shopper.text(".sum .total dd") == total, "the offer is kept until its end, also for who comes back"
+    buys(shopper)
+    shopper.until(lambda: shopper.seen().get("purchase") == 1, "the worker has counted the purchase")
+
+
+def evaluates(shopper: Shopper) -> None:
+    """Look at many things, for minutes."""
+    begun = time.monotonic()
+    stop = 0
+    while shopper.decision().get("stage") != "Evaluator":
+        assert time.monotonic() - begun < 400, f"never an Evaluator: {shopper.explained()}"
+        shopper.go("?" + STOPS[stop % len(STOPS)])
+        stop += 1
+        time.sleep(7)
+    shopper.go("?p=dune")
+    shopper.until(lambda: shopper.there(".panel .compare") or shopper.there(".panel .quotes"), "the panel is shown")
+
+
+def stops(shopper: Shopper) -> None:
+    """Do nothing: the reminder comes with no click."""
+    before = shopper.seen()
+    due = shopper.explained()["silent_at"] / 1000 - time.time()
+    assert 20 < due < 200
+    assert not shopper.there(".reminder")
+    decision = shopper.becomes("Drop-Off Risk", due + 30)
+    assert decision["action"] == "exit-intent-reminder"
+    shopper.until(lambda: shopper.there(".reminder"), "the reminder is shown")
+    counted = {"view_promotion", "scroll"}  # what shows itself
+    assert {k: n for k, n in shopper.seen().items() if k not in counted} == {
+        k: n for k, n in before.items() if k not in counted
+    }
+
+
+def buys(shopper: Shopper) -> None:
+    """Through the checkout."""
+    shopper.click(".desk aside .button")
+    for _ in range(3):
+        shopper.click("form[data-next] .button")
+    shopper.until(lambda: shopper.text("main h1") == "Thank you.", "bought")
