@@ -81,17 +81,20 @@ function open(visit: Visit): void {
   const source = (stream = new EventSource(url(`decisions/${visit.i}/events`) + "&token=" + visit.t));
   source.addEventListener("decision", (event) => take(JSON.parse(event.data)));
   source.addEventListener("withdrawn", () => emit("withdrawn"));
-  source.onerror = () => {
-    // CLOSED: the edge, or something before it, gives no stream; else the connection was lost
-    const refused = source.readyState === 2;
+  const fallBack = (streamAt: number): void => {
     source.close();
-    void ask(visit, refused ? Date.now() + STREAM_AGAIN_MS : 0);
+    void ask(visit, streamAt);
   };
+  // Something before the edge holds the stream back, and may be for long, or (CLOSED) it is refused; else it was lost.
+  poll = setTimeout(() => fallBack(Date.now() + STREAM_AGAIN_MS), POLL_MS);
+  source.onopen = () => clearTimeout(poll);
+  source.onerror = () => fallBack(source.readyState === 2 ? Date.now() + STREAM_AGAIN_MS : 0);
 }
 
 /** Poll until a stream may be tried again. */
 async function ask(visit: Visit, streamAt: number): Promise<void> {
   const mine = ++turn;
+  clearTimeout(poll);
   const { status, body, ...answer } = await call("GET", "decisions/" + visit.i, 0, visit.t, etag);
   if (mine !== turn) return; // paused meanwhile
   if (status === 200) {

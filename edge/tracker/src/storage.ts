@@ -38,7 +38,7 @@ export function watch(changed: (name: string) => void): void {
   addEventListener("storage", (event) => changed((event.key ?? "").slice(3)));
 }
 
-/** One tab at a time; without the Web Locks API, at once. */
+/** One tab at a time; at once where there are no Web Locks, or where they are blocked with the storage. */
 export function exclusively<T>(work: () => Promise<T>): Promise<T> {
-  return navigator.locks ? (navigator.locks.request("clickstage", work) as Promise<T>) : work();
+  return navigator.locks ? (navigator.locks.request("clickstage", work) as Promise<T>).catch(work) : work();
 }

@@ -86,3 +86,10 @@ test("the edge's withdrawal counts like the shopper's own", async () => {
     assert.equal(edge.of("DELETE sessions").length, 0);
   }
 });
+
+test("where locks are blocked with the storage, the page works for itself", async () => {
+  const edge = new Edge();
+  const before = (w) => Object.defineProperty(w.navigator, "locks", { value: { request: () => Promise.reject(new Error("denied")) } });
+  visit(edge, { storage: "blocked", before });
+  await until(() => edge.events.length === 2);
+});

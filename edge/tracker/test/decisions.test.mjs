@@ -72,6 +72,18 @@ test("where the edge gives no stream, decisions are polled with their ETag", asy
   assert.equal(edge.of("GET decisions")[0].headers.authorization, "Bearer t1");
 });
 
+test("a stream that something before the edge holds back is given up, and decisions are polled", async () => {
+  const edge = new Edge();
+  edge.holdsStreams = true;
+  edge.answers["GET decisions"] = () => ({ status: 200, body: decision("polled", 1) });
+  const { document } = visit(edge, { html: SLOT });
+  await until(() => edge.streams[0]);
+  await sleep(3000);
+  assert.equal(edge.of("GET decisions").length, 0);
+  await until(() => document.querySelector("div").textContent === "polled label");
+  assert.equal(edge.streams[0].readyState, 2);
+});
+
 test("a decision contributes text, never markup", async () => {
   const edge = new Edge();
   const { document } = visit(edge, {

@@ -18,7 +18,7 @@ export async function until(condition, what = String(condition)) {
   throw new Error("never: " + what);
 }
 
-/** Remembers what was asked; `answers` overrides the answer of a path: (request) => ({status, body, headers}). */
+/** Remembers what was asked; `refusesStreams` and `holdsStreams` keep streams from pages; `answers` overrides the answer of a path: (request) => ({status, body, headers}). */
 export class Edge {
   requests = [];
   streams = [];
@@ -85,6 +85,7 @@ export function visit(edge, { html = "", url = "https://shop.example/", referrer
       super();
       this.address = address;
       edge.streams.push(this);
+      if (!edge.refusesStreams && !edge.holdsStreams) setTimeout(() => this.onopen?.(), 1);
       if (edge.refusesStreams) setTimeout(() => ((this.readyState = 2), this.onerror?.()), 1);
     }
     send(name, data) {
