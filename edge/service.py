@@ -160,7 +160,7 @@ class Service:
             return session_store(self._connect(), namespace)
 
         if self.explaining is not None:
-            self.explaining.use(bundle, policy, reader, partitions)
+            self.explaining.use(self._bundle, self._policy_watch.policy, reader, partitions)
         return Decider(
             engine,
             reader,

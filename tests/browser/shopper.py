@@ -78,7 +78,8 @@ class Shopper:
         code = """
             const { session_id, token } = clickstage.session();
             const headers = { authorization: "Bearer " + token };
-            return fetch(`/v1/sessions/${session_id}/explain?key=demo`, { headers }).then((response) => response.json());"""
+            const address = `/v1/sessions/${session_id}/explain?key=demo`;
+            return fetch(address, { headers }).then((response) => response.json());"""
         explained: dict[str, Any] = self.script(code)
         return explained
 
