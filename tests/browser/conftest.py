@@ -36,19 +36,20 @@ def stack(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def enter(chromium: Chromium, stack: EmbeddedStack, tmp_path: Path) -> Iterator[EnterShop]:
     """Lets shoppers in, each with a browser of its own; an error in the console of one fails the test.
 
-    ``enter(preferences=..., before=...)``: settings of the browser, and a script that runs before those of the page.
+    ``enter(preferences=..., before=..., address=...)``: settings of the browser, a script that runs before those of the
+    page, and the way to the shop if it is not the straight one.
     """
     wanted = os.environ.get("CLICKSTAGE_PICTURES")
     shoppers: list[Shopper] = []
     with ExitStack() as browsers:
 
-        def start(preferences: dict[str, Any] | None = None, before: str = "") -> Shopper:
+        def start(preferences: dict[str, Any] | None = None, before: str = "", address: str = "") -> Shopper:
             driver = chromium.start(tmp_path / f"profile{len(shoppers)}", preferences)
             browsers.callback(driver.quit)
             driver.set_script_timeout(30)
             if before:
                 driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
-            shoppers.append(Shopper(driver, stack.edge.address, Path(wanted) if wanted else None))
+            shoppers.append(Shopper(driver, address or stack.edge.address, Path(wanted) if wanted else None))
             return shoppers[-1]
 
         yield start
