@@ -23,7 +23,7 @@ const common = {
   legalComments: "none",
   tsconfigRaw: { compilerOptions: { alwaysStrict: false } }, // the page's own "use strict" is none of our business
   mangleProps: INTERNAL,
-  banner: { js: `/*! clickstage-tracker ${version} | Apache-2.0 */` },
+  banner: { js: `/*! clickstage ${version}, Apache-2.0 */` },
 };
 await build({ ...common, entryPoints: ["src/script.ts"], format: "iife", outfile: join(out, "clickstage.js") });
 await build({ ...common, entryPoints: ["src/index.ts"], format: "esm", outfile: join(out, "clickstage.mjs") });

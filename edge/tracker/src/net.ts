@@ -25,7 +25,7 @@ export async function call(method: string, path: string, data?: unknown, token?:
   try {
     const response = await fetch(url(path), {
       method,
-      body: body as string | undefined,
+      body: (body as string) || undefined,
       headers: { ...(token && { authorization: "Bearer " + token }), ...(seen && { "if-none-match": seen }) },
       credentials: "omit",
       // The page may be left before the answer. Browsers keep at most 64 KiB alive.

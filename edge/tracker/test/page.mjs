@@ -72,7 +72,9 @@ export function visit(edge, { html = "", url = "https://shop.example/", referrer
     request.answered = answer === "away" ? 0 : answer.status;
     return answer;
   };
-  window.fetch = async (address, { method, body, headers }) => {
+  window.fetch = async (address, options) => {
+    new Request(address, { ...options, signal: undefined }); // refuses what a browser refuses
+    const { method, body, headers } = options;
     const answer = ask(method, address, body, headers);
     await sleep(1);
     if (answer === "away") throw new TypeError("Failed to fetch");
