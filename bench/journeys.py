@@ -16,7 +16,8 @@ from decisions.intake import decode as decode_records
 from decisions.policy import Policy
 from featurestore.columns.hashing import hash64
 from featurestore.contract.event import EVENT, TYPE_CODE, columns, decode
-from featurestore.session.fold import MEMORY, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.fold import SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.layout import MEMORY
 from featurestore.session.visitors import unpack
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
@@ -80,7 +81,7 @@ def scored(clicks: Clicks, bundle: Bundle, config: FoldConfig) -> Scored:
     """Fold and score all sessions to their ends; no history of visitors."""
     end = int(clicks.events["t"].max()) + MINUTES_31
     events = np.concatenate([clicks.events, ticks(list(range(clicks.sessions)), end)])
-    seen = fold(empty_states(clicks.sessions), unpack([None] * clicks.sessions), events, config)
+    seen = fold(empty_states(clicks.sessions), unpack([None] * clicks.sessions).rows, events, config)
     rows = seen.rows["kind"] <= SILENCE
     probabilities = np.zeros((rows.size, 4))
     probabilities[rows] = bundle.score(seen.features[rows])

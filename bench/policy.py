@@ -19,7 +19,8 @@ from bench.context import Context, Samples
 from decisions.policy import Policy
 from decisions.shipped import DEFAULT_POLICY, load_bundle
 from featurestore.columns.hashing import hash_text
-from featurestore.session.fold import MEMORY, SILENCE, Observations
+from featurestore.session.fold import SILENCE, Observations
+from featurestore.session.layout import MEMORY
 from featurestore.store.streams import SESSIONS
 from models.simulator.simulator import SimConfig
 from worker.wiring import fold_config

@@ -5,6 +5,7 @@ then written as often as needed under other ids and shifted in time, which chang
 afterwards is what a worker would have left there.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from bench.steps import SHARD, SIZE, Shop, engine
 from bench.workload import batches, shoppers
 from decisions.intake import plan_ticks
 from featurestore.columns.column import Blobs
+from featurestore.columns.hashing import hash64
 from featurestore.session.codec import pack
 from featurestore.session.fold import IS_BOT, SILENT, deadlines
 from featurestore.store.expiry_buckets import expiry_bucket
@@ -76,14 +78,15 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
     return Templates(states[kept], memory[kept], [decisions.get(name, b"") for name in chosen], chosen, due[kept], now)
 
 
-def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64]) -> Blobs:
-    """The stored form of some templates, each moved in time."""
+def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64], names: Sequence[str]) -> Blobs:
+    """The stored form of some templates, each moved in time and under another name."""
     states, memory = of.states[rows].copy(), of.memory[rows].copy()
     for name in CLOCKS:
         states[name] += by_ms
     for name in MEMORY_CLOCKS:
         memory[name] += np.where(memory[name] != 0, by_ms, 0)
     states["armed"] = of.due[rows] + by_ms  # the index holds the deadline itself
+    states["session"] = hash64(names)
     memory["action_at"] += np.where(memory["action_at"] != 0, by_ms[:, None], 0)
     return pack(states, memory)
 
@@ -126,7 +129,7 @@ def seed(
         pipe: Any = client.pipeline(transaction=False)
         numbers = range(begin, min(begin + CHUNK, len(sources)))
         part = slice(begin, begin + CHUNK)
-        blobs = shifted(of, rows[part], by_ms[part])
+        blobs = shifted(of, rows[part], by_ms[part], [name_of(first + i) for i in numbers])
         for partition in range(partitions):
             mine = [i for i in numbers if (first + i) % partitions == partition]
             if not mine:

@@ -21,6 +21,7 @@ from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import Outcome, outcome
 from decisions.shipped import load_bundle, load_policy
+from featurestore.columns.hashing import hash64
 from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
 from featurestore.session.visitors import unpack as unpack_profiles
@@ -122,9 +123,9 @@ def steps(context: Context) -> Samples:
     measure("decode", cpu, lambda one: decode([one.records]))
     decoded = {id(one): decode([one.records]) for one in ready}
     measure("plan", cpu, lambda one: plan(decoded[id(one)], 1, lambda _: -1))
-    measure("unpack", cpu, lambda one: unpack(one.blobs))
+    measure("unpack", cpu, lambda one: unpack(one.blobs, one.batch.hashes))
     opened = {id(one): _opened(one) for one in ready}
-    none = {id(one): unpack_profiles([None] * len(one.batch.sessions)) for one in ready}
+    none = {id(one): unpack_profiles([None] * len(one.batch.sessions)).rows for one in ready}
     for name, step in _thinking(core, ready, opened, none):
         measure(name, cpu, step)
     folded = {id(one): _folded(core, one) for one in ready}
@@ -196,13 +197,14 @@ def _scored(judgement: Judgement) -> NDArray[np.float64]:
 
 
 def _opened(one: Prepared) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    states, memory = unpack(one.blobs)
-    states["session"] = one.batch.hashes
+    states, memory, _ = unpack(one.blobs, one.batch.hashes)
     return states, memory
 
 
 def _folded(core: Engine, one: Prepared) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    states, memory = unpack([blob for write in one.result.writes for blob in write.blobs])
+    writes = one.result.writes
+    names = [name for write in writes for name in write.sessions]
+    states, memory, _ = unpack([blob for write in writes for blob in write.blobs], hash64(names))
     return states, memory
 
 

@@ -17,7 +17,8 @@ from decisions.summaries import Summaries
 from decisions.writer import DocumentWriter
 from featurestore.columns.column import Blobs, Texts
 from featurestore.session.codec import pack
-from featurestore.session.fold import END, MEMORY, STATE
+from featurestore.session.fold import END
+from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.visitors import ENTRY, session_key
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Namespace, Shard
@@ -90,7 +91,7 @@ class Effects:
         """The effects of a judgement of the plan's events."""
         states, rows = judgement.states, judgement.observations.rows
         after = outcome(plan.events, rows, judgement.scored, states, self._judge.config)
-        blobs = pack(states, judgement.memories, after.put)
+        blobs = pack(states, judgement.memories, after.put, self._namespace.write_version)
         writes = _writes(plan, states, blobs, after)
         overlay = Overlay(plan, after.put, blobs, after.gone, writes)
         # Megabytes that a batch whose write is under way does not need.

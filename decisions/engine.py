@@ -9,6 +9,7 @@ from decisions.loading import Ask, Loaded, Loader
 from decisions.policy import Policy
 from decisions.reasons import Explainer
 from decisions.writer import DocumentWriter
+from featurestore.session import codec
 from featurestore.session.fold import FoldConfig
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import Namespace, Shard
@@ -106,6 +107,7 @@ class Engine:
             % t
             for t in (0, 60_000, 4_000_000)
         ]
+        codec.warm_up()
         decoded = decode([Records(0, values, [0, 1, 2], [-1, -1, -1])])
         loader = self.loader(MemoryStore(self.namespace))
         for batch in (plan(decoded, 1, lambda _: -1), plan_ticks([(Shard(0), Due(["w"], []), 9_000_000)])):

@@ -99,8 +99,8 @@ class Loading:
         if self._opened is not None:
             return
         plan, loader = self._plan, self._loader
-        states, memories = unpack(apply_overlays(plan, chain.from_iterable(self._sessions()), overlays))
-        states["session"] = plan.hashes
+        blobs = apply_overlays(plan, chain.from_iterable(self._sessions()), overlays)
+        states, memories, _ = unpack(blobs, plan.hashes)
         self._opened = states, memories
         self._wanted = visitors_wanted(plan.events, states, loader.session_gap_ms)
         keys = self._keys = list(map(loader.namespace.visitor, plan.events["visitor"][self._wanted].tolist()))
@@ -116,5 +116,5 @@ class Loading:
             blobs = self._profiles()
             for overlay in overlays:
                 blobs = overlay.profiles(self._keys, blobs)
-            profiles[self._plan.events["session_index"][self._wanted]] = unpack_profiles(blobs)
+            profiles[self._plan.events["session_index"][self._wanted]] = unpack_profiles(blobs).rows
         return Loaded(*self._opened, profiles)

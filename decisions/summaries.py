@@ -110,7 +110,7 @@ class Summaries:
             events=int(s["counts"].astype(np.int64).sum()),
             features={name: None if math.isnan(value) else value for name, value in zip(FEATURES, x, strict=True)},
             stages_seen=[stage for i, stage in enumerate(STAGES) if stage_ms[i] or shown == i + 1],
-            stage_ms={stage: ms for stage, ms in zip(STAGES, stage_ms, strict=True) if ms},
+            stage_ms={stage: ms for stage, ms in zip(STAGES, stage_ms, strict=False) if ms},
             final_stage=STAGES[shown - 1] if shown else None,
             flips=int(m["flips"]),
             outcome=outcome(int(s["purchases"]), int(s["cart_items"])),

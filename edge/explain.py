@@ -115,7 +115,7 @@ class Explaining:
         known = read(document) if document is not None else None
         if known is not None:
             explanation.decision = self._presenter().decision(session_id, known, "fresh", explanation.now)
-        states, memories = unpack([blob])
+        states, memories, _ = unpack([blob], [hash_text(name)])
         if states["flags"][0] & LIVE:
             X = observe(states)
             explanation.features = dict(zip(FEATURES, map(_known, X[0].tolist()), strict=True))

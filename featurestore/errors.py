@@ -2,6 +2,7 @@
 
     ClickstageError
     ├── InvalidEvent       the producer: the record goes to the dead letters, the worker goes on
+    ├── CorruptRecord      nobody: the record is set aside, what it was of begins anew, the worker goes on
     ├── StoreUnavailable   nobody yet: pause, retry, do not commit
     ├── UnknownStream      the operator: a later release wrote it; run that one
     ├── Backpressure       nobody yet: pause, retry, do not commit
@@ -30,6 +31,10 @@ class InvalidEvent(ClickstageError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class CorruptRecord(ClickstageError):
+    """A stored record cannot be read: damaged bytes, or another version than this release reads."""
 
 
 class StoreUnavailable(ClickstageError):

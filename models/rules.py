@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import N_GAPS, FoldConfig
+from featurestore.session.fold import FoldConfig
+from featurestore.session.layout import N_GAPS
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER
 
 _COLUMN: Final = {name: i for i, name in enumerate(FEATURES)}

@@ -26,6 +26,7 @@ from urllib.request import urlopen
 import numpy as np
 import redis
 
+from featurestore.columns.hashing import hash64
 from featurestore.session.codec import unpack
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import LIVE, observe
@@ -188,7 +189,7 @@ def stored(client: "redis.Redis", namespace: Namespace, partitions: int) -> dict
         sessions = cast(dict[bytes, bytes], client.hgetall(namespace.states(Shard(partition))))
         if not sessions:
             continue
-        states, _ = unpack(list(sessions.values()))
+        states = unpack(list(sessions.values()), hash64([name.decode() for name in sessions])).states
         assert bool((states["flags"] & LIVE != 0).all())
         for name, row in zip(sessions, observe(states).tolist(), strict=True):
             assert name.decode() not in found, f"session {name.decode()} is stored in two partitions"

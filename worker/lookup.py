@@ -47,6 +47,7 @@ class Found:
         state: one row of `STATE`, and its policy memory; empty where there is no state.
         deadline: where it stands in the idle index, epoch ms: its silence, or its end if it is quiet; None for nowhere.
         decision: the current one, None where there is none (or no longer).
+        corrupt: whether the state cannot be read; the session begins anew with its next event.
     """
 
     session_id: str
@@ -56,6 +57,7 @@ class Found:
     stored_bytes: int
     deadline: int | None
     decision: Decision | None
+    corrupt: bool = False
 
 
 class Lookup:
@@ -102,8 +104,8 @@ class Lookup:
         decision = decode_decision(answers[0], session_id) if answers[0] else None
         blobs, scores = answers[1::2], answers[2::2]
         at = next((i for i, blob in enumerate(blobs) if blob), None)
-        states, memory = unpack([] if at is None else [blobs[at]])
-        states["session"] = hash_text(session_id)
+        found = [] if at is None else [blobs[at]]
+        states, memory, corrupt = unpack(found, [hash_text(session_id)] * len(found))
         # A quiet session is in the list of an expiry bucket, whose number its state knows better.
         stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
         return Found(
@@ -114,6 +116,7 @@ class Lookup:
             0 if at is None else len(blobs[at]),
             int(stands[0]) if stands else None,
             decision,
+            corrupt=bool(corrupt.size),
         )
 
 

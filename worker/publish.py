@@ -14,8 +14,8 @@ import numpy as np
 
 from decisions.settings import table
 from featurestore.contract import event
-from featurestore.session import codec
-from featurestore.session.fold import MEMORY, STATE
+from featurestore.session import layout
+from featurestore.session.layout import MEMORY, STATE
 from featurestore.store import keys
 from worker.errors import ExitCode
 from worker.metrics import catalogue
@@ -54,13 +54,13 @@ def head_table() -> str:
 def usual_bytes() -> str:
     """The bytes of the head that are hardly ever zero."""
     return (
-        ", ".join(f"`{name}` {first}" + f" to {end - 1}" * (end - first > 1) for name, first, end in codec.USUAL) + "."
+        ", ".join(f"`{name}` {first}" + f" to {end - 1}" * (end - first > 1) for name, first, end in layout.USUAL) + "."
     )
 
 
 def alike_table() -> str:
     """The fields of the head that are kept XOR another one."""
-    rows: list[tuple[str, ...]] = [(f"`{name}`", f"`{other}`", str(size)) for name, other, size in codec.ALIKE]
+    rows: list[tuple[str, ...]] = [(f"`{name}`", f"`{other}`", str(size)) for name, other, size in layout.ALIKE]
     return _table(("field", "mostly holds the same as", "bytes"), rows)
 
 

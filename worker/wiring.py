@@ -166,7 +166,7 @@ def _each(told: Any) -> list[Any]:
 
 def namespace_of(settings: Settings, client: Client, topic_id: str) -> Namespace:
     """Whose keys a group uses now; `clickstage reprocess` begins a new generation."""
-    namespace = Namespace(settings.env, settings.group, topic_id)
+    namespace = Namespace(settings.env, settings.group, topic_id, write_version=settings.write_version)
     stored: Any = client.get(namespace.generation_key())
     return replace(namespace, generation=int(stored or 0))
 

@@ -19,7 +19,8 @@ from decisions.policy.compile import FALLBACK_NEXT
 from featurestore.columns.jit import compiled, inlined
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import BOT as BOT_ROW
-from featurestore.session.fold import CLEAR, END, N_ACTIONS, SILENCE
+from featurestore.session.fold import CLEAR, END, SILENCE
+from featurestore.session.layout import N_ACTIONS
 
 OVER: Final = 1
 """Flag of a memory whose session has ended: the next row under the same index starts afresh."""
@@ -60,6 +61,7 @@ def decide_rows(
 ) -> None:
     """Fill ``out``, one row an observation; copy the memory at the k-th END row to ``ended[k]`` while there is room."""
     tables = policy[0]
+    blank = np.zeros_like(memory[:1])
     n_ended = 0
     for i in range(obs.size):
         kind = obs[i]["kind"]
@@ -73,13 +75,13 @@ def decide_rows(
         d["guards"] = 0
         d["changed"] = 0
         if kind == CLEAR:
-            _forget(m)
+            memory[obs[i]["session_index"]] = blank[0]
             d["stage"] = 0
             d["top"] = 0
             d["route"] = _ENDED
             continue
         if m["flags"] & OVER and kind != END:
-            _forget(m)
+            memory[obs[i]["session_index"]] = blank[0]
         d["arms"] = enrol(c["session"], c["visitor"], tables)
         now = max(obs[i]["t"], m["stage_since"])
         if m["shown"] > 0:
@@ -110,25 +112,6 @@ def decide_rows(
         d["guards"] = guards
         d["offer_until"] = m["offer_until"]
         d["changed"] = changed
-
-
-@inlined
-def _forget(m: np.void) -> None:
-    m["shown"] = 0
-    m["candidate"] = 0
-    m["candidate_n"] = 0
-    m["flips"] = 0
-    m["persuasive"] = 0
-    m["flags"] = 0
-    m["n_actions"] = 0
-    m["reserved"] = 0
-    m["stage_since"] = 0
-    m["offer_until"] = 0
-    m["stage_ms"][:] = 0
-    m["action"] = 0
-    m["action_id"][:] = 0
-    m["action_count"][:] = 0
-    m["action_at"][:] = 0
 
 
 @inlined

@@ -16,7 +16,8 @@ from decisions.policy.model import Action, PolicyFile, action_ids, load
 from decisions.policy.vocabulary import DECISION
 from featurestore.errors import PolicyError
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import CONTEXT, EVENT_ROW, MEMORY, OBSERVATION, STATE, Observations
+from featurestore.session.fold import CONTEXT, EVENT_ROW, OBSERVATION, Observations
+from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import STAGES
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped] # numba brings it along
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
@@ -86,5 +87,87 @@ def _copy_bytes(source: Any, start: Any, size: Any, out: Any, at: Any) -> Any:
     def body(source: Any, start: Any, size: Any, out: Any, at: Any) -> Any:
         memcpy(out, at, source, start, size)
         return at + size
+
+    return body
+
+
+_WORD: Final = 8
+_INT64: Final = ir.IntType(64)
+
+
+def load_word(data: NDArray[np.uint8], at: int) -> np.uint64:
+    """The eight bytes of ``data`` from ``at`` on as one number, little-endian; the range is not checked."""
+    return np.uint64(int.from_bytes(data[at : at + _WORD].tobytes(), "little"))
+
+
+def store_word(out: NDArray[np.uint8], at: int, value: np.uint64) -> None:
+    """Write eight bytes to ``out`` from ``at`` on; the range is not checked."""
+    out[at : at + _WORD] = np.frombuffer(int(value).to_bytes(_WORD, "little"), np.uint8)
+
+
+def lowest_bit(bits: int) -> int:
+    """Which bit is the lowest that is set; ``bits`` is not 0."""
+    return (bits & -bits).bit_length() - 1
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    data = cgutils.create_struct_proxy(kind)(context, builder, array).data  # type: ignore[no-untyped-call]
+    return builder.bitcast(builder.gep(data, [at]), _INT64.as_pointer())
+
+
+@intrinsic
+def _load(_context: Any, data: Any, at: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = builder.load(_pointer(context, builder, signature.args[0], *arguments))
+        word.align = 1
+        return word
+
+    return types.uint64(data, types.intp), codegen
+
+
+@intrinsic
+def _store(_context: Any, out: Any, at: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        stored = builder.store(arguments[2], _pointer(context, builder, signature.args[0], *arguments[:2]))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, types.uint64), codegen
+
+
+@intrinsic
+def _lowest(_context: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@overload(load_word, inline="never")
+def _load_word(data: Any, at: Any) -> Any:
+    load: Any = _load
+
+    def body(data: Any, at: Any) -> Any:
+        return load(data, at)
+
+    return body
+
+
+@overload(store_word, inline="never")
+def _store_word(out: Any, at: Any, value: Any) -> Any:
+    store: Any = _store
+
+    def body(out: Any, at: Any, value: Any) -> Any:
+        store(out, at, np.uint64(value))
+
+    return body
+
+
+@overload(lowest_bit, inline="never")
+def _lowest_bit(bits: Any) -> Any:
+    lowest: Any = _lowest
+
+    def body(bits: Any) -> Any:
+        return lowest(bits)
 
     return body

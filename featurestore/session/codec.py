@@ -1,82 +1,72 @@
-"""How a session rests in Redis: `STATE` and `MEMORY` as one short byte string. FORMAT.md specifies every byte.
+"""How a session is stored: `STATE` and `MEMORY` as one short byte string. FORMAT.md specifies every byte.
 
-A record is mostly zeros (a session of seven clicks uses a few of 24 counters, and one of 64 places for pages). What
-rests of its head is, as they are, the bytes that are hardly ever zero (`USUAL`); of the others a bitmap of the words of
-eight bytes that are not zero, and for each of them a byte that says which of the eight are not, and those bytes. The
-used part of the two tails follows. Times are kept as distances from ``t_min``, and fields that mostly hold the same as
-another (`ALIKE`) as how they differ. `unpack(pack(x)) == x` for every live state; a batch takes one compiled pass each
-way.
+A record is mostly zeros (a session of seven clicks uses a few of 64 counters, and one of 64 places for pages). Of its
+head, the bytes that are hardly ever zero are stored as they are (`layout.USUAL`). Of the others, a bitmap says which
+words of eight bytes are not zero, and for each of these a byte says which of the eight are not, and those bytes follow.
+The used part of the two tails comes last. Times are stored as distances from ``t_min``, and fields that mostly hold the
+same as another (`layout.ALIKE`) as how they differ.
+
+Version 2 begins with a checksum over the record and the session's hash, so a changed byte is noticed, and also a whole
+record under another session's name. `unpack(pack(x)) == x` for every live state; a batch takes one compiled pass each
+way, whatever the version, by the tables of its `Layout`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import Blobs
-from featurestore.columns.jit import compiled, copy_bytes, inlined
-from featurestore.errors import StoreUnavailable
-from featurestore.session.fold import MAX_EVENT_IDS, MAX_PAGES, MEMORY, N_ACTIONS, STATE, STATE_VERSION
+from featurestore.columns.jit import compiled, copy_bytes, inlined, load_word, lowest_bit, store_word
+from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MEMORY, NEWEST, STATE, Layout, Tables
+from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
+from featurestore.versions import RECORD_VERSION
 
-
-def _at(dtype: np.dtype[np.void], name: str) -> int:
-    """Where a field begins in a row."""
-    offset: int = dtype.fields[name][1]  # type: ignore[index] # both are structured
-    return offset
-
-
-USUAL: Final = (
-    *(("flags", 0, 1), ("silences", 0, 1), ("pages", 0, 1), ("ids", 0, 1), ("id_at", 0, 1), ("device", 0, 1)),
-    *(("source", 0, 1), ("offset", 0, 2), ("t_min", 0, 6), ("t_max", 0, 2), ("armed", 0, 3), ("num_clicks", 0, 1)),
-    *(("country", 0, 2), ("category", 0, 4), ("bounce", 2, 4), ("first_weekday", 0, 1), ("recent_at", 0, 1)),
-    *(("counts", 0, 1), ("recent", 0, 1), ("memory.shown", 0, 1), ("memory.flips", 0, 1), ("memory.n_actions", 0, 1)),
-    *(("memory.stage_since", 0, 2), ("memory.stage_ms", 0, 2), ("memory.action", 0, 2), ("memory.action_count", 0, 1)),
-)
-"""Field, and from which of its bytes to which: in nine of ten sessions of a shop these are not zero."""
-
-ALIKE: Final = (
-    ("price_sum", "price_max", 4),
-    ("price_max", "price_min", 4),
-    ("last_int", "t_max", 8),
-    ("memory.action_id", "memory.action", 2),
-    ("memory.action_at", "memory.stage_since", 8),
-)
-"""The first bytes of a field are kept XOR those of another one; in this order, so the second may be changed later."""
-
-_PAGES_AT: Final = _at(STATE, "page_hashes")
-_IDS_AT: Final = _at(STATE, "id_hashes")
-_HEAD: Final = _PAGES_AT + MEMORY.itemsize
-
-
-def _place(name: str) -> int:
-    """Where a field begins in the head."""
-    field = name.removeprefix("memory.")
-    return _at(STATE, name) if field == name else _PAGES_AT + _at(MEMORY, field)
-
-
-_USUAL: Final = np.concatenate([_place(name) + np.arange(first, end) for name, first, end in USUAL])
-_ALIKE: Final = np.concatenate(
-    [np.stack([_place(a) + np.arange(n), _place(b) + np.arange(n)], axis=1) for a, b, n in ALIKE]
-)
-_WORDS: Final = (_HEAD + 7) // 8
-_BITMAP: Final = (_WORDS + 7) // 8
 ID_BYTES: Final = 5
 """Low bytes kept of an event id's hash: one false duplicate in 1.7e10 events of a session that holds all 64."""
-_MAX: Final = 1 + _USUAL.size + _BITMAP + _WORDS + _HEAD + 64 * 4 + 64 * ID_BYTES
-_BEYOND: Final = 8
 ID_MASK: Final = (1 << 8 * ID_BYTES) - 1
+_BEYOND: Final = 16
+"""Bytes that may be read beyond a record's end: whole words are read where fewer bytes count."""
+
+# What became of a record.
+_READ: Final = 0
+_OTHER_VERSION: Final = 1
+_CORRUPT: Final = 2
 
 
-def pack(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.int64] | None = None) -> Blobs:
-    """One byte string a session; of ``rows`` only, if they are given."""
+class Unpacked(NamedTuple):
+    """Stored sessions in memory.
+
+    Attributes:
+        states: `STATE`, one row a record.
+        memory: `MEMORY`, the same.
+        corrupt: rows whose record cannot be read: they are absent sessions, and begin anew.
+    """
+
+    states: NDArray[np.void]
+    memory: NDArray[np.void]
+    corrupt: NDArray[np.int64]
+
+
+def pack(
+    states: NDArray[np.void],
+    memory: NDArray[np.void],
+    rows: NDArray[np.int64] | None = None,
+    version: int = RECORD_VERSION,
+) -> Blobs:
+    """One byte string a session; of ``rows`` only, if they are given.
+
+    Args:
+        states: `STATE`, with the hash of each session's id in ``session``.
+        memory: `MEMORY`.
+        rows: which to pack.
+        version: of the records: the newest one, or the one before.
+    """
     chosen = np.arange(states.size) if rows is None else rows
-    n = chosen.size
-    out = np.empty(n * _MAX, np.uint8)
-    ends = np.empty(n, np.int64)
-    state, mind = np.zeros(1, STATE), np.zeros(1, MEMORY)
-    _pack(_bytes(states), _bytes(memory), chosen, state, _bytes(state)[0], mind, _bytes(mind)[0], out, ends)
-    return Blobs.split(out, ends)
+    if version == RECORD_VERSION:
+        return _packed(states, memory, chosen, NEWEST)
+    return _packed(*downgraded(states[chosen], memory[chosen]), np.arange(chosen.size), V1)
 
 
 def stored(blobs: Iterable[bytes | None], beside: Iterable[bytes] = ()) -> Blobs:
@@ -89,23 +79,69 @@ def stored(blobs: Iterable[bytes | None], beside: Iterable[bytes] = ()) -> Blobs
     return Blobs.joined([blob or b"" for blob in blobs], (*beside, bytes(_BEYOND)))
 
 
-def unpack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """`STATE` and `MEMORY` rows; None, or an empty string, is an absent session.
+def unpack(blobs: Sequence[bytes | None], sessions: NDArray[np.uint64] | Sequence[int]) -> Unpacked:
+    """The sessions of records; None, or an empty string, is an absent session.
 
-    Raises:
-        StoreUnavailable: bytes of another version, or damaged ones: this worker must not go on.
+    Args:
+        blobs: records of the newest version, or the one before.
+        sessions: hash of the session id of each.
     """
     column = blobs if isinstance(blobs, Blobs) else stored(blobs)
     if column.ends.max(initial=0) + _BEYOND > len(column.raw):
         column = Blobs(column.raw + bytes(_BEYOND), column.starts, column.ends)
-    states = np.zeros(len(column), STATE)
-    memory = np.zeros(len(column), MEMORY)
-    if not _unpack(column.data, column.starts, column.ends, _bytes(states), _bytes(memory), states, memory):
-        raise StoreUnavailable(
-            f"a stored session is not of state version {STATE_VERSION}; run the release that wrote it, "
-            "or raise CLICKSTAGE_SCHEMA to rebuild from the topic"
-        )
-    return states, memory
+    hashes = np.asarray(sessions, np.uint64)
+    states, memory = np.zeros(len(column), STATE), np.zeros(len(column), MEMORY)
+    status = np.zeros(len(column), np.uint8)
+    if _unpacked(column, hashes, states, memory, NEWEST, status):
+        _unpack_older(column, hashes, states, memory, status)
+    states["session"] = hashes
+    return Unpacked(states, memory, np.flatnonzero(status))
+
+
+def warm_up() -> None:
+    """Compile both ways for every version, so that no event waits for it."""
+    states = np.zeros(1, STATE)
+    states["flags"] = 1
+    for version in (V1.tables.version, RECORD_VERSION):
+        unpack(pack(states, np.zeros(1, MEMORY), version=version), [0])
+
+
+def _packed(states: NDArray[np.void], memory: NDArray[np.void], rows: NDArray[np.int64], layout: Layout) -> Blobs:
+    out = np.empty(rows.size * layout.largest, np.uint8)
+    ends = np.empty(rows.size, np.int64)
+    _pack(_bytes(states), _bytes(memory), states["session"], rows, layout.tables, out, ends)
+    return Blobs.split(out, ends)
+
+
+def _unpacked(
+    column: Blobs,
+    sessions: NDArray[np.uint64],
+    states: NDArray[np.void],
+    memory: NDArray[np.void],
+    layout: Layout,
+    status: NDArray[np.uint8],
+) -> int:
+    """Read the records of one version; how many were not read, by ``status``."""
+    data, starts, ends = column.data, column.starts, column.ends
+    return _unpack(data, starts, ends, sessions, layout.tables, _bytes(states), _bytes(memory), status)
+
+
+def _unpack_older(
+    column: Blobs,
+    sessions: NDArray[np.uint64],
+    states: NDArray[np.void],
+    memory: NDArray[np.void],
+    status: NDArray[np.uint8],
+) -> None:
+    """Read the records of the version before."""
+    rows = np.flatnonzero(status == _OTHER_VERSION)
+    old, mind = np.zeros(rows.size, V1.state), np.zeros(rows.size, V1.memory)
+    found = np.zeros(rows.size, np.uint8)
+    _unpacked(column.take(rows), sessions[rows], old, mind, V1, found)
+    found[~plausible(old)] = _CORRUPT
+    status[rows] = found
+    fine = found == _READ
+    states[rows[fine]], memory[rows[fine]] = upgraded(old[fine], mind[fine])
 
 
 def _bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
@@ -116,63 +152,88 @@ def _bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
 def _pack(
     state_bytes: NDArray[np.uint8],
     memory_bytes: NDArray[np.uint8],
+    sessions: NDArray[np.uint64],
     rows: NDArray[np.int64],
-    state: NDArray[np.void],
-    state_head: NDArray[np.uint8],
-    mind: NDArray[np.void],
-    mind_bytes: NDArray[np.uint8],
+    tables: Tables,
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
     at = 0
-    head = np.zeros(8 * _WORDS, np.uint8)
-    words = head.view(np.uint64)
+    words = np.zeros(8 * tables.groups, np.uint64)
+    head = words.view(np.uint8)
+    bitmap = np.zeros(tables.groups, np.uint8)
+    usual, alike, times = tables.usual, tables.alike, tables.times
     for k in range(rows.size):
-        i = rows[k]
-        row = state_bytes[i]
-        copy_bytes(row, 0, _PAGES_AT, state_head, 0)
-        copy_bytes(memory_bytes[i], 0, mind_bytes.size, mind_bytes, 0)
-        s = state[0]
-        m = mind[0]
-        base = s["t_min"] - 1
-        s["t_max"] = _less(s["t_max"], base)
-        s["last_int"] = _less(s["last_int"], base)
-        s["armed"] = _less(s["armed"], base)
-        m["stage_since"] = _less(m["stage_since"], base)
-        m["offer_until"] = _less(m["offer_until"], base)
-        for j in range(N_ACTIONS):
-            m["action_at"][j] = _less(m["action_at"][j], base)
-        copy_bytes(mind_bytes, 0, mind_bytes.size, head, copy_bytes(state_head, 0, _PAGES_AT, head, 0))
-        for j in range(_ALIKE.shape[0]):
-            head[_ALIKE[j, 0]] ^= head[_ALIKE[j, 1]]
-        out[at] = STATE_VERSION
-        at += 1
-        for j in range(_USUAL.size):
-            out[at + j] = head[_USUAL[j]]
-            head[_USUAL[j]] = 0
-        bitmap = at + _USUAL.size
-        at = bitmap + _BITMAP
-        out[bitmap:at] = 0
-        for w in range(_WORDS):
-            if words[w] != 0:
-                out[bitmap + w // 8] |= np.uint8(1 << w % 8)
-                bits = 0
-                place = at
-                at += 1
-                for j in range(8):
-                    # Written in any case and kept if not zero: no branch for the processor to guess.
-                    value = head[8 * w + j]
-                    out[at] = value
-                    kept = int(value != 0)
-                    bits |= kept << j
-                    at += kept
-                out[place] = bits
-        at = copy_bytes(row, _PAGES_AT, 4 * s["pages"], out, at)
-        for j in range(s["ids"]):
-            for b in range(ID_BYTES):
-                out[at + b] = row[_IDS_AT + 8 * j + b]
+        state = state_bytes[rows[k]]
+        copy_bytes(state, 0, tables.state_bytes, head, 0)
+        copy_bytes(memory_bytes[rows[k]], 0, tables.memory_bytes, head, tables.state_bytes)
+        pages, ids = int(head[tables.pages]), int(head[tables.ids])
+        base = load_word(head, tables.t_min) - np.uint64(1)
+        for j in range(times.size):
+            time = load_word(head, times[j])
+            store_word(head, times[j], time - base if time != 0 else time)
+        for j in range(alike.shape[0]):
+            words[alike[j, 0]] ^= (words[alike[j, 2]] >> alike[j, 3] & alike[j, 4]) << alike[j, 1]
+        start = at
+        out[at] = tables.version
+        at += 1 + tables.check
+        for j in range(usual.shape[0]):
+            word, shift, size = words[usual[j, 0]], np.uint64(usual[j, 1]), usual[j, 2]
+            store_word(out, at, word >> shift)
+            words[usual[j, 0]] = word & ~(_mask(size) << shift)
+            at += size
+        at = _write_words(words, bitmap, tables.sparse, out, at)
+        at = copy_bytes(state, tables.pages_at, 4 * pages, out, at)
+        for j in range(ids):
+            store_word(out, at, load_word(state, tables.ids_at + 8 * j))
             at += ID_BYTES
+        if tables.check:
+            check = _checksum(out, start + 1 + tables.check, at, sessions[rows[k]])
+            for j in range(tables.check):
+                out[start + 1 + j] = check >> np.uint64(8 * j) & np.uint64(255)
         ends[k] = at
+
+
+@inlined
+def _write_words(
+    words: NDArray[np.uint64], bitmap: NDArray[np.uint8], sparse: bool, out: NDArray[np.uint8], at: int
+) -> int:
+    """The bitmap, then the words that are not zero; returns where they end."""
+    top = at
+    if sparse:
+        for _ in range((bitmap.size + 7) // 8):
+            out[at] = 0
+            at += 1
+    for g in range(bitmap.size):
+        bits = 0
+        for j in range(8):
+            bits |= int(words[8 * g + j] != 0) << j
+        bitmap[g] = bits
+        out[at] = bits
+        if sparse:
+            some = int(bits != 0)
+            out[top + (g >> 3)] |= np.uint8(some << (g & 7))
+            at += some
+        else:
+            at += 1
+    for g in range(bitmap.size):
+        bits = int(bitmap[g])
+        while bits != 0:
+            word = words[8 * g + lowest_bit(bits)]
+            bits &= bits - 1
+            place = at
+            at += 1
+            which = 0
+            for j in range(8):
+                # Written in any case and kept if not zero: no branch for the processor to guess.
+                value = word & np.uint64(255)
+                word >>= np.uint64(8)
+                out[at] = value
+                kept = int(value != 0)
+                which |= kept << j
+                at += kept
+            out[place] = which
+    return at
 
 
 @compiled
@@ -180,72 +241,127 @@ def _unpack(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
+    sessions: NDArray[np.uint64],
+    tables: Tables,
     state_bytes: NDArray[np.uint8],
     memory_bytes: NDArray[np.uint8],
-    states: NDArray[np.void],
-    memory: NDArray[np.void],
-) -> bool:
-    head = np.zeros(8 * _WORDS, np.uint8)
-    words = head.view(np.uint64)
+    status: NDArray[np.uint8],
+) -> int:
+    words = np.zeros(8 * tables.groups, np.uint64)
+    head = words.view(np.uint8)
+    blank = np.zeros(words.size * 8, np.uint8)
+    usual, alike, times, limits = tables.usual, tables.alike, tables.times, tables.limits
+    fewest = 1 + tables.check + tables.usual_bytes + ((tables.groups + 7) // 8 if tables.sparse else tables.groups)
+    unread = 0
     for i in range(ends.size):
         start, end = starts[i], ends[i]
         if start == end:
             continue
-        if data[start] != STATE_VERSION or end - start <= _USUAL.size + _BITMAP:
-            return False
-        bitmap = start + 1 + _USUAL.size
-        at = bitmap + _BITMAP
-        for w in range(_WORDS):
-            words[w] = 0
-            if data[bitmap + w // 8] >> w % 8 & 1 == 0:
-                continue
-            if at >= end:
-                return False
-            bits = int(data[at])
-            at += 1
+        if data[start] != tables.version or end - start < fewest:
+            status[i] = _OTHER_VERSION if data[start] != tables.version else _CORRUPT
+            unread += 1
+            continue
+        at = start + 1 + tables.check
+        fine = True
+        if tables.check:
+            check = _checksum(data, at, end, sessions[i])
+            for j in range(tables.check):
+                fine &= np.uint64(data[start + 1 + j]) == check >> np.uint64(8 * j) & np.uint64(255)
+        copy_bytes(blank, 0, blank.size, head, 0)
+        behind = _read_words(data, at + tables.usual_bytes, end, tables.groups, tables.sparse, words) if fine else -1
+        if behind < 0:
+            status[i] = _CORRUPT
+            unread += 1
+            continue
+        for j in range(usual.shape[0]):
+            run = load_word(data, at) & _mask(usual[j, 2])
+            words[usual[j, 0]] |= run << np.uint64(usual[j, 1])
+            at += usual[j, 2]
+        for j in range(alike.shape[0] - 1, -1, -1):
+            words[alike[j, 0]] ^= (words[alike[j, 2]] >> alike[j, 3] & alike[j, 4]) << alike[j, 1]
+        base = load_word(head, tables.t_min) - np.uint64(1)
+        for j in range(times.size):
+            time = load_word(head, times[j])
+            store_word(head, times[j], time + base if time != 0 else time)
+        for j in range(limits.shape[0]):
+            fine &= int(head[limits[j, 0]]) <= limits[j, 1]
+        pages, ids = int(head[tables.pages]), int(head[tables.ids])
+        # Counts that are not true would write into the next session's memory.
+        if not fine or behind + 4 * pages + ID_BYTES * ids != end or pages > MAX_PAGES or ids > MAX_EVENT_IDS:
+            status[i] = _CORRUPT
+            unread += 1
+            continue
+        state = state_bytes[i]
+        copy_bytes(head, 0, tables.state_bytes, state, 0)
+        copy_bytes(head, tables.state_bytes, tables.memory_bytes, memory_bytes[i], 0)
+        copy_bytes(data, behind, 4 * pages, state, tables.pages_at)
+        behind += 4 * pages
+        for j in range(ids):
+            store_word(state, tables.ids_at + 8 * j, load_word(data, behind) & np.uint64(ID_MASK))
+            behind += ID_BYTES
+    return unread
+
+
+@inlined
+def _read_words(
+    data: NDArray[np.uint8], at: int, end: int, groups: int, sparse: bool, words: NDArray[np.uint64]
+) -> int:
+    """Read the words that are not zero from behind the usual bytes; where they end, -1 if beyond the record."""
+    top = at
+    behind = at + groups
+    if sparse:
+        at += (groups + 7) // 8
+        behind = at
+        for g in range(groups):
+            behind += data[top + (g >> 3)] >> (g & 7) & 1
+    for g in range(groups):
+        if sparse and data[top + (g >> 3)] >> (g & 7) & 1 == 0:
+            continue
+        bits = int(data[at])
+        at += 1
+        while bits != 0:
+            if behind >= end:
+                return -1
+            word = np.uint64(0)
+            which = int(data[behind])
+            behind += 1
             for j in range(8):
                 # Read in any case, up to `_BEYOND` bytes too far, and taken if its bit is set: no branch to guess.
-                kept = bits >> j & 1
-                head[8 * w + j] = data[at] if kept else 0
-                at += kept
-            if at > end:
-                return False
-        for j in range(_USUAL.size):
-            head[_USUAL[j]] |= data[start + 1 + j]
-        for j in range(_ALIKE.shape[0] - 1, -1, -1):
-            head[_ALIKE[j, 0]] ^= head[_ALIKE[j, 1]]
-        row = state_bytes[i]
-        copy_bytes(head, 0, _PAGES_AT, row, 0)
-        copy_bytes(head, _PAGES_AT, _HEAD - _PAGES_AT, memory_bytes[i], 0)
-        s = states[i]
-        m = memory[i]
-        base = s["t_min"] - 1
-        s["t_max"] = _more(s["t_max"], base)
-        s["last_int"] = _more(s["last_int"], base)
-        s["armed"] = _more(s["armed"], base)
-        m["stage_since"] = _more(m["stage_since"], base)
-        m["offer_until"] = _more(m["offer_until"], base)
-        for j in range(N_ACTIONS):
-            m["action_at"][j] = _more(m["action_at"][j], base)
-        pages, ids = s["pages"], s["ids"]
-        # Counts that are not true would write into the next session's memory.
-        if pages > MAX_PAGES or ids > MAX_EVENT_IDS or at + 4 * pages + ID_BYTES * ids != end:
-            return False
-        copy_bytes(data, at, 4 * pages, row, _PAGES_AT)
-        at += 4 * pages
-        for j in range(ids):
-            for b in range(ID_BYTES):
-                row[_IDS_AT + 8 * j + b] = data[at + b]
-            at += ID_BYTES
-    return True
+                kept = which >> j & 1
+                word |= (np.uint64(data[behind]) if kept else np.uint64(0)) << np.uint64(8 * j)
+                behind += kept
+            words[8 * g + lowest_bit(bits)] = word
+            bits &= bits - 1
+    return behind if behind <= end else -1
+
+
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+_ODDER: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 @inlined
-def _less(time: int, base: int) -> int:
-    """A time as its distance from ``base``; 0, which is no time, stays 0."""
-    return time - base if time != 0 else 0
+def _checksum(data: NDArray[np.uint8], start: int, end: int, session: np.uint64) -> np.uint64:
+    """A hash of the bytes and of the session's hash: two lanes of multiply and xor-shift over words of eight bytes."""
+    one, two = session, np.uint64(end - start)
+    half = np.uint64(32)
+    at = start
+    while at + 16 <= end:
+        one = (one ^ load_word(data, at)) * _ODD
+        two = (two ^ load_word(data, at + 8)) * _ODDER
+        one ^= one >> half
+        two ^= two >> half
+        at += 16
+    if at + 8 <= end:
+        one = (one ^ load_word(data, at)) * _ODD
+        one ^= one >> half
+        at += 8
+    if at < end:
+        two = (two ^ (load_word(data, at) & _mask(end - at))) * _ODDER
+        two ^= two >> half
+    return (one ^ two << np.uint64(1)) * _ODD >> np.uint64(40)
 
 
 @inlined
-def _more(distance: int, base: int) -> int:
-    return distance + base if distance != 0 else 0
+def _mask(size: int) -> np.uint64:
+    """The low ``size`` bytes of a word; ``size`` is 1 to 8."""
+    return ~np.uint64(0) >> np.uint64(64 - 8 * size)

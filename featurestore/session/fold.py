@@ -17,16 +17,13 @@ from featurestore.columns.jit import compiled, inlined
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
 from featurestore.contract.event import EVENT, EVENT_TYPES, PASSIVE, TICK, TYPE_CODE
 from featurestore.session.features import N_FEATURES
+from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MAX_TYPES, N_GAPS, N_RECENT, STATE
 from featurestore.session.views import N_WIDE, wide_row
 from featurestore.session.visitors import bounce_rate, recent_actions, remember_session
 
-STATE_VERSION: Final = 1
-MAX_PAGES: Final = 64
-MAX_EVENT_IDS: Final = 64
 N_TYPES: Final = len(EVENT_TYPES)
-N_GAPS: Final = 5
-N_RECENT: Final = 16
-N_ACTIONS: Final = 8
+if N_TYPES > MAX_TYPES:
+    raise ValueError(f"a stored session has room for {MAX_TYPES} event types: a new state version must make more")
 
 # Observation kinds, persisted nowhere but in traces.
 EVENT_ROW: Final = 0
@@ -39,80 +36,6 @@ BOT: Final = 4
 LIVE: Final = 1
 SILENT: Final = 2  # the silence row of the current gap has been emitted
 IS_BOT: Final = 4
-
-STATE = np.dtype(
-    [
-        ("flags", "u1"),
-        ("silences", "u1"),  # silence rows since the last applied event
-        ("pages", "u1"),  # distinct pages, at most 64
-        ("ids", "u1"),  # event ids held, at most 64
-        ("id_at", "u1"),  # ring position of the next id
-        ("device", "u1"),
-        ("source", "u1"),
-        ("late", "u1"),  # events older than the newest before them, saturating
-        ("offset", "<i8"),  # Kafka offset of the last applied event
-        ("t_min", "<i8"),
-        ("t_max", "<i8"),
-        ("last_int", "<i8"),  # time of the last interaction; before the first, t_min
-        (
-            "armed",
-            "<i8",
-        ),  # where it stands in the idle index, `idle` or `ends`: at its deadline or before; 0 for nowhere
-        ("visitor", "<u8"),
-        ("gap_sum", "<u4"),  # ms, each gap capped
-        ("gaps", "<u4", (N_GAPS,)),  # the last gaps, ms, as a ring indexed by gap_n
-        ("gap_n", "<u2"),
-        ("num_clicks", "<u2"),  # saturating
-        ("cart_additions", "<u2"),
-        ("cart_items", "<u2"),
-        ("cart_value", "<f4"),
-        ("purchase_value", "<f4"),
-        ("price_sum", "<f4"),
-        ("price_squares", "<f4"),
-        ("price_min", "<f4"),
-        ("price_max", "<f4"),
-        ("price_n", "<u2"),
-        ("country", "<u2"),
-        ("category", "<u4"),
-        ("bounce", "<f4"),  # NaN: unknown visitor
-        ("visitor_sessions", "<u2"),
-        ("visitor_actions", "<u2"),
-        ("purchases", "u1"),
-        ("checkout", "u1"),
-        ("scroll", "u1"),
-        ("first_hour", "u1"),  # UTC
-        ("first_weekday", "u1"),  # Monday is 0
-        ("recent_at", "u1"),
-        ("counts", "u1", (N_TYPES,)),  # events per type, saturating
-        ("recent", "u1", (N_RECENT,)),  # type code + 1 of the last interactions, a ring
-        ("dwell", "<u2", (N_RECENT,)),  # tenths of a second since the interaction before
-        ("page_hashes", "<u4", (MAX_PAGES,)),
-        ("id_hashes", "<u8", (MAX_EVENT_IDS,)),
-        ("session", "<u8"),  # hash of the session id; not stored, set on load
-    ]
-)
-"""One session in memory. How it is stored is `codec`'s business; the bytes are specified in FORMAT.md."""
-
-MEMORY = np.dtype(
-    [
-        ("shown", "u1"),  # stage shown + 1
-        ("candidate", "u1"),  # stage + 1
-        ("candidate_n", "u1"),
-        ("flips", "u1"),
-        ("persuasive", "u1"),
-        ("flags", "u1"),
-        ("n_actions", "u1"),
-        ("reserved", "u1"),
-        ("stage_since", "<i8"),
-        ("offer_until", "<i8"),
-        ("stage_ms", "<u4", (4,)),
-        ("action", "<u2"),
-        ("action_id", "<u2", (N_ACTIONS,)),
-        ("action_count", "u1", (N_ACTIONS,)),
-        ("action_at", "<i8", (N_ACTIONS,)),
-    ]
-)
-"""What the policy remembers of a session; zero at its start; stored beside the state."""
 
 OBSERVATION = np.dtype(
     [("t", "<i8"), ("seq", "<i8"), ("session_index", "<i4"), ("event", "<i4"), ("kind", "u1"), ("late", "u1")]

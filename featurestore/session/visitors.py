@@ -3,23 +3,30 @@
 A profile is written when a session ends, in the same script as the session's removal, and read when a session first
 names its visitor. What was read is kept in the session's state, so a decision is explained by the state alone.
 
-Stored: 2 bytes sessions (little-endian), then at most 10 entries, oldest first, of 18 bytes: session key u8, end i8
-(epoch ms), persuasive actions shown u1, bounced u1. The session key makes a second write of the same session harmless.
+Stored: the version and the size of an entry (a byte each), 2 bytes sessions (little-endian), then at most 10 entries,
+oldest first, of 18 bytes: session key u8, end i8 (epoch ms), persuasive actions shown u1, bounced u1. The session key
+makes a second write of the same session harmless. Version 1 lacks the first two bytes; `scripts/profile.lua` reads both
+as this module does.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.jit import inlined
+from featurestore.errors import CorruptRecord
+from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 N_SESSIONS: Final = 10
 ACTIONS_WINDOW_MS: Final = 86_400_000
 """Persuasive actions count against a visitor for a day."""
 
 ENTRY = np.dtype([("key", "<u8"), ("ended", "<i8"), ("shown", "u1"), ("bounced", "u1")])
+
+_HEAD: Final = bytes([RECORD_VERSION, ENTRY.itemsize])
 
 PROFILE = np.dtype(
     [
@@ -77,29 +84,75 @@ def recent_actions(profile: np.void, t: int) -> int:
     return total
 
 
-def unpack(blobs: Sequence[bytes | None]) -> NDArray[np.void]:
-    """Stored profiles as `PROFILE` rows; None is an unknown visitor."""
+class Profiles(NamedTuple):
+    """Stored profiles in memory.
+
+    Attributes:
+        rows: `PROFILE`.
+        corrupt: which of them cannot be read: they are those of unknown visitors.
+    """
+
+    rows: NDArray[np.void]
+    corrupt: list[int]
+
+
+def unpack(blobs: Sequence[bytes | None]) -> Profiles:
+    """Stored profiles, of this version or the one before; None is an unknown visitor."""
     rows = np.zeros(len(blobs), PROFILE)
-    for row, blob in zip(rows, blobs, strict=True):
+    corrupt = []
+    for i, blob in enumerate(blobs):
         if blob is None:
             continue
-        entries = np.frombuffer(blob, ENTRY, offset=2)[-N_SESSIONS:]
+        try:
+            sessions, stored = split(blob)
+        except CorruptRecord:
+            corrupt.append(i)
+            continue
+        entries = np.frombuffer(stored, ENTRY)[-N_SESSIONS:]
         n = entries.size
-        row["sessions"] = int.from_bytes(blob[:2], "little")
+        row = rows[i]
+        row["sessions"] = sessions
         row["n"] = n
         for name in ("bounced", "shown", "ended", "key"):
             row[name][:n] = entries[name]
-    return rows
+    return Profiles(rows, corrupt)
 
 
-def append_entry(blob: bytes | None, entry: bytes) -> bytes:
-    """The stored profile with one more session: what the script does, for the in-memory store."""
-    sessions = int.from_bytes(blob[:2], "little") if blob else 0
-    entries = blob[2:] if blob else b""
-    if any(entries[i : i + 8] == entry[:8] for i in range(0, len(entries), ENTRY.itemsize)):
-        return blob or b""
+def split(blob: bytes) -> tuple[int, bytes]:
+    """How many sessions a visitor has finished, and the entries of the latest.
+
+    Raises:
+        CorruptRecord: the bytes are no profile.
+    """
+    # The sizes tell the versions apart: 2 + 18 n bytes and 4 + 18 n.
+    if len(blob) % ENTRY.itemsize == 2:
+        return int.from_bytes(blob[:2], "little"), blob[2:]
+    if len(blob) % ENTRY.itemsize == len(_HEAD) + 2 and blob.startswith(_HEAD):
+        return int.from_bytes(blob[2:4], "little"), blob[4:]
+    raise CorruptRecord("a visitor's profile is not of a version that this release reads")
+
+
+def append_entry(blob: bytes | None, entry: bytes, version: int = RECORD_VERSION) -> bytes:
+    """The stored profile with one more session: what the script does, for the in-memory store.
+
+    Args:
+        blob: as stored, of either version; None for none. What cannot be read begins anew.
+        entry: of the session.
+        version: of the result.
+    """
+    sessions, entries = 0, b""
+    if blob:
+        with suppress(CorruptRecord):
+            sessions, entries = split(blob)
+    if blob and any(entries[i : i + 8] == entry[:8] for i in range(0, len(entries), ENTRY.itemsize)):
+        return blob
     kept = (entries + entry)[-N_SESSIONS * ENTRY.itemsize :]
-    return min(sessions + 1, 65_535).to_bytes(2, "little") + kept
+    return head(version) + min(sessions + 1, 65_535).to_bytes(2, "little") + kept
+
+
+def head(version: int) -> bytes:
+    """What a profile of a version begins with; the scripts are given it."""
+    return b"" if version == VERSION_BEFORE else _HEAD
 
 
 def session_key(session: int, t_min: int) -> int:

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import redis
 
+from featurestore.columns.hashing import hash_text
+from featurestore.errors import CorruptRecord
 from featurestore.session.codec import unpack
 from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import AWAY
@@ -24,7 +26,7 @@ from featurestore.store.keys import ERASED_TTL_S, Namespace, Shard, decision_key
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
 from featurestore.store.redis.store import Script
-from featurestore.store.tombstones import session_field, visitor_field, visitors_in
+from featurestore.store.tombstones import erased_at, session_field, tombstone, visitor_field, visitors_in
 
 SCAN_COUNT: Final = 1_000
 GONE_MS: Final = 7_200_000
@@ -83,7 +85,7 @@ class Eraser:
         for shard in self._shards:
             names: list[bytes] = []
             for part in _batches(self._client, self._namespace.states(shard)):
-                states, _ = unpack(list(part.values()))
+                states = unpack(list(part.values()), [hash_text(name.decode()) for name in part]).states
                 names += [name for name, s in zip(part, states, strict=True) if s["visitor"] == np.uint64(visitor)]
             if names:
                 found[shard] = [name.decode() for name in names]
@@ -132,11 +134,12 @@ class Eraser:
     def bury(self, fields: Sequence[str], now_ms: int) -> None:
         """Set the tombstones, and drop those that have served."""
         key = self._namespace.erased()
-        old = [f for f, at in self._client.hgetall(key).items() if int(at) < now_ms - ERASED_TTL_S * 1_000]
+        since = now_ms - ERASED_TTL_S * 1_000
+        old = [field for field, value in self._client.hgetall(key).items() if _before(value, since)]
         pipe = self._client.pipeline()
         if old:
             pipe.hdel(key, *old)
-        pipe.hset(key, mapping=dict.fromkeys(fields, now_ms))
+        pipe.hset(key, mapping=dict.fromkeys(fields, tombstone(now_ms, self._namespace.write_version)))
         pipe.expire(key, ERASED_TTL_S)
         pipe.execute()
 
@@ -201,6 +204,14 @@ def eraser_for(client: Client, namespace: Namespace, shards: Sequence[Shard]) ->
 def fields_of(sessions: Sequence[int], visitors: Sequence[int] = ()) -> list[str]:
     """The tombstones of sessions and visitors, by the hashes of their ids."""
     return [*map(session_field, sessions), *map(visitor_field, visitors)]
+
+
+def _before(value: bytes, since: int) -> bool:
+    """Whether a tombstone has served; one that cannot be read is kept, and its hash expires."""
+    try:
+        return erased_at(value) < since
+    except CorruptRecord:
+        return False
 
 
 def _batches(client: Any, key: str) -> Any:

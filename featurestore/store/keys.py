@@ -19,7 +19,7 @@
 | ``cs:<env>:gone:{<tag>}:<key>`` | string | on a Cluster: that key was deleted | a decision's life and a minute |
 
 The namespace is ``env:group:schema:topic_id`` (``schema.generation`` after `clickstage reprocess`): a re-created topic,
-another group or another state version never meets old offsets. The keys of one bucket of a partition share a hash tag,
+another group never meets old offsets. The keys of one bucket of a partition share a hash tag,
 so that one script may touch them on Redis Cluster. The tag of a ``gone`` key puts it into the slot of the key it names.
 """
 
@@ -30,8 +30,10 @@ from typing import Final, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from featurestore.contract.partitioner import bucket_of, partition_of
-from featurestore.session.fold import STATE_VERSION
+from featurestore.versions import RECORD_VERSION
 
+KEY_SCHEMA: Final = 1
+"""Which keys there are and what type each has. Versions of records do not change it: old and new workers share keys."""
 SHARD_TTL_S: Final = 14 * 86_400
 VISITOR_TTL_S: Final = 30 * 86_400
 ERASED_TTL_S: Final = 15 * 86_400
@@ -60,13 +62,23 @@ def shard_of(session_id: str, partitions: int, buckets: int, stored: str | None 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Whose keys these are."""
+    """Whose keys these are, and in which version records are written under them.
+
+    Attributes:
+        env: deployment.
+        group: consumer group.
+        topic_id: of the clicks topic.
+        schema: see `KEY_SCHEMA`.
+        generation: how often `clickstage reprocess` was run.
+        write_version: of what is written (`versions`); no part of any key.
+    """
 
     env: str
     group: str
     topic_id: str
-    schema: int = STATE_VERSION
+    schema: int = KEY_SCHEMA
     generation: int = 0
+    write_version: int = RECORD_VERSION
 
     def __str__(self) -> str:
         generation = f".{self.generation}" if self.generation else ""

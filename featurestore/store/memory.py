@@ -30,7 +30,7 @@ class MemoryStore:
         self.shards: dict[Shard, _ShardData] = {}
         self.decisions: dict[str, bytes] = {}
         self.visitors: dict[str, bytes] = {}
-        self.tombstones: dict[str, int] = {}
+        self.tombstones: dict[bytes, bytes] = {}
 
     def acquire(self, shards: Sequence[Shard], now_ms: int, own: int) -> list[Lease]:
         """See `SessionStore`."""
@@ -83,9 +83,9 @@ class MemoryStore:
         found = self.due(queries, limit)
         return lambda: found
 
-    def erased(self) -> Erased:
+    def erased(self, now_ms: int) -> Erased:
         """See `SessionStore`."""
-        return Erased.of(self.tombstones)
+        return Erased.of(self.tombstones, now_ms)
 
     def _shard(self, shard: Shard) -> _ShardData:
         return self.shards.setdefault(shard, _ShardData())
@@ -127,5 +127,5 @@ class MemoryStore:
         for session in write.undecided:
             self.decisions.pop(decision_key(session), None)
         for key, entry in write.profiles:
-            self.visitors[key] = append_entry(self.visitors.get(key), entry)
+            self.visitors[key] = append_entry(self.visitors.get(key), entry, self.namespace.write_version)
         return WriteResult(APPLIED, "", data.applied)

@@ -5,11 +5,13 @@ decision only its numbers. The documents can be written from it at any time, to 
 
 A document is stored without the session id, which its key says, and logged with it (docs/decisions/0022).
 
-Packed: MessagePack ``[lengths, names, rows, fixed, words, tails]``: lengths of the session ids as 16-bit numbers, the
-ids end to end, rows of `ROW`, the pieces of a document that are the same in all, the words that the rows name, and the
-ends of the documents; all numbers little-endian. Documents with other values than `PLAIN` writes have two more parts,
-``program`` and ``outputs``: the order of the values (two bytes each: which kind, and which one), and the outputs of
-heads as thousandths, 64-bit numbers, row by row. So a release that writes more fields needs no other reader.
+Packed: the version (a byte; version 1 had none), then MessagePack ``[lengths, names, rows, fixed, words, tails]``:
+lengths of the session ids as 16-bit numbers, the ids end to end, rows of `ROW`, the pieces of a document that are the
+same in all, the words that the rows name, and the ends of the documents; all numbers little-endian. Documents with
+other values than `PLAIN` writes have two more parts, ``program`` and ``outputs``: the order of the values (two bytes
+each: which kind, and which one), and the outputs of heads as thousandths, 64-bit numbers, row by row. So a release that
+writes more fields needs no other reader. Version 1 is read by releases that know the six parts only: `plain` says
+whether it can hold the documents.
 """
 
 from typing import Any, Final, Self
@@ -20,6 +22,8 @@ from numpy.typing import NDArray
 
 from featurestore.columns.column import Blobs, Column, Texts
 from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
+from featurestore.errors import CorruptRecord
+from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 N_SHARES: Final = 5
 ROW = np.dtype(
@@ -58,6 +62,7 @@ _SHARE: Final = len("0.999,")
 _SHARES: Final = Blobs.joined([repr(i / 1000).encode() for i in range(1001)])
 _SHARE_DATA, _SHARE_ENDS = _SHARES.data, _SHARES.ends
 
+_MARK: Final = bytes([RECORD_VERSION])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -150,18 +155,38 @@ class PackedDecisions:
         _insert(documents.data, documents.starts, documents.ends, names.data, names.starts, names.ends, key, out, ends)
         return Blobs.split(out, ends)
 
-    def packed(self) -> bytes:
+    def packed(self, version: int = RECORD_VERSION) -> bytes:
         """As bytes."""
         names = self.names
         lengths, joined, rows, used = _joined(names.data, names.starts, names.ends, self.rows, len(self._tails))
         parts = [part.strings() for part in (self._fixed, self._words, self._tails.take(used))]
-        more = () if self._program is PLAIN else (self._program.tobytes(), self.outputs.tobytes())
-        return _encoder.encode((lengths.tobytes(), joined.tobytes(), rows.tobytes(), *parts, *more))
+        more = () if self.plain else (self._program.tobytes(), self.outputs.tobytes())
+        body = _encoder.encode((lengths.tobytes(), joined.tobytes(), rows.tobytes(), *parts, *more))
+        return body if version == VERSION_BEFORE else _MARK + body
+
+    @property
+    def plain(self) -> bool:
+        """Whether the documents have no other values than those of version 1."""
+        return self._program is PLAIN
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
-        """From `packed`."""
-        body = _decoder.decode(packed)
+        """From `packed`, of this version or the one before.
+
+        Raises:
+            CorruptRecord: the bytes are none, or a row names what is not there.
+        """
+        try:
+            found = cls._read(_decoder.decode(memoryview(packed)[packed.startswith(_MARK) :]))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise CorruptRecord(f"packed decisions cannot be read ({type(error).__name__})") from None
+        if not found._whole():  # noqa: SLF001 - its own
+            raise CorruptRecord("packed decisions name what is not among them")
+        return found
+
+    @classmethod
+    def _read(cls, body: _Body) -> Self:
+        body.names.decode()
         ends = np.cumsum(np.frombuffer(body.lengths, "<u2"), dtype=np.int64)
         column = Texts(body.names, np.concatenate([np.zeros(min(ends.size, 1), np.int64), ends[:-1]]), ends)
         rows = np.frombuffer(body.rows, ROW)
@@ -171,6 +196,23 @@ class PackedDecisions:
         program = np.frombuffer(body.program, np.uint8).reshape(-1, 2)
         outputs = np.frombuffer(body.outputs, "<i8").reshape(rows.size, -1) if rows.size else np.empty((0, 0), np.int64)
         return cls(column, rows, fixed, words, tails, program, outputs)
+
+    def _whole(self) -> bool:
+        """Whether every row names what is there: compiled code would read other memory."""
+        rows, n, program = self.rows, len(self.names), self._program
+        if n == 0:
+            return rows.size == 0
+        most = {NUMBER: 3, WORD: 3, SHARE: N_SHARES, SHARES: N_SHARES, OUTPUT: self.outputs.shape[1], NOTHING: 256}
+        return (
+            rows.size == n
+            and int(self.names.ends[-1]) == len(self.names.raw)
+            and len(self._fixed) == len(program)
+            and all(kind in most and which < most[kind] for kind, which in program.tolist())
+            and int(rows["words"].max()) < len(self._words)
+            and int(rows["tail"].max()) < len(self._tails)
+            and int(rows["shares"].max()) < len(_SHARES)
+            and int(rows["numbers"].min()) >= 0
+        )
 
 
 def _size(column: Column[Any]) -> int:

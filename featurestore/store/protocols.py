@@ -162,7 +162,7 @@ class SessionWriter(Protocol):
         """Send a `due` and return; the call returned reads the answer."""
         ...
 
-    def erased(self) -> Erased:
+    def erased(self, now_ms: int) -> Erased:
         """The tombstones; read after every `acquire`, since an erasure fences the owner."""
         ...
 

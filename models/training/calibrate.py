@@ -23,7 +23,8 @@ from rich.table import Table
 from featurestore.contract.event import PASSIVE, decode_unchecked
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import EVENT_ROW, N_GAPS
+from featurestore.session.fold import EVENT_ROW
+from featurestore.session.layout import N_GAPS
 from featurestore.session.stages import STAGES
 from models.rules import StageRules, save_rules
 from models.simulator.simulator import SimEvent

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -12,7 +12,7 @@ import redis
 
 from featurestore.columns.hashing import hash_text
 from featurestore.errors import StoreUnavailable
-from featurestore.session.visitors import ENTRY, unpack
+from featurestore.session.visitors import ENTRY, append_entry, unpack
 from featurestore.store.cluster.store import ClusterSessionStore
 from featurestore.store.erasure import eraser_for, fields_of
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
@@ -62,6 +62,17 @@ class Bench:
 
     def sessions(self, *names: str, shard: Shard = ZERO) -> list[bytes | None]:
         return self.store.load([(shard, names)])[0]
+
+
+def _as_of(bench: Bench, version: int) -> SessionStore:
+    """The same store as a worker has it that writes this version."""
+    space = replace(SPACE, write_version=version)
+    if isinstance(bench.store, MemoryStore):
+        bench.store.namespace = space
+        return bench.store
+    if isinstance(bench.client, redis.RedisCluster):
+        return ClusterSessionStore(bench.client, space)
+    return RedisSessionStore(cast("redis.Redis", bench.client), space)
 
 
 NODES = [pytest.param("redis", marks=pytest.mark.redis), pytest.param("valkey", marks=pytest.mark.valkey)]
@@ -172,7 +183,7 @@ def test_a_write_puts_everything_and_moves_the_offset(bench: Bench) -> None:
     assert bench.sessions("other", "nobody", "a") == [b"\0binary\xff", None, b"state of a"]
     assert bench.decision("a") == b'{"v":1}'
     assert bench.due(5_999, 10) == Due(["a"], [])
-    assert bench.store.profiles([SPACE.visitor(7), SPACE.visitor(8)]) == [b"\1\0" + _entry(1), None]
+    assert bench.store.profiles([SPACE.visitor(7), SPACE.visitor(8)]) == [append_entry(None, _entry(1)), None]
     taken = bench.lease()
     assert (taken.applied, taken.outboxes) == (41, (b"\0outbox\xff",))
 
@@ -214,7 +225,7 @@ def test_the_same_call_again_is_recognised_and_counts_nothing_twice(bench: Bench
     write = _full(lease, 41)
     assert bench.write(write).status == APPLIED
     assert bench.write(write) == WriteResult(MOVED, "", 41)
-    assert bench.store.profiles([SPACE.visitor(7)]) == [b"\1\0" + _entry(1)]
+    assert bench.store.profiles([SPACE.visitor(7)]) == [append_entry(None, _entry(1))]
 
 
 def test_a_repeat_of_a_write_that_moves_no_offset_changes_nothing_more(bench: Bench) -> None:
@@ -223,7 +234,7 @@ def test_a_repeat_of_a_write_that_moves_no_offset_changes_nothing_more(bench: Be
     bench.write(ShardWrite(ZERO, lease.epoch, None, 41))
     write = _full(Lease(lease.epoch, 41), 41)
     assert [bench.write(write).status for _ in range(2)] == [APPLIED, APPLIED]
-    assert bench.store.profiles([SPACE.visitor(7)]) == [b"\1\0" + _entry(1)]
+    assert bench.store.profiles([SPACE.visitor(7)]) == [append_entry(None, _entry(1))]
     assert bench.sessions("a") == [b"state of a"]
 
 
@@ -361,11 +372,34 @@ def test_a_profile_keeps_ten_sessions_counts_all_and_none_twice(bench: Bench) ->
     for i in range(12):
         entries = [(SPACE.visitor(7), _entry(i, bounced=i % 2, shown=i)), (SPACE.visitor(7), _entry(i))]
         bench.write(ShardWrite(ZERO, lease.epoch, i or None, i + 1, profiles=entries))
-    [profile] = unpack(bench.store.profiles([SPACE.visitor(7)]))
+    [profile] = unpack(bench.store.profiles([SPACE.visitor(7)])).rows
     assert profile["sessions"] == 12
     assert profile["key"].tolist() == list(range(2, 12))
     assert profile["shown"].tolist() == list(range(2, 12))
     assert profile["bounced"].tolist() == [0, 1] * 5
+
+
+@pytest.mark.parametrize("versions", [(1, 2, 1), (2, 1, 2)])
+def test_a_profile_is_written_in_the_version_that_is_set_and_read_in_both(
+    bench: Bench, versions: tuple[int, ...]
+) -> None:
+    """A fleet that is rolled out, or back: each worker extends what the other wrote."""
+    expected: bytes | None = None
+    for i, version in enumerate(versions, 1):
+        store = _as_of(bench, version)
+        lease = store.acquire([ZERO], i, 0)[0]
+        write = ShardWrite(ZERO, lease.epoch, i - 1 or None, i, profiles=[(SPACE.visitor(7), _entry(i))])
+        assert store.write([write], LIFE_MS)[0].status == APPLIED
+        expected = append_entry(expected, _entry(i), version)
+        assert store.profiles([SPACE.visitor(7)]) == [expected]
+
+
+def test_what_is_no_profile_begins_anew(served: Bench) -> None:
+    client: Any = served.client
+    client.set(SPACE.visitor(7), b"\2")
+    lease = served.lease()
+    served.write(ShardWrite(ZERO, lease.epoch, None, 1, profiles=[(SPACE.visitor(7), _entry(1))]))
+    assert served.store.profiles([SPACE.visitor(7)]) == [append_entry(None, _entry(1))]
 
 
 def test_a_batch_of_nine_thousand_sessions_is_one_write(bench: Bench) -> None:
@@ -441,7 +475,7 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
 
 
 def test_no_tombstones_to_begin_with(bench: Bench) -> None:
-    assert not bench.store.erased().any()
+    assert not bench.store.erased(1).any()
 
 
 def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(served: Bench) -> None:
@@ -459,12 +493,12 @@ def test_an_erasure_takes_the_session_and_the_lease_and_leaves_a_tombstone(serve
     assert served.sessions("a", "other") == [None, b"\0binary\xff"]
     again = served.lease(now_ms=0, own=lease.number)
     assert (again.applied, again.number) == (41, lease.number + 1)
-    assert served.store.erased() == Erased({hash_text("a"): 5_000}, {7: 5_000})
+    assert served.store.erased(1) == Erased({hash_text("a"): 5_000}, {7: 5_000})
     assert eraser.erase({ZERO: ["a"]}, fields_of([hash_text("a")]), 6_000) == (0, 0, 0, 0), "again is harmless"
     assert client.ttl(SPACE.erased()) > SHARD_TTL_S
     late = 6_000 + ERASED_TTL_S * 1_000
     eraser.bury(fields_of([1]), late)
-    assert served.store.erased() == Erased({hash_text("a"): 6_000, 1: late}, {}), "a tombstone goes when it has served"
+    assert served.store.erased(1) == Erased({hash_text("a"): 6_000, 1: late}, {}), "a tombstone goes when it has served"
 
 
 def test_an_erasure_leaves_no_entry_in_any_list(served: Bench) -> None:

@@ -249,7 +249,7 @@ def counter_epoch() -> None:
 
 def no_outbox() -> None:
     """Not one of the mutations: the benchmark of what the guarantees cost takes it out as well."""
-    _replace(outbox, "encode", lambda _offset, _outputs: b"")
+    _replace(outbox, "encode", lambda _offset, _outputs, _version=0: b"")
 
 
 def no_flush() -> None:
@@ -258,7 +258,9 @@ def no_flush() -> None:
 
 def no_landing() -> None:
     """What a dead owner left to write to other slots is not looked at."""
-    featurestore.store.cluster.cross_slot_outbox.stored = lambda reply: ({}, 0)
+    featurestore.store.cluster.cross_slot_outbox.stored = lambda reply: (
+        featurestore.store.cluster.cross_slot_outbox.Left({}, 0, {})
+    )
 
 
 MUTATIONS: Final[dict[str, Callable[[], None]]] = {

@@ -149,7 +149,7 @@ def _memory(m: np.void, settings: Settings) -> Iterator[tuple[str, str]]:
     if m["candidate"]:
         yield "candidate", f"{STAGES[m['candidate'] - 1]}, {m['candidate_n']} times in a row"
     yield "stage changes", str(m["flips"])
-    times = {stage: ms for stage, ms in zip(STAGES, m["stage_ms"].tolist(), strict=True) if ms}
+    times = {stage: ms for stage, ms in zip(STAGES, m["stage_ms"].tolist(), strict=False) if ms}
     yield "time in stages", ", ".join(f"{stage} {ms / 1000:.0f} s" for stage, ms in times.items()) or "none yet"
     n = int(m["n_actions"])
     shown = zip(m["action_id"][:n].tolist(), m["action_count"][:n].tolist(), strict=True)

@@ -108,7 +108,7 @@ class Ownership:
         """
         leases = self._store.acquire(partition.shards, self._clock.now_ms(), partition.own_epoch)
         # After the lease: an erasure fences, so nothing is written before it is seen.
-        self.erased = self._store.erased()
+        self.erased = self._store.erased(self._clock.now_ms())
         partition.leased(leases)
         committed = self._consumer.committed(partition.number)
         partition.left_behind(self._produce_left_behind(leases, committed))

@@ -23,6 +23,7 @@ class Fencing:
         flow: knows which outboxes are acknowledged.
         clock: time.
         decision_ttl_ms: how long a decision lives in the store.
+        write_version: of the outboxes (`featurestore.versions`).
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Fencing:
         flow: Flow,
         clock: Clock,
         decision_ttl_ms: int,
+        write_version: int,
     ) -> None:
         self._store = store
         self._calls = calls
@@ -40,6 +42,7 @@ class Fencing:
         self._flow = flow
         self._clock = clock
         self._ttl_ms = decision_ttl_ms
+        self._write_version = write_version
         self._writes = 0
 
     def fenced(
@@ -63,7 +66,8 @@ class Fencing:
             if self._own.current(partition):
                 self.fence(write, partition, done.get(partition.number))
                 if produced:
-                    write.outbox = outbox.encode(done.get(partition.number, outbox.NEVER_COMMITTED), produced)
+                    offset = done.get(partition.number, outbox.NEVER_COMMITTED)
+                    write.outbox = outbox.encode(offset, produced, self._write_version)
                 mine.append((write, produced))
         return mine
 

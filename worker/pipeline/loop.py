@@ -106,7 +106,8 @@ class Loop:
         self._applied = AppliedOffsets(consumer, ownership)
         self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
         self._calls = StoreCalls(self._flow, observer.metrics, clock)
-        self._fencing = Fencing(store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms)
+        version = engine.namespace.write_version
+        self._fencing = Fencing(store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms, version)
         self._loader = engine.loader(store, self._calls.asked)
         self._dead_letters = DeadLetters(settings, outputs, observer.metrics, engine.namespace.topic_id)
         self._silence = Silence(settings.timers, store, ownership, clock)

@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from featurestore.errors import StoreUnavailable
+from featurestore.session.visitors import head
 from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
 from featurestore.store.cluster.cross_slot_outbox import Fields
@@ -57,7 +58,7 @@ class ClusterSessionStore:
         self._acquire = ClusterScript("acquire")
         self._write = ClusterScript("batch", "cluster_write")
         self._decide = ClusterScript("cluster_decide")
-        self._remember = ClusterScript("cluster_remember")
+        self._remember = ClusterScript("profile", "cluster_remember")
         self._due = ClusterScript("due")
         self._cluster = ClusterConnection(client, [self._acquire, self._write, self._due, self._decide, self._remember])
         self._slots: dict[Shard, int] = {}
@@ -79,7 +80,7 @@ class ClusterSessionStore:
         replies = self._cluster.ask(takes, "taking ownership")
         # After the fence: nobody adds to what is read now.
         found = [cross_slot_outbox.stored(reply) for reply in self._cluster.ask(left, "taking ownership")]
-        self._cluster.ask([command for fields, life in found for command in self._landing(fields, life)], LANDING)
+        self._cluster.ask([command for fields, life, _ in found for command in self._landing(fields, life)], LANDING)
         return [lease_of(reply) for reply in replies]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
@@ -122,7 +123,9 @@ class ClusterSessionStore:
         calls = [
             (
                 self._slot(write.shard),
-                self._arguments(write, cross_slot_outbox.flat(part, decision_ttl_ms), landed=landed),
+                self._arguments(
+                    write, cross_slot_outbox.flat(part, decision_ttl_ms, self._namespace.write_version), landed=landed
+                ),
             )
             for write, part in zip(writes, fields, strict=True)
         ]
@@ -154,11 +157,12 @@ class ClusterSessionStore:
         read = self._cluster.begin(commands, "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]
 
-    def erased(self) -> Erased:
+    def erased(self, now_ms: int) -> Erased:
         """See `SessionStore`."""
         key = self._namespace.erased()
         [reply] = self._cluster.ask([(slot_of(key), ("HGETALL", key))], "reading tombstones")
-        return Erased.of({field: int(at) for field, at in cross_slot_outbox.stored(reply)[0].items()})
+        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+        return Erased.of(dict(pairs), now_ms)
 
     def _slot(self, shard: Shard) -> int:
         slot = self._slots.get(shard)
@@ -216,7 +220,19 @@ class ClusterSessionStore:
         for key, action, value in cross_slot_outbox.pieces(fields):
             gone = self._namespace.gone(key)
             if action == cross_slot_outbox.EXTEND:
-                yield slot_of(key), ("EVALSHA", self._remember.sha, 2, key, gone, value, VISITOR_TTL_S)
+                yield (
+                    slot_of(key),
+                    (
+                        "EVALSHA",
+                        self._remember.sha,
+                        2,
+                        key,
+                        gone,
+                        value,
+                        VISITOR_TTL_S,
+                        head(self._namespace.write_version),
+                    ),
+                )
             else:
                 yield slot_of(key), ("EVALSHA", self._decide.sha, 2, key, gone, action, value, life_ms)
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import redis
 
 from featurestore.columns.column import Blobs, Texts
+from featurestore.session.visitors import head
 from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
 from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.store.protocols import (
@@ -195,16 +196,18 @@ class RedisSessionStore:
         read = self._begin_script(self._due, [(head, ()) for head in heads], "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]
 
-    def erased(self) -> Erased:
+    def erased(self, now_ms: int) -> Erased:
         """See `SessionStore`."""
         [reply] = self._begin([("HGETALL", self._namespace.erased())], "reading tombstones")()
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-        return Erased.of({field.decode(): int(at) for field, at in pairs})
+        return Erased.of(dict(pairs), now_ms)
 
     # -- writing ---------------------------------------------------------------------------------
 
     def _begin_transaction(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
-        body = resp.together(transaction(writes, [self._keys_of(write.shard) for write in writes], ttl_ms))
+        body = resp.together(
+            transaction(writes, [self._keys_of(write.shard) for write in writes], ttl_ms, self._namespace.write_version)
+        )
         read = self._begin([MULTI, body, EXEC, *self._fences.watch()], WRITING)
         about = self._fences.watched()
 
@@ -241,7 +244,7 @@ class RedisSessionStore:
     def _call(self, write: ShardWrite, ttl_ms: int) -> "Call":
         space, shard = self._namespace, write.shard
         buckets = by_expiry_bucket(write.ending, write.expiry_buckets)
-        head: list[str | bytes | int] = [
+        counts: list[str | bytes | int] = [
             5,
             space.meta(shard),
             space.states(shard),
@@ -266,10 +269,11 @@ class RedisSessionStore:
             len(write.disarmed),
             len(write.passed),
             len(buckets),
+            head(space.write_version),
             *write.passed,
             *(part for bucket, names in buckets for part in (bucket, len(names), life_s(bucket))),
         ]
-        return head, (
+        return counts, (
             resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
             resp.pairs(decimal(write.deadlines), Texts.of(write.armed)),
             resp.pairs(Texts.of(write.decided), Blobs.of(write.decisions), PREFIX),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from featurestore.columns.column import Blobs, Texts
+from featurestore.session.visitors import head
 from featurestore.store.expiry_buckets import by_expiry_bucket, life_s
 from featurestore.store.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.store.protocols import ShardWrite
@@ -43,13 +44,14 @@ class Keys:
         return self._space.ending(self._shard, slot)
 
 
-def transaction(writes: Sequence[ShardWrite], keys: Sequence[Keys], ttl_ms: int) -> Iterator[Packed]:
+def transaction(writes: Sequence[ShardWrite], keys: Sequence[Keys], ttl_ms: int, version: int) -> Iterator[Packed]:
     """What `write.lua` does to these shards, as commands to stand between MULTI and EXEC.
 
     Args:
         writes: what to write.
         keys: those of each write's shard.
         ttl_ms: life of a decision.
+        version: in which records are written.
     """
     for write, own in zip(writes, keys, strict=True):
         yield from _progress(write, own)
@@ -72,7 +74,7 @@ def transaction(writes: Sequence[ShardWrite], keys: Sequence[Keys], ttl_ms: int)
     profiles = [pair for write in writes for pair in write.profiles]
     if profiles:
         names, entries = zip(*profiles, strict=True)
-        yield resp.command(["EVAL", EXTEND, len(names), *names, VISITOR_TTL_S, *entries])
+        yield resp.command(["EVAL", EXTEND, len(names), *names, VISITOR_TTL_S, head(version), *entries])
     for write, own in zip(writes, keys, strict=True):
         yield own.keep_all if write.sessions or write.ending else own.keep_meta
 

@@ -9,6 +9,7 @@
 -- ARGV[13] how many of the oldest outboxes are acknowledged      ARGV[14] the outbox of this batch, '' for nothing to produce
 -- ARGV[15] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
 -- ARGV[16..18] counts: sessions that leave idle, buckets that have passed, buckets that sessions end in
+-- ARGV[19] what a profile begins with (`profile.lua`)
 -- then the passed (bucket)*, the buckets (bucket, how many sessions, life of its list, s)*,
 --      the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
 --      the deletions (key)*, the profiles (key, entry of 18 bytes)*, those that leave idle (session)*,
@@ -28,7 +29,7 @@ if ARGV[14] ~= '' then
   redis.call('RPUSH', KEYS[4], ARGV[14])
   redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
-local disarmed, passed, buckets, at = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18]), 19
+local disarmed, passed, buckets, at = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18]), 20
 local bucket = pass(KEYS[5], at, passed)
 at = bucket + 3 * buckets
 at = bulk('HSET', KEYS[2], at, 2 * puts)
@@ -44,7 +45,7 @@ for _ = 1, deletions do
   at = at + 1
 end
 for _ = 1, profiles do
-  extend(ARGV[at], ARGV[at + 1], ARGV[6])
+  extend(ARGV[at], ARGV[at + 1], ARGV[6], ARGV[19])
   at = at + 2
 end
 at = bulk('ZREM', KEYS[3], at, disarmed)

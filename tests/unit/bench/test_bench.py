@@ -16,6 +16,7 @@ from bench.seed import shifted, templates
 from bench.stats import ratio, rounded, summarise
 from bench.workload import shoppers
 from decisions.shipped import load_bundle
+from featurestore.columns.hashing import hash64
 from featurestore.session.codec import unpack
 from featurestore.session.fold import deadlines
 from worker.wiring import fold_config
@@ -108,9 +109,10 @@ def test_seeded_sessions_are_templates_moved_in_time() -> None:
     of = templates(3_000)
     rows = np.arange(min(of.due.size, 50))
     by = np.full(rows.size, 86_400_000)
-    moved, still = shifted(of, rows, by), shifted(of, rows, 0 * by)
+    names = [f"x{i}" for i in range(rows.size)]
+    moved, still = shifted(of, rows, by, names), shifted(of, rows, 0 * by, names)
     assert [len(blob) for blob in moved] == [len(blob) for blob in still]
-    states, _ = unpack(moved)
+    states = unpack(moved, hash64(names)).states
     np.testing.assert_array_equal(deadlines(states, fold_config(load_bundle(None))) - by, of.due[rows])
 
 

@@ -9,7 +9,8 @@ from decisions.document import Vocabulary
 from decisions.summaries import Summaries, Summary, json_schema, outcome
 from featurestore.contract.event import Event
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import MEMORY, FoldConfig
+from featurestore.session.fold import FoldConfig
+from featurestore.session.layout import MEMORY
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
 
 WORDS = Vocabulary(("none", "offer"), ("act",), (), {0: {}, 3: {"banner": "b"}}, "journey-1", "hash", "topic")
@@ -26,7 +27,7 @@ def _encoded(shown: int = 3, arm: int = 3) -> bytes:
     [(_, state)] = folded.ended
     memory = np.zeros(1, MEMORY)
     memory["shown"] = shown
-    memory["stage_ms"] = [4_000, 0, 5_000, 0]
+    memory["stage_ms"][0, :4] = 4_000, 0, 5_000, 0
     memory["flips"] = 1
     memory["n_actions"] = 3
     memory["action_id"][0, :3] = 1, 2, 9

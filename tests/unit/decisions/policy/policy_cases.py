@@ -11,18 +11,8 @@ from numpy.typing import NDArray
 from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import category_code
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import (
-    BOT,
-    CLEAR,
-    CONTEXT,
-    END,
-    EVENT_ROW,
-    MEMORY,
-    OBSERVATION,
-    SILENCE,
-    STATE,
-    Observations,
-)
+from featurestore.session.fold import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
+from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_twin import Answer, Row
 

@@ -56,7 +56,7 @@ def test_the_compiled_loop_decides_as_the_twin(text: str, rows: list[Row]) -> No
     assert answers == [twin.decide(row) for row in rows]
     for session_index, session in twin.sessions.items():
         m = memory[session_index]
-        assert m["stage_ms"].tolist() == list(session.spent.values())
+        assert m["stage_ms"][: len(STAGES)].tolist() == list(session.spent.values())
         assert (m["flips"], m["persuasive"]) == (session.flips, session.persuasive)
         used = slice(0, m["n_actions"])
         names = [policy.action_of[i] for i in m["action_id"][used].tolist()]
@@ -197,7 +197,7 @@ def test_the_time_in_a_stage_counts_up_to_the_end_of_the_session() -> None:
     rows = [at(0, "Explorer"), at(30, "Evaluator"), at(50, "Drop-Off Risk", kind=SILENCE), at(1800, "", kind=END)]
     memory = memories(1)
     _, ended = policy.decide(*observed(rows), memory)
-    assert ended[0]["stage_ms"].tolist() == [30_000, 20_000, 0, 600_000]
+    assert ended[0]["stage_ms"][:4].tolist() == [30_000, 20_000, 0, 600_000]
 
 
 def test_a_session_after_the_end_starts_with_an_empty_memory() -> None:

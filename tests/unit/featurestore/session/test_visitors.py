@@ -18,6 +18,7 @@ from featurestore.session.visitors import (
     session_key,
     unpack,
 )
+from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 _visits = st.lists(st.tuples(st.integers(1, 15), st.integers(0, 10**6), st.integers(0, 9), st.booleans()), max_size=25)
 
@@ -30,12 +31,12 @@ def test_what_is_remembered_in_a_batch_is_what_is_stored(visits: list[tuple[int,
     for key, ended, shown, bounced in visits:
         remember_session(profile[0], key, ended, shown, bounced)
         stored = append_entry(stored, np.array([(key, ended, shown, bounced)], ENTRY).tobytes())
-    assert unpack([stored]).tobytes() == profile.tobytes()
+    assert unpack([stored]).rows.tobytes() == profile.tobytes()
     assert profile["n"][0] <= N_SESSIONS
 
 
 def test_an_unknown_visitor_has_no_bounce_rate() -> None:
-    assert math.isnan(bounce_rate(unpack([None])[0]))
+    assert math.isnan(bounce_rate(unpack([None]).rows[0]))
 
 
 def test_the_bounce_rate_is_the_share_of_single_page_sessions() -> None:
@@ -60,6 +61,30 @@ def test_two_visits_under_one_session_id_have_two_keys() -> None:
 
 
 def test_the_stored_bytes() -> None:
-    """Two bytes of count, eighteen a session."""
+    """Version, size of an entry, two bytes of count, eighteen a session; version 1 has no more than the last two."""
     entry = np.array([(0x0102, 3, 4, 1)], ENTRY).tobytes()
-    assert append_entry(None, entry).hex() == "0100" + "0201000000000000" + "0300000000000000" + "04" + "01"
+    old = "0100" + "0201000000000000" + "0300000000000000" + "04" + "01"
+    assert append_entry(None, entry).hex() == "0212" + old
+    assert append_entry(None, entry, VERSION_BEFORE).hex() == old
+
+
+@given(_visits, st.lists(st.sampled_from([VERSION_BEFORE, RECORD_VERSION]), min_size=25, max_size=25))
+def test_a_profile_may_change_its_version_with_every_session(
+    visits: list[tuple[int, int, int, bool]], versions: list[int]
+) -> None:
+    """A fleet is rolled out and back: what is written last decides the version, and nothing is lost on the way."""
+    mixed: bytes | None = None
+    plain: bytes | None = None
+    for (key, ended, shown, bounced), version in zip(visits, versions, strict=False):
+        entry = np.array([(key, ended, shown, bounced)], ENTRY).tobytes()
+        mixed, plain = append_entry(mixed, entry, version), append_entry(plain, entry)
+    assert unpack([mixed]).rows.tobytes() == unpack([plain]).rows.tobytes()
+
+
+def test_what_is_no_profile_is_an_unknown_visitor_and_begins_anew() -> None:
+    entry = np.array([(1, 3, 4, 1)], ENTRY).tobytes()
+    for damaged in (b"\0", append_entry(None, entry)[:-1], b"\3" + append_entry(None, entry)[1:]):
+        profiles = unpack([None, damaged])
+        assert profiles.corrupt == [1]
+        assert not profiles.rows.tobytes().strip(b"\0")
+        assert append_entry(damaged, entry) == append_entry(None, entry)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from decisions.policy.engine import MAX_GAP_MS
-from featurestore.session.fold import IS_BOT, LIVE, MEMORY, STATE
+from featurestore.session.fold import IS_BOT, LIVE
+from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, INTENT_BUYER
 from worker.metrics.catalogue import PREFIX
 from worker.metrics.kpis import Kpis

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from decisions import intake
 from decisions.engine import Engine
 from decisions.intake import Plan, Records
+from featurestore.columns.hashing import hash64
 from featurestore.contract.event import Event
 from featurestore.session.codec import unpack
 from featurestore.session.fold import IS_BOT, SILENT, deadlines
@@ -73,7 +74,7 @@ class Desk:
         Nobody else is in the sorted set; the lists may name others, and the same ones elsewhere.
         """
         data = self.store.shards[SHARD]
-        states, _ = unpack(list(data.states.values()))
+        states = unpack(list(data.states.values()), hash64(list(data.states))).states
         due = deadlines(states, self.engine.judge.config).tolist()
         assert data.idle.keys() <= data.states.keys()
         for session, stands, at in zip(data.states, states["armed"].tolist(), due, strict=True):
@@ -86,7 +87,7 @@ class Desk:
     def left_behind(self, now_ms: int) -> list[str]:
         """Sessions whose deadline should have been acted on: a silence at once, an end when its bucket has passed."""
         blobs = self.store.shards[SHARD].states
-        states, _ = unpack(list(blobs.values()))
+        states = unpack(list(blobs.values()), hash64(list(blobs))).states
         quiet = states["flags"] & (SILENT | IS_BOT) != 0
         due = deadlines(states, self.engine.judge.config)
         late = np.where(quiet, due // EXPIRY_BUCKET_MS < expiry_bucket(now_ms), due <= now_ms)
@@ -94,8 +95,8 @@ class Desk:
 
     def deadline(self) -> int:
         """Of the only session."""
-        [blob] = self.store.shards[SHARD].states.values()
-        return int(deadlines(unpack([blob])[0], self.engine.judge.config)[0])
+        [(name, blob)] = self.store.shards[SHARD].states.items()
+        return int(deadlines(unpack([blob], hash64([name])).states, self.engine.judge.config)[0])
 
     def entries(self, session: str) -> int:
         """How often the index names a session."""

@@ -1,0 +1,5 @@
+"""Write the golden bytes of the newest version anew."""
+
+from tests.golden import write
+
+write()
