@@ -26,6 +26,7 @@ from models.bundle.bundle import Bundle
 from worker.checks.preflight import part_of_cluster, refuse_worst
 from worker.clock import Clock, HeldBack, SystemClock
 from worker.kafka.group_watch import GroupWatch
+from worker.kafka.placement import Placement
 from worker.kafka.source import KafkaSource
 from worker.kafka.topic_watch import TopicWatch
 from worker.metrics.drift import DriftMonitor
@@ -227,6 +228,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     group = GroupWatch(admin, settings.group, settings.topic, partitions, source.member, clock)
     metrics.topic_partitions.set(float(partitions))
     loop = Loop(settings, engine, source, outputs, store, ownership, group, observer, clock)
+    loop.placement = Placement(metrics, partitions, clock)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:

@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import confluent_kafka
 import redis
@@ -16,30 +16,15 @@ from featurestore.errors import Unsafe
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import ERASED_TTL_S, Namespace
 from featurestore.store.redis.connection import Client
+from worker.checks.findings import ADVICE, GOOD, VOID, Finding
+from worker.checks.placement_check import look_at_placement
 from worker.settings import Settings
 
-VOID: Final = "unsafe"
-ADVICE: Final = "advice"
-GOOD: Final = "ok"
 FULL: Final = 0.75
 SLOTS: Final = 16_384
 SHARDS_PER_PRIMARY: Final = 32
 """Fewer fall unevenly on the primaries of a Cluster."""
 _DAY_MS: Final = 86_400_000
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at.
-
-    Attributes:
-        level: `VOID` breaks the promise, `ADVICE` weakens it, `GOOD` is as it should be.
-        what: what stands.
-        remedy: what to change, "" where nothing.
-    """
-
-    level: str
-    what: str
-    remedy: str = ""
 
 
 def redis_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
@@ -255,6 +240,7 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     recorded: Any = client.get(namespace.partitions())
     count = None if recorded is None else int(recorded.decode().split('"partitions": ')[1].split(",")[0])
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
+    log += look_at_placement(settings, partitions)
     return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
 
 

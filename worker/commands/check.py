@@ -28,7 +28,8 @@ def main(argv: Sequence[str]) -> int:
     if args.policy:
         return _policies(args.policy)
     args.policy = None
-    from worker.checks.preflight import VOID, look
+    from worker.checks.findings import VOID
+    from worker.checks.preflight import look
 
     worst = ExitCode.OK
     for part, findings in look(settings_from(args)).items():

@@ -25,6 +25,9 @@ STEPS: Final = ("decode", "load", "score", "write", "flush", OTHER)
 #: What became of a record read from Kafka. Exactly one per record.
 OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_letter", "already_applied", OTHER)
 
+#: Who put a record where it does not belong, as far as its place tells.
+PARTITIONERS: Final = ("librdkafka_default", "other")
+
 #: Why a record went to the dead letters.
 DEAD_LETTER_REASONS: Final = REASONS
 
@@ -147,6 +150,15 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
     ),
     Spec("duplicates_skipped_total", _C, "events", "Events skipped since their event_id was among the session's last."),
     Spec("late_events_total", _C, "events", "Events applied although older than the session's latest event."),
+    Spec("placement_checked_total", _C, "records", "Records whose partition was compared with their key's: a sample."),
+    Spec(
+        "misplaced_records_total",
+        _C,
+        "records",
+        "Of these, records in another partition than their key belongs to, by the partitioner that does so: their "
+        "sessions are split.",
+        {"partitioner": PARTITIONERS},
+    ),
     Spec("unknown_types_total", _C, "events", "Events of a type that the contract does not know, counted as click."),
     Spec(
         "timers_fired_total",

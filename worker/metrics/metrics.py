@@ -106,6 +106,8 @@ class Metrics(Family):
         self.dead_letters = self._counter("dead_letters_total")
         self.duplicates_skipped = self._counter("duplicates_skipped_total")
         self.late_events = self._counter("late_events_total")
+        self.placement_checked = self._counter("placement_checked_total")
+        self.misplaced_records = self._counter("misplaced_records_total")
         self.unknown_types = self._counter("unknown_types_total")
         self.timers_fired = self._counter("timers_fired_total")
         self.ready = self._gauge("ready")

@@ -36,6 +36,7 @@ from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.store.protocols import SessionStore
 from worker.clock import Clock
 from worker.kafka.deadletters import DeadLetters
+from worker.kafka.placement import Placement
 from worker.kafka.source import Polled
 from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
@@ -76,6 +77,7 @@ class Loop:
 
     Attributes:
         before_poll: called at the beginning of each turn.
+        placement: looks at where records lie; None where nobody knows how many partitions there are.
         pulse: what the outside sees.
     """
 
@@ -117,6 +119,7 @@ class Loop:
         self._next_commit = 0.0
         self._next_verify = 0.0
         self.before_poll: list[Callable[[], None]] = []
+        self.placement: Placement | None = None
 
     def stop(self) -> None:
         """Finish the batch in flight, then return from `run`; safe in a signal handler."""
@@ -198,6 +201,8 @@ class Loop:
         if not mine:
             return None
         decoded = without_erased(decode(mine, self._ids), self._own.erased)  # 2
+        if self.placement is not None:
+            self.placement.look(polled.messages)
         partitions, begin, done = {}, {}, {}
         for records in mine:
             number = records.partition

@@ -2,11 +2,8 @@
 
 import pytest
 
+from worker.checks.findings import ADVICE, GOOD, VOID, Finding
 from worker.checks.preflight import (
-    ADVICE,
-    GOOD,
-    VOID,
-    Finding,
     client_findings,
     cluster_findings,
     kafka_findings,

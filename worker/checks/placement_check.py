@@ -1,0 +1,77 @@
+"""``clickstage check``: a sample of the topic's newest records, and whether they lie where their keys belong."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from worker.checks.findings import ADVICE, GOOD, VOID, Finding
+from worker.kafka.placement import REMEDY, placed
+from worker.settings import Settings
+
+NEWEST: Final = 50
+"""Records of each partition that are read, at most."""
+WAIT_S: Final = 5.0
+_KEY: Final[Any] = Message.key
+
+
+def placement_findings(keys: Mapping[int, Sequence[bytes | None]], partitions: int) -> Iterator[Finding]:
+    """What the keys of a sample of records mean, by the partition in which they lie."""
+    found = [placed(partition, part, partitions) for partition, part in keys.items()]
+    checked = sum(one.checked for one in found)
+    misplaced = sum(sum(one.misplaced.values()) for one in found)
+    unkeyed = sum(map(len, keys.values())) - checked
+    if misplaced:
+        by = ", ".join(sorted({who for one in found for who in one.misplaced}))
+        what = f"{misplaced} of {checked} records lie in another partition than their key belongs to ({by})"
+        yield Finding(VOID, what + ": sessions are split", REMEDY)
+    elif checked:
+        yield Finding(GOOD, f"the newest {checked} records lie where their keys belong")
+    if unkeyed:
+        yield Finding(
+            VOID,
+            f"{unkeyed} records have no key: the events of a session lie anywhere",
+            "produce with session_id as key",
+        )
+
+
+def sampled_keys(settings: Settings, partitions: int) -> dict[int, list[bytes | None]]:
+    """Keys of the newest records of the topic, by partition.
+
+    Raises:
+        KafkaException: this user may not read, or Kafka does not answer.
+    """
+    own = {"group.id": f"clickstage-check-{uuid.uuid4().hex[:8]}", "enable.auto.commit": "false", "log_level": "0"}
+    consumer = Consumer({**settings.kafka_client(), **own, "enable.partition.eof": "true"})
+    keys: dict[int, list[bytes | None]] = {}
+    try:
+        left = set()
+        for number in range(partitions):
+            low, high = consumer.get_watermark_offsets(TopicPartition(settings.topic, number), timeout=WAIT_S)
+            if high > low:
+                left.add(number)
+                keys[number] = []
+                start = TopicPartition(settings.topic, number, max(low, high - NEWEST))
+                consumer.incremental_assign([start])
+        until = time.monotonic() + WAIT_S
+        while left and time.monotonic() < until:
+            for message in consumer.consume(1_000, 0.2):
+                lies_in: Any = message.partition()
+                if message.error() is not None:
+                    left.discard(lies_in)
+                else:
+                    keys[lies_in].append(_KEY(message))
+        return keys
+    finally:
+        consumer.close()
+
+
+def look_at_placement(settings: Settings, partitions: int) -> list[Finding]:
+    """The findings of a sample; says so where it cannot be read."""
+    try:
+        return list(placement_findings(sampled_keys(settings, partitions), partitions))
+    except KafkaException as error:
+        what = f"no sample of the topic could be read ({error.args[0].name()})"
+        return [Finding(ADVICE, what, "let this user READ the topic")]
