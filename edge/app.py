@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from edge import openapi
+from edge.compat.segment import CALLS
 from edge.problems import Problem
 from edge.replies import Endpoint, Handler, Reply, Streamer, json_reply
 from edge.requests import Request
@@ -71,6 +72,12 @@ class _Routes:
             self._route("/v1/decisions/{session_id}/events", {}, {"GET": service.push.events}),
             self._route("/v1/sessions", {"POST": service.sessions.begin}),
             self._route("/v1/sessions/{session_id}", {"DELETE": service.sessions.end}),
+            self._route("/v1/exposures", {"POST": service.exposures.report}),
+            *(self._route(f"/v1/{call}", {"POST": service.segment.call}) for call in CALLS),
+            self._route("/mp/collect", {"POST": service.ga4.collect}),
+            self._route("/debug/mp/collect", {"POST": service.ga4.debug}),
+            self._route("/com.snowplowanalytics.snowplow/tp2", {"POST": service.snowplow.post}, credentials=True),
+            self._route("/i", {"GET": service.snowplow.get}, credentials=True),
             self._route("/v1/tracker.js", {"GET": _tracker}),
             self._route("/healthz", {"GET": _alive}),
             self._route("/readyz", {"GET": self._ready}),
@@ -86,15 +93,24 @@ class _Routes:
         streamers: dict[str, Streamer] | None = None,
         *,
         unknown: bool = False,
+        credentials: bool = False,
     ) -> Endpoint:
         """The endpoint of a route; an unknown one answers every method with 404."""
         service = self._service
         if unknown:
             handlers = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _unknown)
-        return Endpoint(route, service.gate, service.metrics, service.settings.trusted_hops, handlers, streamers)
+        hops = service.settings.trusted_hops
+        return Endpoint(route, service.gate, service.metrics, hops, handlers, streamers, credentials=credentials)
 
-    def _route(self, path: str, handlers: dict[str, Handler], streamers: dict[str, Streamer] | None = None) -> Route:
-        return Route(path, self.endpoint(path, handlers, streamers))
+    def _route(
+        self,
+        path: str,
+        handlers: dict[str, Handler],
+        streamers: dict[str, Streamer] | None = None,
+        *,
+        credentials: bool = False,
+    ) -> Route:
+        return Route(path, self.endpoint(path, handlers, streamers, credentials=credentials))
 
     async def _ready(self, request: Request) -> Reply:
         works = self._service.ready()

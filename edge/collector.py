@@ -100,6 +100,16 @@ class Collector:
             self._refused.inc(len(verdicts) - len(taken))
         return taken, verdicts, session_id
 
+    async def keep(self, taken: list[Taken], refused: int) -> None:
+        """Send events that came by another protocol; return once they are safe.
+
+        Raises:
+            Problem: 503.
+        """
+        self._accepted.inc(len(taken))
+        self._refused.inc(refused)
+        await self._keep(self._records(taken))
+
     def _records(self, taken: list[Taken]) -> list[Record]:
         at_ms = time.time_ns() // 1_000_000
         topic = self._settings.topic

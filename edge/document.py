@@ -38,7 +38,7 @@ class Presenter:
             "session_id": session_id,
             "label": label,
             "parameters": parameters,
-            "exposure_id": exposure_id(session_id, known.order.source, fields["action"]),
+            "exposure_id": exposure_id(session_id, fields["action"]),
             "answer": rung,
             "age_ms": max(now_ms - known.order.decided_at, 0),
             **more,
@@ -54,7 +54,7 @@ class Presenter:
             "route": NEUTRAL,
             "label": label,
             "parameters": parameters,
-            "exposure_id": exposure_id(session_id, "", self.neutral),
+            "exposure_id": exposure_id(session_id, self.neutral),
             "answer": NEUTRAL,
             **more,
         }
@@ -64,9 +64,9 @@ class Presenter:
         return f'W/"{known.order.source}:{known.order.seq}:{self.hash}"'
 
 
-def exposure_id(session_id: str, source: str, action: str) -> str:
+def exposure_id(session_id: str, action: str) -> str:
     """Names the showing of an action in a session; the same on every edge, so that it is counted once."""
-    text = f"{session_id}\0{source}\0{action}".encode("utf-8", "surrogatepass")
+    text = f"{session_id}\0{action}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=EXPOSURE_DIGITS // 2, person=b"exposure").hexdigest()
 
 

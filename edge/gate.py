@@ -21,7 +21,7 @@ PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),
     (
         b"access-control-allow-headers",
-        b"authorization, content-type, content-encoding, if-none-match, x-clickstage-key",
+        b"authorization, content-type, content-encoding, if-none-match, x-clickstage-key, sp-anonymous",
     ),
     (b"access-control-max-age", b"7200"),
 )

@@ -51,6 +51,7 @@ class Endpoint:
         route: its name in the metrics.
         handlers: by method.
         streamers: by method, for what answers piece by piece.
+        credentials: whether its clients insist on sending cookies, as Snowplow's do; they are not read.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Endpoint:
         trusted: Sequence[Network],
         handlers: dict[str, Handler],
         streamers: dict[str, Streamer] | None = None,
+        *,
+        credentials: bool = False,
     ) -> None:
         self._route = route
         self._gate = gate
@@ -69,6 +72,7 @@ class Endpoint:
         self._handlers = handlers
         self._streamers = streamers or {}
         self._seconds = metrics.request_seconds.labels(route)
+        self._credentials = credentials
         self._answered: dict[int, Any] = {}
         self._allow = ", ".join(sorted({*handlers, *self._streamers, "OPTIONS"}))
 
@@ -121,6 +125,8 @@ class Endpoint:
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-expose-headers", b"ETag, Retry-After"),
             ]
+            if self._credentials:
+                headers.append((b"access-control-allow-credentials", b"true"))
         return headers
 
     def _count(self, status: int) -> None:

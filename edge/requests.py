@@ -44,6 +44,11 @@ class Request:
         return self.headers.get(name, b"").decode("latin-1")
 
     @property
+    def path(self) -> str:
+        """The path, percent-decoded."""
+        return str(self._scope["path"])
+
+    @property
     def path_session(self) -> str:
         """The session id of the path."""
         return str(self._scope["path_params"]["session_id"])

@@ -13,10 +13,13 @@ from decisions.policy import PolicyWatcher
 from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
 from edge.batcher import Batcher
 from edge.collector import Collector
+from edge.compat import GA4, Segment, Snowplow
+from edge.compat.intake import Intake
 from edge.decide import Decider
 from edge.deciding import Deciding
 from edge.document import Presenter
 from edge.explain import Explaining
+from edge.exposures import Exposures
 from edge.gate import Gate
 from edge.metrics import EdgeMetrics
 from edge.pending import Pending
@@ -89,6 +92,9 @@ class Service:
         self._decider: Decider | None = None
         self.collector = Collector(settings, self.gate, self.publisher, self.pending, self.metrics, self.deciding)
         self.sessions = Sessions(settings, self.gate, self.publisher, self._withdrawals, self.hub)
+        self.exposures = Exposures(settings, self.gate, self.publisher)
+        intake = Intake(settings, self.gate, self.collector)
+        self.ga4, self.segment, self.snowplow = GA4(intake), Segment(intake), Snowplow(intake)
         self.reading = Reading(self.gate, self.reads, self.pending, presenter, self.metrics)
         self.push = Push(self.gate, self.hub)
         self.explaining = (

@@ -38,7 +38,7 @@ def _edge(bootstrap: str, store: RedisServer, topic: str, directory: Path) -> Ed
     flags = [
         *("--kafka", bootstrap, "--redis", store.url, "--topic", topic, "--group", topic),
         *("--edge-keys", str(keys), "--edge-spool", str(directory / "spool"), "--edge-processes", "2"),
-        *("--edge-trusted-hops", "127.0.0.0/8", "--edge-body-s", "1", "--exposures-topic", ""),
+        *("--edge-trusted-hops", "127.0.0.0/8", "--edge-body-s", "1", "--exposures-topic", f"{topic}.shown"),
     ]
     return EdgeProcess("edge", directory / "edge", flags).start_waiting()
 
@@ -55,7 +55,7 @@ def shop_edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_pat
 def edge(kafka: Kafka, services: RunServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProcess]:
     """An edge for requests that need no worker."""
     directory = tmp_path_factory.mktemp("edge")
-    create_topics(kafka.bootstrap, {"edge-alone": 4})
+    create_topics(kafka.bootstrap, {"edge-alone": 4, "edge-alone.shown": 1})
     store = services.redis("redis", lambda: tmp_path_factory.mktemp("redis"))
     made = _edge(kafka.bootstrap, store, "edge-alone", directory)
     yield made
@@ -222,6 +222,26 @@ def test_privacy_signals_are_honoured(edge: EdgeProcess, kafka: Kafka) -> None:
     sent = [event for event in _records("edge-alone", kafka) if event["session_id"] == page.session_id]
     assert [event.get("visitor_id") for event in sent] == [None, "v2"]
     assert page.session_id not in edge.log.read_text()
+
+
+def test_what_was_shown_is_reported(edge: EdgeProcess, kafka: Kafka) -> None:
+    """Of this session, for an action that this edge named; everything else is refused."""
+    page, other = edge.page(), edge.page()
+    exposure = {"exposure_id": page.decision().json["exposure_id"], "kind": "shown", "action": "none", "ts": now_ms()}
+    reports = [
+        {**exposure, "slot": "banner"},
+        {**exposure, "action": "timed-discount"},
+        {**exposure, "exposure_id": other.decision().json["exposure_id"]},
+        {**exposure, "session_id": other.session_id},
+        {**exposure, "kind": "dreamt"},
+        3,
+    ]
+    body = json.dumps({"exposures": reports, "token": page.token})
+    answer = edge.ask("POST", "/v1/exposures?key=demo", body, {"Content-Type": "text/plain"})
+    assert (answer.status, answer.json) == (202, {"accepted": 1, "refused": 5})
+    [told] = [one for one in _records("edge-alone.shown", kafka) if one["session_id"] == page.session_id]
+    assert (told["kind"], told["action"], told["slot"]) == ("shown", "none", "banner")
+    assert edge.ask("POST", "/v1/exposures?key=demo", json.dumps({"exposures": []}), {}).status == 401
 
 
 def test_limits_say_when_to_come_back(edge: EdgeProcess) -> None:
