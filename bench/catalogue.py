@@ -2,7 +2,21 @@
 
 from typing import Final
 
-from bench import due, evenness, growth, guarantees, latency, parts, policy, rivals, saturate, sessions, startup, steps
+from bench import (
+    due,
+    edge,
+    evenness,
+    growth,
+    guarantees,
+    latency,
+    parts,
+    policy,
+    rivals,
+    saturate,
+    sessions,
+    startup,
+    steps,
+)
 from bench.context import Benchmark
 
 BENCHMARKS: Final = (
@@ -22,6 +36,7 @@ BENCHMARKS: Final = (
         "what the guarantees cost; rebuild after Redis is lost; takeover after SIGKILL",
         guarantees.guarantees,
     ),
+    Benchmark("edge", "one process of the edge: inline decisions, collecting, pushing to 1,000 streams", edge.edge),
     Benchmark("startup", "from nothing to ready; loading the bundle", startup.startup),
     Benchmark("peers", "the usual stacks on the same events with the same forest, and the worker beside", rivals.peers),
 )
