@@ -141,4 +141,8 @@ async def _tracker(request: Request) -> Reply:
         script = TRACKER.read_bytes()
     except OSError:
         raise Problem(404, "no_tracker", "the tracker is not built here: make tracker") from None
-    return Reply(200, script, (("Cache-Control", "public, max-age=3600"),), media_type="text/javascript; charset=utf-8")
+    tag = f'"{hashlib.blake2b(script, digest_size=12).hexdigest()}"'
+    headers = (("Cache-Control", "public, max-age=3600"), ("ETag", tag))
+    if request.header(b"if-none-match") == tag:
+        return Reply(304, b"", headers)
+    return Reply(200, script, headers, media_type="text/javascript; charset=utf-8")

@@ -11,13 +11,15 @@ import msgspec
 
 from decisions.document import Decision
 from edge.collector import Receipt
+from edge.compat.segment import CALLS
+from edge.exposures import Counted, Exposure
 from edge.inbox import Verdict
 from edge.problems import MEDIA_TYPE, ProblemDocument
 from edge.sessions import Renewal, Session
 from featurestore.contract.event import Event
 
 VERSION: Final = "1.0.0"
-TYPES: Final = (Event, Decision, Receipt, Verdict, Renewal, Session, ProblemDocument)
+TYPES: Final = (Event, Decision, Exposure, Counted, Receipt, Verdict, Renewal, Session, ProblemDocument)
 _NAME: Final = "#/components/schemas/{name}"
 
 WHY: Final = {
@@ -57,6 +59,12 @@ SESSION_EXAMPLE: Final = {
     "expires_at": 1_780_086_400_000,
     "now": 1_780_000_000_000,
 }
+EXPOSURES_EXAMPLE: Final = {
+    "exposures": [
+        {"exposure_id": "5b1d0c2a9f3e4d77", "kind": "shown", "action": "timed-discount", "ts": 1_780_000_000_500}
+    ],
+    "token": "demo.tflk00.3f1c90b7a2d84e55a8f0c6d21b7e9f04.9w2k5A7v0o8uWJ3x4y5zQg",
+}
 DECISION_EXAMPLE: Final = {
     "v": 1,
     "session_id": "3f1c90b7a2d84e55a8f0c6d21b7e9f04",
@@ -94,6 +102,9 @@ def describe() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(TYPES, ref_template=_NAME)
     schemas["EdgeDecision"] = _edge_decision()
     schemas["Events"] = _events()
+    schemas["Exposures"] = _exposures()
+    schemas["Success"] = {"type": "object", "required": ["success"], "properties": {"success": {"const": True}}}
+    schemas["Anything"] = {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -107,6 +118,7 @@ def describe() -> dict[str, Any]:
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "query", "name": "key", "description": "The shop's write key"},
                 "token": {"type": "http", "scheme": "bearer", "description": "The session's token"},
+                "basic": {"type": "http", "scheme": "basic", "description": "The write key is the user"},
             },
         },
     }
@@ -166,6 +178,16 @@ def _paths() -> dict[str, Any]:
                 ],
             ),
         },
+        "/v1/exposures": {
+            "post": _operation(
+                "Report what was really shown, clicked or dismissed",
+                {202: ("Counted", {"accepted": 1, "refused": 0})},
+                (*WITH_BODY, 404),
+                body=("Exposures", EXPOSURES_EXAMPLE),
+            )
+        },
+        **_compatible(),
+        **_operated(),
         "/v1/sessions": {
             "post": _operation(
                 "Begin a session, or renew the token of one",
@@ -187,6 +209,69 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _compatible() -> dict[str, Any]:
+    """Other people's protocols; their bodies are described where they come from."""
+    bad = (*WITH_BODY,)
+    anything: tuple[str, Any] = ("Anything", {})
+    basic = {"basic": []}
+    calls = {
+        f"/v1/{call}": {
+            "post": _operation(
+                f"Segment's {meaning}", {200: ("Success", {"success": True})}, bad, body=anything, security=basic
+            )
+        }
+        for call, meaning in CALLS.items()
+    }
+    secret = [_query("api_secret", "The shop's write key", {}), _query("measurement_id", "Not read", {})]
+    collect = _operation("GA4's Measurement Protocol", {204: (None, None)}, bad, body=anything, parameters=secret)
+    checked = _operation(
+        "GA4's Measurement Protocol; the answer says what was left out",
+        {200: ("Anything", {"validationMessages": []})},
+        bad,
+        body=anything,
+        parameters=secret,
+    )
+    posted = _operation(
+        "Snowplow's tracker protocol; aid is the write key", {200: ("text/plain", None)}, bad, body=anything
+    )
+    got = _operation(
+        "Snowplow's tracker protocol, one event in the query",
+        {200: ("image/gif", None)},
+        (*LIMITED, 503),
+        parameters=[_query("aid", "The shop's write key", {}), _query("e", "The kind of event", {})],
+    )
+    return {
+        **calls,
+        "/mp/collect": {"post": collect},
+        "/debug/mp/collect": {"post": checked},
+        "/com.snowplowanalytics.snowplow/tp2": {"post": posted},
+        "/i": {"get": got},
+    }
+
+
+def _operated() -> dict[str, Any]:
+    """What a deployment asks for."""
+    return {
+        "/v1/tracker.js": {
+            "get": _operation(
+                "The tracker", {200: ("text/javascript", None), 304: (None, None)}, (404, 405), security={}
+            )
+        },
+        "/healthz": {
+            "get": _operation("Is the process alive", {200: ("Anything", {"alive": True})}, (405,), security={})
+        },
+        "/readyz": {
+            "get": _operation(
+                "Does it take events, reach Kafka, decide",
+                {200: ("Anything", None), 503: ("Anything", None)},
+                (405,),
+                security={},
+            )
+        },
+        "/metrics": {"get": _operation("Prometheus", {200: ("text/plain", None)}, (403, 405), security={})},
+    }
+
+
 def _operation(
     summary: str,
     good: Mapping[int, tuple[Any, Any]],
@@ -203,7 +288,7 @@ def _operation(
         responses[str(status)] = {"description": WHY.get(status, "Done"), **_content(name, example)}
     operation: dict[str, Any] = {
         "summary": summary,
-        "security": [dict(security)],
+        "security": [dict(security)] if security else [],
         "parameters": list(parameters),
         "responses": dict(sorted(responses.items())),
     }
@@ -217,7 +302,7 @@ def _operation(
 def _content(name: Any, example: Any) -> dict[str, Any]:
     if name is None:
         return {}
-    if name == "text/event-stream":
+    if isinstance(name, str) and "/" in name:
         return {"content": {name: {"schema": {"type": "string"}}}}
     schema = name if isinstance(name, dict) else {"$ref": f"#/components/schemas/{name}"}
     media: dict[str, Any] = {"schema": schema}
@@ -247,6 +332,18 @@ def _events() -> dict[str, Any]:
         },
     }
     return {"anyOf": [event, {"type": "array", "items": event}, envelope]}
+
+
+def _exposures() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["exposures"],
+        "properties": {
+            "exposures": {"type": "array", "items": {"$ref": "#/components/schemas/Exposure"}},
+            "sent_ts": {"type": "integer"},
+            "token": {"type": "string", "description": "The session's token"},
+        },
+    }
 
 
 def _edge_decision() -> dict[str, Any]:

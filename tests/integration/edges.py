@@ -15,7 +15,7 @@ from tests.services import free_port
 from tests.services.process import ServerProcess
 
 PAGE: Final = "http://localhost:3000"
-READY_S: Final = 120
+READY_S: Final = 240
 """The first start of a tree compiles; the machine may be busy."""
 
 
