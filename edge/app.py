@@ -1,5 +1,6 @@
 """The ASGI application: routes, life, and what a deployment asks for (health, readiness, metrics, API description)."""
 
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -213,7 +213,7 @@ def _compatible() -> dict[str, Any]:
     """Other people's protocols; their bodies are described where they come from."""
     bad = (*WITH_BODY,)
     anything: tuple[str, Any] = ("Anything", {})
-    basic = {"basic": []}
+    basic: dict[str, list[str]] = {"basic": []}
     calls = {
         f"/v1/{call}": {
             "post": _operation(
