@@ -12,6 +12,7 @@ from decisions.effects import Result
 from decisions.intake import Plan
 from featurestore.store.outbox import Output
 from worker.clock import Clock
+from worker.kafka.letters import Letter
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 
@@ -81,15 +82,8 @@ class Producer(Protocol):
         """Queue the outputs of a batch; `given` after it."""
         ...
 
-    def send_one(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[tuple[str, str | bytes | None]],
-        timestamp_ms: int,
-    ) -> None:
-        """Queue one record with headers."""
+    def send_letter(self, letter: Letter) -> None:
+        """Queue a dead letter, cut to what its topic takes."""
         ...
 
     def settled(self, wait_s: float) -> bool:

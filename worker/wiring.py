@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 import redis
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from prometheus_client import CollectorRegistry
 
 from decisions.engine import Engine
@@ -106,6 +108,22 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     if settings.topic_id:
         return settings.topic_id, partitions
     return _topic_id(admin, settings.topic, where), partitions
+
+
+def largest_records(admin: AdminClient, settings: Settings) -> dict[str, int]:
+    """The largest record that each output topic takes, bytes; not of those of which Kafka does not tell.
+
+    It wants the right to describe the topics' configuration. Without it the worker learns by refusals.
+    """
+    topics = filter(None, (settings.decisions_topic, settings.sessions_topic, settings.dlq_topic))
+    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic) for topic in topics], request_timeout=5.0)
+    found = {}
+    for resource, answer in asked.items():
+        try:
+            found[resource.name] = int(answer.result()["max.message.bytes"].value)
+        except (KafkaException, KeyError, TypeError, ValueError):
+            continue
+    return found
 
 
 def _topic_id(admin: AdminClient, topic: str, where: str) -> str:
@@ -219,7 +237,11 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     resp.warm_up()
     store = session_store(client, namespace)
     source = KafkaSource(settings)
-    outputs = Outputs(settings)
+    outputs = Outputs(
+        settings,
+        largest_records(kafka_admin(settings), settings),
+        lambda: metrics.dead_letters.inc("output_too_large"),
+    )
     ownership = Ownership(source, store, outputs, settings, clock, metrics)
     observer = Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, clock), Kpis(metrics, policy))
     metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)

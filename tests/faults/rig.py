@@ -196,7 +196,11 @@ class Rig:
 
     def refuse(self, topic: str, *, yes: bool) -> None:
         """Let the broker refuse the records for one of the rig's topics: no record is small enough for it."""
-        entry = ConfigEntry("max.message.bytes", "1" if yes else "4000000", incremental_operation=AlterConfigOpType.SET)
+        self.limit(topic, 1 if yes else 4_000_000)
+
+    def limit(self, topic: str, size: int) -> None:
+        """Let one of the rig's topics take batches up to so many bytes."""
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, self.topics[topic], incremental_configs=[entry])
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for done in admin.incremental_alter_configs([resource]).values():

@@ -3,7 +3,9 @@
 import json
 import random
 import time
+from typing import Any, Final
 
+import pytest
 from confluent_kafka import Producer
 
 from tests.faults.conftest import MakeRig
@@ -76,6 +78,55 @@ def test_a_record_too_large_for_the_dead_letters(rig: MakeRig) -> None:
     bench.recovered()
     bench.judge(letters=2)
     assert len(bench.letters()) == 2
+
+
+KB = 1_000
+SHAPES: Final[dict[str, Any]] = {
+    "key": lambda rng: (b"k" * rng.choice([600 * KB, 2_000 * KB]), b"not json", []),
+    "headers": lambda rng: (b"k", b"not json", [(f"h{n}", b"h" * 100 * KB) for n in range(rng.choice([9, 12]))]),
+    "key and value": lambda rng: (rng.randbytes(150 * KB), rng.randbytes(890 * KB), []),
+    "value": lambda rng: (b"k", rng.choice([b"v" * 3_000 * KB, rng.randbytes(980 * KB)]), []),
+    "all": lambda rng: (rng.randbytes(300 * KB), rng.randbytes(300 * KB), [("h", rng.randbytes(390 * KB))]),
+    "small": lambda rng: (b"k", b"not json", [("h", None)]),
+}
+"""Bad records of sizes that a broker with Kafka's defaults takes, compressed or not."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(1_048_588, True), (40_000, True), (40_000, False)],
+    ids=["Kafka's default", "a narrow topic", "a topic that was narrowed under the worker"],
+)
+def test_no_size_of_key_value_or_headers_stops_a_worker(rig: MakeRig, limit: int, *, told: bool) -> None:
+    """17: any shape, compressed by any codec; each has one letter that fits, and events beside it are applied."""
+    bench = rig(f"17 oversize keys, values and headers, {limit} bytes", 21)
+    if told:
+        bench.limit("dlq_topic", limit)
+    worker = bench.start()
+    bench.send(rate=50)
+    bench.serving()
+    bench.limit("dlq_topic", limit)
+    rng = random.Random(21)
+    old_ms = time.time_ns() // 1_000_000 - 60 * 86_400_000
+    for codec in ("none", "gzip", "zstd", "lz4", "snappy"):
+        config = {"bootstrap.servers": bench.bootstrap, "message.max.bytes": 4_000_000, "compression.type": codec}
+        producer = Producer(config)
+        for make in SHAPES.values():
+            key, value, headers = make(rng)
+            producer.produce(bench.topics["topic"], value, key, headers=headers, timestamp=old_ms)
+            bench.injected += 1
+        assert producer.flush(30) == 0
+    bench.recovered()
+    bench.judge(letters=bench.injected)
+    assert worker.status is None
+    letters = bench.letters()
+    assert len(letters) == bench.injected
+    for letter in letters.values():
+        said = headers_of(letter)
+        assert letter.timestamp()[1] > old_ms + 59 * 86_400_000, "its own time, or retention deletes it at once"
+        assert int(said["__connect.errors.timestamp"]) == old_ms
+        if len(letter.value() or b"") > 8 and "__connect.errors.value.original.bytes" in said:
+            assert len(said["__connect.errors.value.original.sha256"]) == 64
 
 
 def test_nothing_but_poison(rig: MakeRig) -> None:

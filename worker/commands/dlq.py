@@ -12,7 +12,7 @@ from featurestore.contract.event import decode
 from featurestore.errors import Backpressure, InvalidEvent, SettingsError, Unsafe
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.kafka.deadletters import PREFIX
+from worker.kafka.letters import PREFIX, was_cut
 from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
@@ -94,7 +94,7 @@ def _redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> 
         following: dict[int, int] = {}
         for m in _read(consumer, partitions, start):
             following[m.partition()] = m.offset() + 1
-            if not (force or _is_event(m.value())):
+            if was_cut(m.headers() or []) or not (force or _is_event(m.value())):
                 left += 1
                 continue
             sent += 1
@@ -108,7 +108,7 @@ def _redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> 
                             m.value(),
                             m.key(),
                             headers=[*headers, (REDRIVEN, place)],
-                            timestamp=max(m.timestamp()[1], 0),
+                            timestamp=_written_ms(m),
                             on_delivery=delivered,
                         )
                         break
@@ -123,6 +123,13 @@ def _redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> 
         consumer.close()
     print(f"{'would send' if dry_run else 'sent'} {sent} to {settings.topic}; {left} are still no events and stay")
     return ExitCode.OK
+
+
+def _written_ms(message: Any) -> int:
+    """When the record was written that became a dead letter, epoch ms; 0 has Kafka take the present."""
+    said = _why(message).get("timestamp", "")
+    written = int(said) if said.lstrip("-").isdigit() else int(message.timestamp()[1])
+    return max(written, 0)
 
 
 def _is_event(value: bytes | None) -> bool:

@@ -1,6 +1,7 @@
 """Dead letters: records that are no events, kept as they came, with the reason in headers of Kafka Connect's names.
 
-The value is the original bytes, so a repaired decoder can drive them again; the reason never quotes them.
+Key, value and headers are the original bytes, so a repaired decoder can drive them again, unless they are too large for
+the topic: then they are cut, and headers say so (`letters`). The reason never quotes them.
 """
 
 from collections import deque
@@ -9,17 +10,17 @@ from typing import Any, Final
 
 from decisions.intake import Records
 from featurestore.errors import DeadLetterLimit, InvalidEvent
+from worker.kafka.letters import PREFIX, Header, Letter
 from worker.metrics.metrics import Metrics
 from worker.protocols import Producer
 from worker.settings import Settings
 
 WINDOW: Final = 1_000
 STAGE: Final = "VALUE_CONVERTER"
-PREFIX: Final = "__connect.errors."
 
 
-def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str, str | bytes | None]]:
-    """The original headers, then where the record stood and why it was refused.
+def letter(message: Any, error: InvalidEvent, topic_id: str) -> Letter:
+    """The record as it came, and headers that say where it stood, when it was written, and why it was refused.
 
     ``(topic id, partition, offset)`` tells a record that a replay sends here again from a second one.
     """
@@ -35,8 +36,10 @@ def headers(message: Any, error: InvalidEvent, topic_id: str) -> list[tuple[str,
         ("exception.class.name", type(error).__name__),
         ("exception.message", error.detail),
         ("reason", error.reason),
+        ("timestamp", str(message.timestamp()[1])),
     ]
-    return [*(message.headers() or []), *((f"{PREFIX}{name}", text.encode()) for name, text in own)]
+    said: list[Header] = [(f"{PREFIX}{name}", text.encode()) for name, text in own]
+    return Letter(message.key(), message.value(), message.headers() or [], said)
 
 
 class Limit:
@@ -118,14 +121,7 @@ class DeadLetters:
             DeadLetterLimit: there are too many.
         """
         for place, error in bad:
-            message = messages[place]
-            self._outputs.send_one(
-                self._settings.dlq_topic,
-                message.key(),
-                message.value(),
-                headers(message, error, self._topic_id),
-                message.timestamp()[1],
-            )
+            self._outputs.send_letter(letter(messages[place], error, self._topic_id))
             self._metrics.dead_letters.inc(error.reason)
         limit = self._limits.setdefault(
             records.partition, Limit(self._settings.dlq_max_share, self._settings.dlq_max_consecutive)

@@ -29,7 +29,7 @@ OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_let
 PARTITIONERS: Final = ("librdkafka_default", "other")
 
 #: Why a record went to the dead letters.
-DEAD_LETTER_REASONS: Final = REASONS
+DEAD_LETTER_REASONS: Final = (*REASONS, "output_too_large")
 
 TIMER_KINDS: Final = ("silence", "end")
 STORE_OPS: Final = ("load", "write", "verify", "epoch", "timers", "visitors", "erase", OTHER)

@@ -1,6 +1,7 @@
 """What a worker knows of one partition while it owns it; its fields change by named transitions only."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import takewhile
@@ -11,6 +12,11 @@ from featurestore.store.protocols import Lease, ShardWrite
 
 MOST_ENDS: Final = 512
 """Ends of the log that are kept until they are read: two minutes of lag, with a question every quarter second."""
+
+
+MOST_ENDING: Final = 8_000
+"""Sessions that one owner puts into the list of one expiry bucket. Whoever reads a list reads all of it, in one turn of
+the loop: what does not fit goes into the next list, so that those ends come two seconds later."""
 
 
 class Status(Enum):
@@ -44,6 +50,7 @@ class Partition:
         read_at: monotonic time at which the end was last known to be read, or the position last moved.
         asked_bucket: expiry buckets before this one may have been read, and their lists may be deleted at any moment:
             nothing is put into them any more.
+        ending: of each shard, how many sessions this owner has put into each expiry bucket that is still to be read.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
 
@@ -67,6 +74,10 @@ class Partition:
     own_epoch: int = 0
     asked_bucket: int = 0
     ignore_applied: bool = False
+    ending: list[dict[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ending = [{} for _ in self.shards]
 
     @property
     def running(self) -> bool:
@@ -185,7 +196,21 @@ class Partition:
 
     def asked(self, bucket: int) -> None:
         """The lists of expiry buckets before this one may be read from now on."""
-        self.asked_bucket = max(self.asked_bucket, bucket)
+        if bucket > self.asked_bucket:
+            self.asked_bucket = bucket
+            self.ending = [{b: n for b, n in counts.items() if b >= bucket} for counts in self.ending]
+
+    def puts(self, shard: Shard, wanted: Sequence[int]) -> list[int]:
+        """The expiry buckets that sessions go into: not before the one wanted, none that may be read, none too full."""
+        counts, first = self.ending[shard.bucket], self.asked_bucket
+        places = []
+        for bucket in wanted:
+            place = max(bucket, first)
+            while (there := counts.get(place, 0)) >= MOST_ENDING:
+                place += 1
+            counts[place] = there + 1
+            places.append(place)
+        return places
 
     def told(self, high: int, at: float, wall_ms: int | None) -> None:
         """Kafka said that its log ends at ``high``.

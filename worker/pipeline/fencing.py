@@ -79,7 +79,7 @@ class Fencing:
             partition: of its shard.
             applied: offset of the last record that the write covers, None where only time passes.
         """
-        write.expiry_buckets = [max(bucket, partition.asked_bucket) for bucket in write.expiry_buckets]
+        write.expiry_buckets = partition.puts(write.shard, write.expiry_buckets)
         lease = partition.lease(write.shard)
         write.epoch = lease.epoch
         write.expected = lease.applied

@@ -322,7 +322,7 @@ class Loop:
         fallen = self._silence.due(question, self._calls.answered("timers", question.answer, again))
         if not fallen:
             return
-        if any(len(due.sessions) >= DUE_LIMIT for _, due, _ in fallen):
+        if self._silence.more:
             self._next_timer = 0.0
         plan = plan_ticks(fallen)
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in fallen}

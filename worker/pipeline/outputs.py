@@ -7,7 +7,7 @@ applied is missing from the topics. What is produced again has the same identity
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from operator import length_hint
 from typing import Any, Final
@@ -16,9 +16,13 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from featurestore.contract.partitioner import PARTITIONER
 from featurestore.store.outbox import Output
+from worker.kafka.letters import PREFIX, Header, Letter, fitted
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""Codes of a record that is refused by its size, here or by the broker."""
 
 PARTITION_UA: Final = -1
 """The partitioner chooses."""
@@ -33,8 +37,13 @@ RELIABLE: Final[dict[str, Any]] = {
 }
 """What a producer needs so that what it is told is delivered is in the log, once, where its session is."""
 
-KEPT_BYTES: Final = 900_000
-"""Most of a dead letter's value: a topic's usual limit less the headers. What no topic takes blocks its partition."""
+CLIENT_LIMIT: Final = 1_000_000
+"""Largest record that librdkafka takes unless ``message.max.bytes`` says otherwise."""
+
+ORDINARY_BYTES: Final = 16_384
+"""Decisions and summaries up to this size must fit: a topic that refuses them is set up wrong, and is waited for."""
+
+REFUSED_STAGE: Final = "output_too_large"
 
 MOST_RECORDS: Final = 8_000
 """Records that may be under way."""
@@ -45,20 +54,39 @@ MOST_GIVEN: Final = 2_048
 them until then. While more is given all the time something always lingers, so it takes a wait to know. Each wait holds
 up the events of a turn, and a turn gives one output a shard: so many, that turns that wait are few."""
 
-CUT_HEADER: Final = "__connect.errors.value.original.bytes"
-"""Size of a value before it was cut."""
-
 
 class Outputs:
     """A producer that says what of all it was given is safe.
+
+    No size of a record stops it. A dead letter that its topic refuses is cut to half until it is taken. A decision or
+    summary that a topic refuses by size, and that is not of an ordinary size, becomes a dead letter.
+
+    Args:
+        settings: brokers and topics.
+        limits: largest record that each topic takes, as far as Kafka tells.
+        on_too_large: called for each output that became a dead letter.
 
     Attributes:
         given: how often something was given to it. What was given first is acknowledged first, as far as can be told:
             `acknowledged` follows when nothing is under way.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._producer = Producer(producer_config(settings), logger=logging.getLogger("worker.kafka"))
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Mapping[str, int] | None = None,
+        on_too_large: Callable[[], None] = lambda: None,
+    ) -> None:
+        limits = limits or {}
+        config = producer_config(settings)
+        # A batch is refused as a whole: it must not be larger than what the smallest topic takes.
+        config.setdefault("batch.size", max(min([CLIENT_LIMIT, *limits.values()]), 1))
+        self._producer = Producer(config, logger=logging.getLogger("worker.kafka"))
+        self._letter_limit = min(
+            int(config.get("message.max.bytes", CLIENT_LIMIT)), limits.get(settings.dlq_topic, CLIENT_LIMIT)
+        )
+        self._dlq_topic = settings.dlq_topic
+        self._on_too_large = on_too_large
         self._failure: KafkaError | None = None
         self._acknowledged = 0
         self._untold = 0  # records given since `acknowledged` was last `given`
@@ -85,36 +113,51 @@ class Outputs:
             except BufferError:
                 at = len(values) - length_hint(left) - 1  # the one that did not fit comes first
                 self._producer.poll(0.01)
+            except KafkaException as error:
+                at = len(values) - length_hint(left)
+                if error.args[0].code() not in TOO_LARGE:
+                    raise
+                self._too_large(topic, keys[at - 1].encode(), values[at - 1])
             else:
                 return
 
-    def send_one(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[tuple[str, str | bytes | None]],
-        timestamp_ms: int,
-    ) -> None:
-        """Queue one record with headers, as it is; one too large to have room for headers is cut, and says so."""
-        if value is not None and len(value) > KEPT_BYTES:
-            headers = [*headers, (CUT_HEADER, str(len(value)).encode())]
-            value = value[:KEPT_BYTES]
+    def send_letter(self, letter: Letter) -> None:
+        """Queue a dead letter, cut to what its topic takes. Its time is now: retention counts from here."""
         self.given += 1
+        self._queue_letter(fitted(letter, self._letter_limit))
+
+    def _queue_letter(self, letter: Letter) -> None:
         while True:
             try:
                 self._producer.produce(
-                    topic,
-                    value,
-                    key,
-                    headers=headers,
-                    timestamp=max(timestamp_ms, 0),
-                    on_delivery=self._delivered,
+                    self._dlq_topic,
+                    letter.value,
+                    letter.key,
+                    headers=letter.headers,
+                    on_delivery=lambda error, _: self._letter_delivered(letter, error),
                 )
             except BufferError:
                 self._producer.poll(0.01)
+            except KafkaException as error:
+                if not self._again(letter, error.args[0]):
+                    raise
+                return
             else:
                 return
+
+    def _letter_delivered(self, letter: Letter, error: KafkaError | None) -> None:
+        if error is not None and not self._again(letter, error):
+            self._failure = error
+
+    def _again(self, letter: Letter, error: KafkaError) -> bool:
+        """Produce half of a letter that was refused by its size; False if it was not, or if nothing is left to cut."""
+        if error.code() not in TOO_LARGE:
+            return False
+        smaller = fitted(letter, letter.size // 2)
+        if smaller.size >= letter.size:
+            return False
+        self._queue_letter(smaller)
+        return True
 
     def settled(self, wait_s: float) -> bool:
         """Wait up to ``wait_s`` until everything queued is acknowledged; whether it is.
@@ -154,9 +197,22 @@ class Outputs:
         """Deliver what can be delivered in time; whether that was all."""
         return bool(self._producer.flush(wait_s) == 0 and self._failure is None)
 
-    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            return
+        value = message.value() or b""
+        if error.code() in TOO_LARGE and len(value) > ORDINARY_BYTES:
+            self._too_large(message.topic(), message.key(), value)
+        else:
             self._failure = error
+
+    def _too_large(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """An output that no size of a batch would let through becomes a dead letter; the worker goes on."""
+        own = {"topic": topic, "class.name": "worker.pipeline.outputs", "reason": REFUSED_STAGE}
+        headers: list[Header] = [(f"{PREFIX}{name}", text.encode()) for name, text in own.items()]
+        log.error("topic %s refuses a document of %d bytes; it becomes a dead letter", topic, len(value))
+        self._on_too_large()
+        self._queue_letter(fitted(Letter(key, value, [], headers), self._letter_limit))
 
 
 def producer_config(settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is not asked for (`timers.timer_now`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from featurestore.errors import StoreUnavailable
 from featurestore.store.expiry_buckets import expiry_bucket
@@ -15,6 +16,9 @@ from worker.clock import Clock
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.timers import DUE_LIMIT, timer_now
+
+MOST_A_TURN: Final = 8_000
+"""Sessions that fall silent or end in one turn, for which a fresh click waits; of one shard, all of its answer."""
 
 Fallen = tuple[Shard, Due, int]
 """A shard, what has fallen due in it, and the time up to which deadlines were looked for."""
@@ -43,6 +47,9 @@ class Silence:
         store: Redis.
         ownership: the partitions.
         clock: time.
+
+    Attributes:
+        more: the last answer had more than one turn takes, or may have.
     """
 
     def __init__(self, mode: str, store: SessionStore, ownership: Ownership, clock: Clock) -> None:
@@ -50,6 +57,8 @@ class Silence:
         self._store = store
         self._own = ownership
         self._clock = clock
+        self._first = 0  # the shard whose turn it is to be looked at first
+        self.more = False
 
     def ask(self) -> Question | None:
         """Ask Redis for deadlines that have passed, each partition by its own time; None where none has a time."""
@@ -68,9 +77,19 @@ class Silence:
         return Question(queries, {p.number: p for p in times}, answer)
 
     def due(self, question: Question, found: list[Due]) -> list[Fallen]:
-        """Those of the found sessions whose partition is still ours."""
-        return [
-            (shard, due, now)
-            for (shard, now), due in zip(question.queries, found, strict=True)
-            if due and self._own.current(question.partitions[shard.partition])
-        ]
+        """Those of the found sessions whose partition is still ours, as many as one turn takes; the rest stays due."""
+        fallen: list[Fallen] = []
+        taken = 0
+        self.more = False
+        count = len(question.queries)
+        for place in range(self._first, self._first + count):
+            (shard, now), due = question.queries[place % count], found[place % count]
+            if not due or not self._own.current(question.partitions[shard.partition]):
+                continue
+            if fallen and taken + len(due.sessions) > MOST_A_TURN:
+                self._first, self.more = place % count, True
+                break
+            fallen.append((shard, due, now))
+            taken += len(due.sessions)
+            self.more |= len(due.sessions) >= DUE_LIMIT
+        return fallen

@@ -3,7 +3,7 @@
 import pytest
 
 from featurestore.errors import DeadLetterLimit, InvalidEvent
-from worker.kafka.deadletters import Limit, headers
+from worker.kafka.deadletters import Limit, letter
 
 
 class _Message:
@@ -16,14 +16,24 @@ class _Message:
     def offset(self) -> int:
         return 42
 
+    def key(self) -> bytes:
+        return b"k"
+
+    def value(self) -> bytes:
+        return b"not json"
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1_700_000_000_000
+
     def headers(self) -> list[tuple[str, bytes]]:
         return [("trace", b"t1")]
 
 
 def test_the_headers_are_the_original_ones_then_kafka_connects() -> None:
-    found = headers(_Message(), InvalidEvent("schema", "Expected `int` - at `$.ts`"), "tid")
-    assert found[0] == ("trace", b"t1")
-    assert dict(found[1:]) == {
+    made = letter(_Message(), InvalidEvent("schema", "Expected `int` - at `$.ts`"), "tid")
+    assert (made.key, made.value) == (b"k", b"not json")
+    assert made.headers[0] == ("trace", b"t1")
+    assert dict(made.headers[1:]) == {
         "__connect.errors.topic": b"clicks",
         "__connect.errors.topic.id": b"tid",
         "__connect.errors.partition": b"3",
@@ -35,6 +45,7 @@ def test_the_headers_are_the_original_ones_then_kafka_connects() -> None:
         "__connect.errors.exception.class.name": b"InvalidEvent",
         "__connect.errors.exception.message": b"Expected `int` - at `$.ts`",
         "__connect.errors.reason": b"schema",
+        "__connect.errors.timestamp": b"1700000000000",
     }
 
 

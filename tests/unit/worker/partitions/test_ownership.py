@@ -13,6 +13,7 @@ from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
 from featurestore.store.streams import DECISIONS
 from tests.unit.worker.pipeline.loop_world import FakeClock
+from worker.kafka.letters import Letter
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import RETRY_OWN_S, Ownership
@@ -88,14 +89,7 @@ class Outputs:
         self.given += 1
         return self.given
 
-    def send_one(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[tuple[str, str | bytes | None]],
-        timestamp_ms: int,
-    ) -> None:
+    def send_letter(self, letter: Letter) -> None:
         raise AssertionError("taking a partition makes no dead letter")
 
     def settled(self, wait_s: float) -> bool:

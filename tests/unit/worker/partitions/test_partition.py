@@ -1,11 +1,13 @@
 """A partition's fields change by its transitions and no other way."""
 
 import ast
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
 import worker
-from worker.partitions.partition import Partition
+from featurestore.store.keys import Shard
+from worker.partitions.partition import MOST_ENDING, Partition
 
 FIELDS = {field.name for field in fields(Partition)} - {"number", "shards"}
 WORKER = Path(worker.__file__).parent
@@ -29,6 +31,21 @@ def test_no_module_sets_a_field_of_a_partition() -> None:
                     if target.attr in FIELDS and not (isinstance(target.value, ast.Name) and target.value.id == "self")
                 ]
     assert not found
+
+
+def test_nine_hundred_thousand_ends_in_one_bucket_become_lists_of_a_bounded_size() -> None:
+    """A shopper who sets the time of events can aim at a bucket; each list is read and deleted in one turn."""
+    partition, shard = Partition(0, [Shard(0), Shard(0, 1)]), Shard(0, 1)
+    partition.asked(6)
+    placed: Counter[int] = Counter()
+    for _ in range(900):
+        placed.update(partition.puts(shard, [7] * 1_000))
+    assert max(placed.values()) == MOST_ENDING
+    assert sorted(placed) == list(range(7, 7 + len(placed)))
+    assert placed.total() == 900_000
+    assert partition.puts(Shard(0), [7, 2]) == [7, 6], "another shard has lists of its own"
+    partition.asked(9)
+    assert min(partition.ending[1]) == 9
 
 
 def test_every_field_that_changes_has_a_transition() -> None:

@@ -30,6 +30,7 @@ from featurestore.store.streams import DECISIONS, SESSIONS
 from worker.checks.recompute import Expected, Identity, compare, expect, let_time_pass
 from worker.clock import Clock
 from worker.kafka.group_watch import Standing
+from worker.kafka.letters import Letter
 from worker.kafka.source import Bounds, Changes, Polled
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
@@ -318,14 +319,7 @@ class FakeOutputs:
         self._flying = []
         self._acknowledged = self.given
 
-    def send_one(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: list[tuple[str, str | bytes | None]],
-        timestamp_ms: int,
-    ) -> None:
+    def send_letter(self, letter: Letter) -> None:
         raise AssertionError("no record of this log is bad")
 
     def close(self, wait_s: float) -> bool:

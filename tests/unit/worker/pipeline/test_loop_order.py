@@ -56,8 +56,10 @@ def test_the_docstring_numbers_the_nine_steps() -> None:
 
 @pytest.fixture
 def world() -> World:
-    """A log of one batch, in which nothing fails."""
-    return World(3, events=8, trouble=0.0)
+    """A log of one batch, in which nothing fails, and a group that has committed where it begins."""
+    world = World(3, events=8, trouble=0.0)
+    world.committed = dict.fromkeys(world.log, 0)
+    return world
 
 
 def followed(world: World) -> tuple[Loop, list[str]]:
