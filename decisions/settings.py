@@ -3,6 +3,7 @@
 Every field is ``--name-with-dashes`` and ``CLICKSTAGE_NAME``; all errors are reported at once; secrets are hidden.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,34 @@ PREFIX = "CLICKSTAGE_"
 _Seconds = Annotated[float, Field(gt=0)]
 
 
+PASSWORDS = {"sasl.password": "kafka_password", "ssl.key.password": "kafka_key_password"}
+"""librdkafka's settings that are secrets, and ours that hold them."""
+
+_PAIR = re.compile(r"\s*([A-Za-z][A-Za-z0-9._]*)=(.*)", re.DOTALL)
+
+
+def kafka_pairs(text: str) -> dict[str, str]:
+    """librdkafka's settings out of ``key=value,key=value``; what follows a comma and is no pair goes on with the value.
+
+    >>> kafka_pairs("security.protocol=SSL,ssl.cipher.suites=A,B")
+    {'security.protocol': 'SSL', 'ssl.cipher.suites': 'A,B'}
+
+    Raises:
+        ValueError: it does not begin with a pair.
+    """
+    pairs: dict[str, str] = {}
+    last = ""
+    for part in text.split(","):
+        if found := _PAIR.fullmatch(part):
+            last = found[1]
+            pairs[last] = found[2].strip()
+        elif last:
+            pairs[last] += f",{part}"
+        elif part.strip():
+            raise ValueError("must be key=value pairs separated by commas")
+    return {name: value.rstrip(", ") for name, value in pairs.items()}
+
+
 class AccessSettings(BaseModel):
     """Where Kafka and Redis are, whose keys are whose, and which model and policy decide."""
 
@@ -26,9 +55,13 @@ class AccessSettings(BaseModel):
 
     kafka: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port, comma-separated")
     kafka_config: str = Field(
-        "", description="More librdkafka settings, key=value, comma-separated (security.protocol=SASL_SSL, ...)"
+        "",
+        description="More librdkafka settings: security.protocol=SASL_SSL,key=value,... (values may hold commas)",
     )
     kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
+    kafka_key_password: SecretStr = Field(
+        SecretStr(""), description="ssl.key.password, of the client's own key, kept out of every log"
+    )
     redis: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
         description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service; cluster://host:port,...",
@@ -80,10 +113,10 @@ class AccessSettings(BaseModel):
     @field_validator("kafka_config")
     @classmethod
     def _is_pairs(cls, value: str) -> str:
-        if any("=" not in pair for pair in value.split(",") if pair):
-            raise ValueError("must be key=value pairs separated by commas")
-        if "password" in value:
-            raise ValueError("must not hold a password: give it as kafka_password")
+        pairs = kafka_pairs(value)
+        for name, setting in PASSWORDS.items():
+            if name in pairs:
+                raise ValueError(f"must not hold a password: give {name} as {setting}")
         return value
 
     @classmethod
@@ -107,9 +140,10 @@ class AccessSettings(BaseModel):
 
     def kafka_client(self) -> dict[str, str]:
         """What every Kafka client is configured with."""
-        pairs = dict(pair.strip().split("=", 1) for pair in self.kafka_config.split(",") if pair.strip())
-        if password := self.kafka_password.get_secret_value():
-            pairs["sasl.password"] = password
+        pairs = kafka_pairs(self.kafka_config)
+        for name, setting in PASSWORDS.items():
+            if password := getattr(self, setting).get_secret_value():
+                pairs[name] = password
         return {"bootstrap.servers": self.kafka, **pairs}
 
 

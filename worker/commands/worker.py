@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from confluent_kafka import KafkaException
+import redis
+from confluent_kafka import KafkaError, KafkaException
 
 from featurestore import logs
-from featurestore.errors import Forked, Unsafe
+from featurestore.errors import Forked, SettingsError, Unsafe
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
@@ -47,6 +48,10 @@ def main(argv: Sequence[str]) -> int:
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
+    if threading.current_thread() is threading.main_thread():
+        # Nothing is read yet: the start may be left at any point.
+        signal.signal(signal.SIGTERM, _leave_the_start)
+        signal.signal(signal.SIGINT, _leave_the_start)
     # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
     faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
     try:
@@ -104,6 +109,11 @@ def run(settings: Settings) -> int:
     return ExitCode.OK
 
 
+def _leave_the_start(_signal: int, _frame: FrameType | None) -> None:
+    log.info("stopped before the start was over")
+    raise SystemExit(ExitCode.OK)
+
+
 @contextmanager
 def _means() -> Iterator[None]:
     """Say what is short when the machine refuses threads, open files, memory or the port.
@@ -117,7 +127,15 @@ def _means() -> Iterator[None]:
         raise Unsafe(f"the worker may open {files} files and needs {FILES}: raise the limit (ulimit -n)")
     try:
         yield
+    except redis.RedisError as error:
+        # Its text may quote a command with its arguments.
+        raise Unsafe(
+            f"Redis refuses what the worker needs at its start ({type(error).__name__}): give it memory (maxmemory) "
+            "and this user the commands of docs/guarantees.md on its group's keys; `clickstage check` says more"
+        ) from None
     except (OSError, RuntimeError, MemoryError, KafkaException) as error:
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - the client's name
+            raise SettingsError(f"CLICKSTAGE_KAFKA_CONFIG: {error.args[0].str()}") from None
         if isinstance(error, RuntimeError) and "thread" not in str(error):
             raise
         why = error.args[0].str() if isinstance(error, KafkaException) else error

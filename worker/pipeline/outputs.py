@@ -116,7 +116,8 @@ class Outputs:
             except KafkaException as error:
                 at = len(values) - length_hint(left)
                 if error.args[0].code() not in TOO_LARGE:
-                    raise
+                    self._refused_at_once(error)
+                    return  # the outboxes keep the rest
                 self._too_large(topic, keys[at - 1].encode(), values[at - 1])
             else:
                 return
@@ -140,10 +141,20 @@ class Outputs:
                 self._producer.poll(0.01)
             except KafkaException as error:
                 if not self._again(letter, error.args[0]):
-                    raise
+                    self._refused_at_once(error)
                 return
             else:
                 return
+
+    def _refused_at_once(self, error: KafkaException) -> None:
+        """The client knows already that the broker refuses (no right any more): told by `acknowledged`, as if later.
+
+        Raises:
+            KafkaException: the client is no longer usable.
+        """
+        if error.args[0].fatal():
+            raise error
+        self._failure = error.args[0]
 
     def _letter_delivered(self, letter: Letter, error: KafkaError | None) -> None:
         if error is not None and not self._again(letter, error):

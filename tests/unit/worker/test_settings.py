@@ -71,3 +71,25 @@ def test_a_cluster_is_an_address_of_redis_and_a_wrong_one_keeps_its_password() -
     with pytest.raises(SettingsError, match="has no databases") as caught:
         Settings.load({"redis": "cluster://:s3cret@one:7000/1"}, {})
     assert "s3cret" not in str(caught.value)
+
+
+def test_values_of_kafka_config_may_hold_commas_and_equal_signs() -> None:
+    text = "security.protocol=SSL, ssl.cipher.suites=A,B,client.id=a=b,"
+    assert Settings(kafka_config=text).kafka_client() == {
+        "bootstrap.servers": "localhost:9092",
+        "security.protocol": "SSL",
+        "ssl.cipher.suites": "A,B",
+        "client.id": "a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("sasl.password", "kafka_password"), ("ssl.key.password", "kafka_key_password")]
+)
+def test_each_kafka_password_has_a_setting_that_is_kept_out_of_logs(name: str, setting: str) -> None:
+    with pytest.raises(SettingsError, match=setting) as refused:
+        Settings.load({"kafka_config": f"{name}=S3CRET"}, {})
+    assert "S3CRET" not in str(refused.value)
+    settings = Settings.load({setting: "S3CRET"}, {})
+    assert settings.kafka_client()[name] == "S3CRET"
+    assert "S3CRET" not in repr(settings)

@@ -1,12 +1,16 @@
 """``clickstage worker`` before it runs."""
 
 import faulthandler
+import signal
 from typing import Any
 
 import pytest
+import redis
+from confluent_kafka import KafkaError, KafkaException
 
-from featurestore.errors import Unsafe
+from featurestore.errors import SettingsError, Unsafe
 from worker.commands import worker
+from worker.errors import ExitCode
 
 
 def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +26,38 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     with pytest.raises(Unsafe):
         worker.main([])
     assert armed == ["set", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("error", "as_what", "says"),
+    [
+        (redis.exceptions.OutOfMemoryError("command not allowed: SET secret-key"), Unsafe, "maxmemory"),
+        (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "commands of"),
+        (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, '"acs"'),
+    ],
+)
+def test_what_a_server_or_a_setting_refuses_at_the_start_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, as_what: type[Exception], says: str
+) -> None:
+    def refused(_settings: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "build", refused)
+    with pytest.raises(as_what, match=says) as told:
+        worker.main([])
+    assert "secret-key" not in str(told.value)
+
+
+def test_sigterm_during_the_start_is_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(_settings: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(worker, "build", asked)
+    try:
+        with pytest.raises(SystemExit) as left:
+            worker.main([])
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert left.value.code == ExitCode.OK
