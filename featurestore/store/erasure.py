@@ -122,7 +122,7 @@ class Eraser:
         for shard, names in sessions.items():
             space = self._namespace
             fence = (space.meta(shard), space.states(shard), space.idle(shard))
-            keys = (*fence, space.outboxes(shard), space.ends(shard))
+            keys = (*fence, space.outboxes(shard), space.ends(shard), space.set_aside(shard))
             reply = self._client.evalsha(self._script.sha, len(keys), *keys, uuid.uuid4().hex, *names)
             states, deadlines = states + reply[0], deadlines + reply[1]
         return states, deadlines
@@ -173,6 +173,7 @@ class ClusterEraser(Eraser):
                 space.cross_slot_outbox_before(shard),
                 space.never(shard),
                 space.ends(shard),
+                space.set_aside(shard),
             )
             kept = [*map(decision_key, names), *profiles]
             reply = self._client.evalsha(

@@ -8,6 +8,7 @@
 | ``cs:{…}:ends`` | zset | expiry buckets that have a list, by their number | 14 days |
 | ``cs:{…}:ends:<slot>`` | list | ids of sessions that end then, or did not | until the slot has passed; 14 days |
 | ``cs:{…}:outboxes`` | list | what the last batches produce (`outbox`), oldest first | until Kafka has it; 14 days |
+| ``cs:{…}:set_aside`` | list | what could not be read (`set_aside`), the latest 256 | 7 days, or an erasure |
 | ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
 | ``cs:{…}:pending:before`` | hash | the same of the batch before it | the same |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
@@ -121,6 +122,10 @@ class Namespace:
         """What the batch before that writes to other slots."""
         return self._key(shard, "pending:before")
 
+    def set_aside(self, shard: Shard) -> str:
+        """List of records that could not be read (`set_aside`)."""
+        return self._key(shard, "set_aside")
+
     def never(self, shard: Shard) -> str:
         """A key that is never there: a script that names it does not run while its slot moves on a Cluster."""
         return self._key(shard, "never")
@@ -133,6 +138,7 @@ class Namespace:
             self.idle,
             self.ends,
             self.outboxes,
+            self.set_aside,
             self.cross_slot_outbox,
             self.cross_slot_outbox_before,
         )

@@ -1,14 +1,16 @@
 """The stores in memory: for tests, dry runs and `replay --verify`. Same rules, no server."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from featurestore.session.visitors import append_entry
 from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.store.tombstones import Erased
+from featurestore.store.write_ops import Bulk, Each, Extend, Key, Keys, Part, Run, Step, decisions_and_profiles, steps
 
 
 @dataclass(slots=True)
@@ -16,7 +18,7 @@ class _ShardData:
     epoch: str = ""
     applied: int | None = None
     written: int = 0
-    outboxes: tuple[bytes, ...] = ()
+    lists: dict[Part, list[bytes]] = field(default_factory=lambda: {Part.OUTBOXES: [], Part.SET_ASIDE: []})
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
     ends: dict[int, list[str]] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class MemoryStore:
             number = max(epoch_number(data.epoch) + 1, now_ms, own + 1)
             data.epoch = f"{number}:{uuid.uuid4().hex}"
             data.written = 0
-            leases.append(Lease(data.epoch, data.applied, data.outboxes))
+            leases.append(Lease(data.epoch, data.applied, tuple(data.lists[Part.OUTBOXES])))
         return leases
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
@@ -109,23 +111,49 @@ class MemoryStore:
             return WriteResult(APPLIED, "", data.applied)
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
-        data.applied, data.written = write.applied, write.number
-        data.outboxes = data.outboxes[write.acknowledged :]
-        if write.outbox:
-            data.outboxes += (write.outbox,)
-        data.states.update(zip(write.sessions, write.blobs, strict=True))
-        data.idle.update(zip(write.armed, write.deadlines, strict=True))
-        self.decisions.update(zip(map(decision_key, write.decided), write.decisions, strict=True))
-        for session in write.removed:
-            data.states.pop(session, None)
-        for session in (*write.removed, *write.disarmed):
-            data.idle.pop(session, None)
-        for bucket in write.passed:
-            data.ends.pop(bucket, None)
-        for session, bucket in zip(write.ending, write.expiry_buckets, strict=True):
-            data.ends.setdefault(bucket, []).append(session)
-        for session in write.undecided:
-            self.decisions.pop(decision_key(session), None)
-        for key, entry in write.profiles:
-            self.visitors[key] = append_entry(self.visitors.get(key), entry, self.namespace.write_version)
+        version = self.namespace.write_version
+        for step in steps(write, Keys(self.namespace, write.shard), decisions_and_profiles(write, 0, version)):
+            self._carry_out(data, step)
         return WriteResult(APPLIED, "", data.applied)
+
+    def _carry_out(self, data: "_ShardData", step: Step) -> None:
+        """Do to the dictionaries what a server does to its keys; nothing expires here."""
+        match step:
+            case Run(_, "EXPIRE", _, _):
+                pass
+            case Run(_, "HSET", Key(_, Part.META), (_, applied, _, number)):
+                data.applied, data.written = None if applied == "" else int(applied), int(number)
+            case Run(_, "RPUSH", key, values):
+                data.lists[key.part].extend(bytes(value) for value in values if isinstance(value, bytes))
+            case Run(_, "LTRIM", key, (int(first), _)):
+                kept = data.lists[key.part]
+                del kept[: first if first >= 0 else max(len(kept) + first, 0)]
+            case Run(_, "UNLINK", Key(_, Part.ENDING, bucket), _):
+                data.ends.pop(bucket, None)
+            case Run(_, "ZADD" | "ZREM", Key(_, Part.ENDS), _):
+                pass  # here a list is there as long as it is named
+            case Bulk(_, "HSET", Key(_, Part.STATES), names, values):
+                data.states.update(zip(names, values or (), strict=True))
+            case Bulk(_, "ZADD", Key(_, Part.IDLE), deadlines, names):
+                data.idle.update(zip(names or (), map(int, deadlines), strict=True))
+            case Bulk(_, "HDEL", Key(_, Part.STATES), names, _):
+                _remove(data.states, names)
+            case Bulk(_, "ZREM", Key(_, Part.IDLE), names, _):
+                _remove(data.idle, names)
+            case Bulk(_, "RPUSH", Key(_, Part.ENDING, bucket), names, _):
+                data.ends.setdefault(bucket, []).extend(names)
+            case Each(_, "SET", sessions, values, _):
+                self.decisions.update(zip(map(decision_key, sessions), values or (), strict=True))
+            case Each(_, "DEL", sessions, _, _):
+                _remove(self.decisions, map(decision_key, sessions))
+            case Extend(_, profiles, _, _):
+                for name, entry in profiles:
+                    old = self.visitors.get(name)
+                    self.visitors[name] = append_entry(old, entry, self.namespace.write_version)
+            case _:
+                raise NotImplementedError(f"the store in memory does not know this step: {type(step).__name__}")
+
+
+def _remove(table: dict[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        table.pop(name, None)

@@ -26,11 +26,13 @@ class Lease(NamedTuple):
         epoch: ``number:uuid``; every write names it.
         applied: offset of the last applied event, None where the store knows none.
         outboxes: what the last batches produce to Kafka (`outbox`), oldest first; empty where Kafka has it.
+        set_aside: how many records the store could not read, and set aside, as it gave the lease.
     """
 
     epoch: str
     applied: int | None
     outboxes: tuple[bytes, ...] = ()
+    set_aside: int = 0
 
     @property
     def number(self) -> int:
@@ -86,6 +88,7 @@ class ShardWrite:
         profiles: key and entry of each visitor's profile to be extended.
         outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
         acknowledged: how many of the oldest stored outboxes hold what Kafka has acknowledged.
+        set_aside: records that could not be read (`set_aside`), kept beside those of before, in a bounded list.
         number: larger than those of the owner's earlier writes: one that comes again is applied once. 0 for none.
     """
 
@@ -104,6 +107,7 @@ class ShardWrite:
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
     acknowledged: int = 0
+    set_aside: Sequence[bytes] = ()
     number: int = 0
     disarmed: Sequence[str] = ()
     ending: Sequence[str] = ()

@@ -22,8 +22,9 @@ from featurestore.errors import StoreUnavailable
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.lua import script_text
 from featurestore.store.redis.pipelined_connection import PipelinedConnection, Ticket
+from featurestore.store.redis.resp import Packed
 
-Command = tuple[int, tuple[Any, ...]]
+Command = tuple[int, tuple[Any, ...] | Packed]
 """A slot and a command whose keys are all in it."""
 
 AWAY: Final = (redis.RedisError, RedisClusterException, OSError)
@@ -96,7 +97,7 @@ class ClusterConnection:
             places.setdefault(nodes[0].name, []).append(i)
         return places
 
-    def _send(self, name: str, commands: list[tuple[Any, ...]]) -> Ticket:
+    def _send(self, name: str, commands: list[tuple[Any, ...] | Packed]) -> Ticket:
         connection = self._connections.get(name)
         if connection is None:
             node: Any = self._client.get_node(node_name=name)  # type: ignore[no-untyped-call]

@@ -12,9 +12,10 @@ so. On one node `redis.store.RedisSessionStore` does all of it in one script.
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import redis
@@ -24,8 +25,8 @@ from featurestore.session.visitors import head
 from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
 from featurestore.store.cluster.cross_slot_outbox import Fields
-from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
-from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key, slot_of
+from featurestore.store.expiry_buckets import expiry_bucket
+from featurestore.store.keys import VISITOR_TTL_S, Namespace, Shard, decision_key, slot_of
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -37,7 +38,11 @@ from featurestore.store.protocols import (
     lease_of,
     write_result,
 )
+from featurestore.store.redis import resp
+from featurestore.store.redis.script_call import WRITE, call
+from featurestore.store.set_aside import LIFE_S, MOST, SetAside
 from featurestore.store.tombstones import Erased
+from featurestore.store.write_ops import Keys, cross_slot, steps
 
 LANDING = "writing decisions"
 
@@ -56,7 +61,7 @@ class ClusterSessionStore:
     def __init__(self, client: "redis.RedisCluster", namespace: Namespace) -> None:
         self._namespace = namespace
         self._acquire = ClusterScript("acquire")
-        self._write = ClusterScript("batch", "cluster_write")
+        self._write = ClusterScript(*WRITE)
         self._decide = ClusterScript("cluster_decide")
         self._remember = ClusterScript("profile", "cluster_remember")
         self._due = ClusterScript("due")
@@ -80,8 +85,11 @@ class ClusterSessionStore:
         replies = self._cluster.ask(takes, "taking ownership")
         # After the fence: nobody adds to what is read now.
         found = [cross_slot_outbox.stored(reply) for reply in self._cluster.ask(left, "taking ownership")]
-        self._cluster.ask([command for fields, life, _ in found for command in self._landing(fields, life)], LANDING)
-        return [lease_of(reply) for reply in replies]
+        unread = [before.corrupt | last.corrupt for before, last in zip(found[::2], found[1::2], strict=True)]
+        asides = [self._aside(shard, fields, now_ms) for shard, fields in zip(shards, unread, strict=True)]
+        commands = [command for fields, life, _ in found for command in self._landing(fields, life)]
+        self._cluster.ask([*chain.from_iterable(asides), *commands], LANDING)
+        return [lease_of(reply)._replace(set_aside=len(fields)) for reply, fields in zip(replies, unread, strict=True)]
 
     def load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> list[list[bytes | None]]:
         """See `SessionStore`."""
@@ -120,13 +128,8 @@ class ClusterSessionStore:
         self._land(under_way=1)
         landed = not self._flights
         fields = [cross_slot_outbox.of(write, self._namespace) for write in writes]
-        calls = [
-            (
-                self._slot(write.shard),
-                self._arguments(
-                    write, cross_slot_outbox.flat(part, decision_ttl_ms, self._namespace.write_version), landed=landed
-                ),
-            )
+        calls: list[Command] = [
+            (self._slot(write.shard), self._call(write, part, decision_ttl_ms, landed=landed))
             for write, part in zip(writes, fields, strict=True)
         ]
         read = self._cluster.begin(calls, "writing a batch")
@@ -170,50 +173,31 @@ class ClusterSessionStore:
             slot = self._slots[shard] = slot_of(self._namespace.meta(shard))
         return slot
 
-    def _arguments(self, write: ShardWrite, kept: list[str | bytes | int], *, landed: bool) -> tuple[Any, ...]:
-        space, shard = self._namespace, write.shard
-        n = len(write.sessions)
-        puts: list[Any] = [None] * (2 * n + 2 * len(write.deadlines))
-        puts[0 : 2 * n : 2] = write.sessions
-        puts[1 : 2 * n : 2] = write.blobs
-        puts[2 * n :: 2] = write.deadlines
-        puts[2 * n + 1 :: 2] = write.armed
-        buckets = by_expiry_bucket(write.ending, write.expiry_buckets)
-        return (
-            "EVALSHA",
-            self._write.sha,
-            8,
-            space.meta(shard),
-            space.states(shard),
-            space.idle(shard),
-            space.outboxes(shard),
-            space.cross_slot_outbox(shard),
-            space.cross_slot_outbox_before(shard),
-            space.never(shard),
-            space.ends(shard),
-            write.epoch,
-            "" if write.expected is None else write.expected,
-            "" if write.applied is None else write.applied,
-            SHARD_TTL_S,
-            n,
-            len(write.deadlines),
-            len(write.removed),
-            len(kept) // 2,
-            write.acknowledged,
-            write.outbox,
-            int(landed),
-            write.number,
-            len(write.disarmed),
-            len(write.passed),
-            len(buckets),
-            *write.passed,
-            *(part for bucket, names in buckets for part in (bucket, len(names), life_s(bucket))),
-            *puts,
-            *write.removed,
-            *kept,
-            *write.disarmed,
-            *(name for _, names in buckets for name in names),
+    def _call(self, write: ShardWrite, fields: Fields, ttl_ms: int, *, landed: bool) -> resp.Packed:
+        keys = Keys(self._namespace, write.shard)
+        kept = cross_slot_outbox.flat(fields, ttl_ms, self._namespace.write_version)
+        named = (keys.meta, keys.states, keys.idle, keys.ends, keys.outboxes, keys.cross_slot, keys.cross_slot_before)
+        head, parts = call(
+            write,
+            steps(write, keys, cross_slot(keys, kept, landed=landed)),
+            [*named, self._namespace.never(write.shard)],
         )
+        return resp.command(["EVALSHA", self._write.sha, *head], *parts)
+
+    def _aside(self, shard: Shard, fields: Mapping[bytes, bytes], now_ms: int) -> list[Command]:
+        """The commands that set fields aside which cannot be read."""
+        if not fields:
+            return []
+        key, slot = self._namespace.set_aside(shard), self._slot(shard)
+        kept = [
+            SetAside("cross_slot", field.decode(errors="replace"), now_ms, value).encoded()
+            for field, value in fields.items()
+        ]
+        return [
+            (slot, ("RPUSH", key, *kept)),
+            (slot, ("LTRIM", key, -MOST, -1)),
+            (slot, ("EXPIRE", key, LIFE_S)),
+        ]
 
     def _landing(self, fields: Fields, life_ms: int) -> Iterator[Command]:
         """The commands that write to other slots."""

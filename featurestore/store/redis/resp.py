@@ -101,6 +101,11 @@ def together(commands: Iterable[Packed]) -> Packed:
     return Packed(wire, count)
 
 
+def given(*values: str | bytes | int) -> Arguments:
+    """These arguments."""
+    return Arguments(len(values), b"".join(map(_bulk, values)))
+
+
 def each(column: Column[Any], prefix: bytes = b"") -> Arguments:
     """One argument a string, ``prefix`` before each."""
     return Arguments(len(column), _written((b"", prefix, b""), column, None))
@@ -112,7 +117,11 @@ def pairs(names: Column[Any], values: Column[Any], prefix: bytes = b"") -> Argum
 
 
 def commands(
-    before: Sequence[str], names: Column[Any], values: Column[Any], after: Sequence[str | int], prefix: bytes = b""
+    before: Sequence[str],
+    names: Column[Any],
+    values: Column[Any],
+    after: Sequence[str | bytes | int],
+    prefix: bytes = b"",
 ) -> Packed:
     """A command for each pair: ``before``, the name behind its ``prefix``, the value, ``after``."""
     n = len(names)

@@ -12,15 +12,14 @@ again, and one that EXEC refused go by the script.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import redis
 
-from featurestore.columns.column import Blobs, Texts
-from featurestore.session.visitors import head
-from featurestore.store.expiry_buckets import by_expiry_bucket, expiry_bucket, life_s
-from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
+from featurestore.columns.column import Texts
+from featurestore.store.expiry_buckets import expiry_bucket
+from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -36,8 +35,10 @@ from featurestore.store.protocols import (
 from featurestore.store.redis import resp
 from featurestore.store.redis.lua import script_text
 from featurestore.store.redis.pipelined_connection import Command, PipelinedConnection
-from featurestore.store.redis.transaction import PREFIX, Keys, decimal, transaction
+from featurestore.store.redis.script_call import WRITE, Call, call
+from featurestore.store.redis.transaction import transaction
 from featurestore.store.tombstones import Erased
+from featurestore.store.write_ops import Keys, Step, decisions_and_profiles, steps
 
 WRITING: Final = "writing a batch"
 MULTI, EXEC = resp.command(["MULTI"]), resp.command(["EXEC"])
@@ -130,7 +131,7 @@ class RedisSessionStore:
         self._fences = Fences(self._pipelined, namespace)
         self._keys: dict[Shard, Keys] = {}
         self._acquire = Script("acquire")
-        self._write = Script("batch", "profile", "write")
+        self._write = Script(*WRITE)
         self._due = Script("due")
         self.transactions = 0
 
@@ -152,7 +153,7 @@ class RedisSessionStore:
 
     def begin_load(self, requests: Sequence[tuple[Shard, Sequence[str]]]) -> Callable[[], list[list[bytes | None]]]:
         """See `SessionStore`."""
-        states = [self._keys_of(shard).states for shard, _ in requests]
+        states = [self._keys_of(shard).states.text for shard, _ in requests]
         asked = resp.keyed("HMGET", states, [Texts.of(names) for _, names in requests])
         read = self._begin([asked], "loading sessions")
         return lambda: in_place(requests, read())
@@ -205,9 +206,7 @@ class RedisSessionStore:
     # -- writing ---------------------------------------------------------------------------------
 
     def _begin_transaction(self, writes: Sequence[ShardWrite], ttl_ms: int) -> Callable[[], list[WriteResult]]:
-        body = resp.together(
-            transaction(writes, [self._keys_of(write.shard) for write in writes], ttl_ms, self._namespace.write_version)
-        )
+        body = resp.together(transaction(self._steps(write, ttl_ms) for write in writes))
         read = self._begin([MULTI, body, EXEC, *self._fences.watch()], WRITING)
         about = self._fences.watched()
 
@@ -241,53 +240,18 @@ class RedisSessionStore:
 
         return results
 
-    def _call(self, write: ShardWrite, ttl_ms: int) -> "Call":
-        space, shard = self._namespace, write.shard
-        buckets = by_expiry_bucket(write.ending, write.expiry_buckets)
-        counts: list[str | bytes | int] = [
-            5,
-            space.meta(shard),
-            space.states(shard),
-            space.idle(shard),
-            space.outboxes(shard),
-            space.ends(shard),
-            write.epoch,
-            "" if write.expected is None else write.expected,
-            "" if write.applied is None else write.applied,
-            ttl_ms,
-            SHARD_TTL_S,
-            VISITOR_TTL_S,
-            len(write.sessions),
-            len(write.decisions),
-            len(write.removed),
-            len(write.undecided),
-            len(write.profiles),
-            len(write.deadlines),
-            write.acknowledged,
-            write.outbox,
-            write.number,
-            len(write.disarmed),
-            len(write.passed),
-            len(buckets),
-            head(space.write_version),
-            *write.passed,
-            *(part for bucket, names in buckets for part in (bucket, len(names), life_s(bucket))),
-        ]
-        return counts, (
-            resp.pairs(Texts.of(write.sessions), Blobs.of(write.blobs)),
-            resp.pairs(decimal(write.deadlines), Texts.of(write.armed)),
-            resp.pairs(Texts.of(write.decided), Blobs.of(write.decisions), PREFIX),
-            resp.each(Texts.of(write.removed)),
-            resp.each(Texts.of(write.undecided), PREFIX),
-            resp.pairs(Texts.of([key for key, _ in write.profiles]), Blobs.of([entry for _, entry in write.profiles])),
-            resp.each(Texts.of(write.disarmed)),
-            *(resp.each(names) for _, names in buckets),
-        )
+    def _steps(self, write: ShardWrite, ttl_ms: int) -> Iterator[Step]:
+        version = self._namespace.write_version
+        return steps(write, self._keys_of(write.shard), decisions_and_profiles(write, ttl_ms, version))
+
+    def _call(self, write: ShardWrite, ttl_ms: int) -> Call:
+        keys = self._keys_of(write.shard)
+        return call(write, self._steps(write, ttl_ms), [keys.meta, keys.states, keys.idle, keys.ends, keys.outboxes])
 
     # -- asking ----------------------------------------------------------------------------------
 
     def _begin_script(
-        self, script: Script, calls: Sequence["Call"], doing: str, after: Sequence[Command] = ()
+        self, script: Script, calls: Sequence[Call], doing: str, after: Sequence[Command] = ()
     ) -> Callable[[], list[Any]]:
         """Call a script, once for each of the calls, then other commands."""
         try:
@@ -341,7 +305,3 @@ class RedisSessionStore:
             self._pipelined.reset()
             self._client.connection_pool.disconnect()
         return unavailable(error, doing)
-
-
-Call = tuple[Sequence[str | bytes | int], Sequence[resp.Arguments]]
-"""Arguments of a script: one by one, then by the thousand."""

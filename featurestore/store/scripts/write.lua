@@ -1,59 +1,58 @@
 -- Apply one batch to a shard: everything or nothing, and only by the owner that knows what was written last.
--- Behind `batch.lua` and `profile.lua`.
--- KEYS[1] meta: hash {epoch, applied, write}      KEYS[2] states: hash session -> bytes      KEYS[3] idle: zset session -> deadline ms
--- KEYS[4] outboxes: list, what the last batches produce to Kafka, oldest first
--- KEYS[5] ends: zset of expiry buckets, each with a list of sessions at <ends>:<bucket>
+-- Behind `profile.lua`. The steps come from `write_ops`, where they and their order are declared.
+-- KEYS[1] meta: hash {epoch, applied, write}; the other keys that steps name are in its slot, and KEYS has those that matter to a
+--         Cluster: the last one is never there there. In a slot that is being moved a node carries out what names existing keys
+--         only, and inside a script refuses to touch a missing one, such as one just deleted: half a batch would stand. Naming a
+--         missing key, the script is refused as a whole (TRYAGAIN) until the slot has moved.
 -- ARGV[1] epoch of the caller      ARGV[2] applied offset that the caller last saw, '' for none      ARGV[3] applied offset after this batch
--- ARGV[4] life of a decision, ms   ARGV[5] life of the shard's keys, s      ARGV[6] life of a profile, s
--- ARGV[7..12] counts: sessions to put, decisions to set, sessions to remove, decisions to delete, profiles to extend, deadlines to set
--- ARGV[13] how many of the oldest outboxes are acknowledged      ARGV[14] the outbox of this batch, '' for nothing to produce
--- ARGV[15] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
--- ARGV[16..18] counts: sessions that leave idle, buckets that have passed, buckets that sessions end in
--- ARGV[19] what a profile begins with (`profile.lua`)
--- then the passed (bucket)*, the buckets (bucket, how many sessions, life of its list, s)*,
---      the puts (session, bytes)*, the deadlines (ms, session)*, the decisions (key, json)*, the removals (session)*,
---      the deletions (key)*, the profiles (key, entry of 18 bytes)*, those that leave idle (session)*,
---      those that end (session)*, bucket by bucket
+-- ARGV[4] number of this write, larger than those of the owner's earlier ones; what was written is not written again; 0 for none
+-- then the steps, each of them one of
+--   command, key, count, (argument)*                                    the command; with many arguments, in parts
+--   'each', command, count, 1 or 2, tails, (tail)*, (key [value])*      the command for each key, its value and the tails behind it
+--   'extend', head, count, life in s, (key, entry)*                     each profile by an entry (`profile.lua`)
+--   'rotate', key, 1, key                                               rename the first to the second, if it is there
 -- Returns {1, applied} written; {-1, stored epoch} another owner; {-2, stored applied} the store is not where the caller left it.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied', 'write')
 if meta[1] ~= ARGV[1] then return {-1, meta[1] or ''} end
 local applied = meta[2] or ''
-if ARGV[15] ~= '0' and tonumber(meta[3] or 0) >= tonumber(ARGV[15]) then return {1, applied} end
+if ARGV[4] ~= '0' and tonumber(meta[3] or 0) >= tonumber(ARGV[4]) then return {1, applied} end
 if applied ~= ARGV[2] then return {-2, applied} end
-local puts, sets, removals, deletions, profiles, dues =
-  tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
--- A growing write comes first: under noeviction Redis refuses it before anything has changed.
-redis.call('HSET', KEYS[1], 'applied', ARGV[3], 'write', ARGV[15])
-if ARGV[13] ~= '0' then redis.call('LTRIM', KEYS[4], ARGV[13], -1) end
-if ARGV[14] ~= '' then
-  redis.call('RPUSH', KEYS[4], ARGV[14])
-  redis.call('EXPIRE', KEYS[4], ARGV[5])
+local PART = 4000 -- an even number: pairs stay together, and `unpack` has room
+local at = 5
+local function each(command, count, per, tails)
+  local tail = {unpack(ARGV, at, at + tails - 1)}
+  at = at + tails
+  for _ = 1, count do
+    if per == 2 then redis.call(command, ARGV[at], ARGV[at + 1], unpack(tail)) else redis.call(command, ARGV[at], unpack(tail)) end
+    at = at + per
+  end
 end
-local disarmed, passed, buckets, at = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18]), 20
-local bucket = pass(KEYS[5], at, passed)
-at = bucket + 3 * buckets
-at = bulk('HSET', KEYS[2], at, 2 * puts)
-at = bulk('ZADD', KEYS[3], at, 2 * dues)
-for _ = 1, sets do
-  redis.call('SET', ARGV[at], ARGV[at + 1], 'PX', ARGV[4])
-  at = at + 2
+while at <= #ARGV do
+  local kind, key, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  at = at + 3
+  if kind == 'each' then
+    local per, tails = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    at = at + 2
+    each(key, count, per, tails)
+  elseif kind == 'extend' then
+    local life = ARGV[at]
+    for i = at + 1, at + 2 * count, 2 do extend(ARGV[i], ARGV[i + 1], life, key) end
+    at = at + 1 + 2 * count
+  elseif kind == 'rotate' then
+    if redis.call('EXISTS', key) == 1 then
+      redis.call('UNLINK', ARGV[at])
+      redis.call('RENAME', key, ARGV[at])
+    end
+    at = at + 1
+  elseif count == 0 then
+    redis.call(kind, key)
+  else
+    local last = at + count - 1
+    while at <= last do
+      local stop = math.min(at + PART - 1, last)
+      redis.call(kind, key, unpack(ARGV, at, stop))
+      at = stop + 1
+    end
+  end
 end
-bulk('HDEL', KEYS[2], at, removals)
-at = bulk('ZREM', KEYS[3], at, removals)
-for _ = 1, deletions do
-  redis.call('DEL', ARGV[at])
-  at = at + 1
-end
-for _ = 1, profiles do
-  extend(ARGV[at], ARGV[at + 1], ARGV[6], ARGV[19])
-  at = at + 2
-end
-at = bulk('ZREM', KEYS[3], at, disarmed)
-enlist(KEYS[5], bucket, buckets, at)
-if puts + buckets > 0 then
-  redis.call('EXPIRE', KEYS[2], ARGV[5])
-  redis.call('EXPIRE', KEYS[3], ARGV[5])
-  redis.call('EXPIRE', KEYS[5], ARGV[5])
-end
-redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {1, ARGV[3]}
