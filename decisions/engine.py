@@ -1,11 +1,12 @@
 """The core with everything around it that a worker needs: load, judge, and the effects; one bundle, one topic."""
 
+from collections.abc import Sequence
 from typing import Final, Self
 
 from decisions.core import Judge, Others, Scorer
 from decisions.effects import Effects, Result
 from decisions.intake import Plan, Records, decode, plan, plan_ticks
-from decisions.loading import Ask, Loaded, Loader
+from decisions.loading import Ask, Loaded, Loader, Unread
 from decisions.policy import Policy
 from decisions.reasons import Explainer
 from decisions.writer import DocumentWriter
@@ -17,6 +18,7 @@ from featurestore.store.memory import MemoryStore
 from featurestore.store.outbox import decode as decode_outbox
 from featurestore.store.outbox import encode
 from featurestore.store.protocols import Due, SessionReader
+from featurestore.store.set_aside import SetAside
 from models.bundle.bundle import Bundle
 
 
@@ -89,16 +91,22 @@ class Engine:
         """See `DocumentWriter.ttl_ms`."""
         return self.writer.ttl_ms
 
-    def run(self, batch: Plan, loaded: Loaded, decided_at: int) -> Result:
+    def run(self, batch: Plan, loaded: Loaded, decided_at: int, unread: Sequence[Unread] = ()) -> Result:
         """Judge a batch, and what that changes; states and memories are changed in place.
 
         Args:
             batch: events and the sessions that they touch.
             loaded: of the batch.
             decided_at: epoch ms.
+            unread: what could not be loaded; the writes set it aside.
         """
         judgement = self.judge.judge(*loaded, batch.events, decided_at)
-        return self.effects.of(batch, judgement)
+        result = self.effects.of(batch, judgement)
+        if unread:
+            for write, (_, first, end) in zip(result.writes, batch.spans, strict=True):
+                mine = [one for one in unread if first <= one.session < end]
+                write.set_aside = [SetAside(one.kind, one.name, decided_at, one.record) for one in mine]
+        return result
 
     def warm_up(self) -> None:
         """Compile and touch everything now, so that no event waits for it: a whole batch, thrown away."""

@@ -19,8 +19,25 @@ from featurestore.session.visitors import PROFILE
 from featurestore.session.visitors import unpack as unpack_profiles
 from featurestore.store.keys import Namespace
 from featurestore.store.protocols import SessionReader
+from featurestore.store.set_aside import Kind
 
 T = TypeVar("T")
+
+
+class Unread(NamedTuple):
+    """A record that could not be read: what it was of begins anew.
+
+    Attributes:
+        session: index of the session in the plan that it was wanted for.
+        kind: of the record.
+        name: session id, or key of the profile.
+        record: as it is stored.
+    """
+
+    session: int
+    kind: Kind
+    name: str
+    record: bytes
 
 
 class Loaded(NamedTuple):
@@ -79,7 +96,11 @@ class Loader:
 
 
 class Loading:
-    """The loading of one plan."""
+    """The loading of one plan.
+
+    Attributes:
+        unread: records that could not be read; complete once `finish` has returned.
+    """
 
     def __init__(self, loader: Loader, plan: Plan) -> None:
         self._loader = loader
@@ -89,6 +110,7 @@ class Loading:
         self._opened: tuple[NDArray[np.void], NDArray[np.void]] | None = None
         self._wanted = np.empty(0, np.int64)
         self._keys: list[str] = []
+        self.unread: list[Unread] = []
         self._profiles: Callable[[], list[bytes | None]] = list
 
     def open(self, overlays: Sequence[Overlay] = ()) -> None:
@@ -100,7 +122,8 @@ class Loading:
             return
         plan, loader = self._plan, self._loader
         blobs = apply_overlays(plan, chain.from_iterable(self._sessions()), overlays)
-        states, memories, _ = unpack(blobs, plan.hashes)
+        states, memories, corrupt = unpack(blobs, plan.hashes)
+        self.unread += [Unread(i, "session", plan.sessions[i], blobs[i]) for i in corrupt.tolist()]
         self._opened = states, memories
         self._wanted = visitors_wanted(plan.events, states, loader.session_gap_ms)
         keys = self._keys = list(map(loader.namespace.visitor, plan.events["visitor"][self._wanted].tolist()))
@@ -116,5 +139,7 @@ class Loading:
             blobs = self._profiles()
             for overlay in overlays:
                 blobs = overlay.profiles(self._keys, blobs)
-            profiles[self._plan.events["session_index"][self._wanted]] = unpack_profiles(blobs).rows
+            sessions = self._plan.events["session_index"][self._wanted]
+            profiles[sessions], corrupt = unpack_profiles(blobs)
+            self.unread += [Unread(int(sessions[i]), "profile", self._keys[i], blobs[i] or b"") for i in corrupt]
         return Loaded(*self._opened, profiles)

@@ -1,7 +1,9 @@
 """Finds a session as a worker stores it, for the commands that look or erase."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -10,12 +12,13 @@ from numpy.typing import NDArray
 from decisions.document import Decision, decode_decision
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.ids import IdKey
-from featurestore.errors import SettingsError
+from featurestore.errors import CorruptRecord, SettingsError
 from featurestore.session.codec import unpack
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import Namespace, Shard, decision_key, shard_of
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
+from featurestore.store.set_aside import SetAside, decode
 from worker.settings import TOPICS, Settings
 from worker.wiring import kafka_topic, namespace_of, redis_client
 
@@ -48,6 +51,7 @@ class Found:
         deadline: where it stands in the idle index, epoch ms: its silence, or its end if it is quiet; None for nowhere.
         decision: the current one, None where there is none (or no longer).
         corrupt: whether the state cannot be read; the session begins anew with its next event.
+        set_aside: what workers could not read of it.
     """
 
     session_id: str
@@ -58,6 +62,7 @@ class Found:
     deadline: int | None
     decision: Decision | None
     corrupt: bool = False
+    set_aside: list[SetAside] = field(default_factory=list)
 
 
 class Lookup:
@@ -98,14 +103,17 @@ class Lookup:
             for shard in shards:
                 pipe.hget(self.namespace.states(shard), session_id)
                 pipe.zscore(self.namespace.idle(shard), session_id)
+                pipe.lrange(self.namespace.set_aside(shard), 0, -1)
             answers: list[Any] = pipe.execute()
         except AWAY as error:
             raise unavailable(error, "looking for a session") from None
         decision = decode_decision(answers[0], session_id) if answers[0] else None
-        blobs, scores = answers[1::2], answers[2::2]
+        blobs, scores, kept = answers[1::3], answers[2::3], answers[3::3]
         at = next((i for i, blob in enumerate(blobs) if blob), None)
         found = [] if at is None else [blobs[at]]
         states, memory, corrupt = unpack(found, [hash_text(session_id)] * len(found))
+        if corrupt.size:
+            states, memory = states[:0], memory[:0]
         # A quiet session is in the list of an expiry bucket, whose number its state knows better.
         stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
         return Found(
@@ -117,7 +125,29 @@ class Lookup:
             int(stands[0]) if stands else None,
             decision,
             corrupt=bool(corrupt.size),
+            set_aside=[one for part in kept for one in self._readable(part) if one.name == session_id],
         )
+
+    def set_aside(self) -> list[SetAside]:
+        """All that workers could not read, shard by shard, oldest first.
+
+        Raises:
+            StoreUnavailable: Redis failed.
+        """
+        try:
+            pipe = self.client.pipeline(transaction=False)
+            for shard in self.shards:
+                pipe.lrange(self.namespace.set_aside(shard), 0, -1)
+            answers: list[Any] = pipe.execute()
+        except AWAY as error:
+            raise unavailable(error, "looking for what was set aside") from None
+        return [one for part in answers for one in self._readable(part)]
+
+    @staticmethod
+    def _readable(stored: Sequence[bytes]) -> Iterator[SetAside]:
+        for entry in stored:
+            with suppress(CorruptRecord):
+                yield decode(entry)
 
 
 def known_buckets(settings: Settings, client: Client, namespace: Namespace) -> None:

@@ -8,7 +8,7 @@
 | ``cs:{…}:ends`` | zset | expiry buckets that have a list, by their number | 14 days |
 | ``cs:{…}:ends:<slot>`` | list | ids of sessions that end then, or did not | until the slot has passed; 14 days |
 | ``cs:{…}:outboxes`` | list | what the last batches produce (`outbox`), oldest first | until Kafka has it; 14 days |
-| ``cs:{…}:set_aside`` | list | what could not be read (`set_aside`), the latest 256 | 7 days, or an erasure |
+| ``cs:{…}:set_aside`` | list | what could not be read (`set_aside`), the latest 1,000 | 7 days, or an erasure |
 | ``cs:{…}:pending`` | hash | on a Cluster: what the last batch writes to other slots | until it is there; 14 days |
 | ``cs:{…}:pending:before`` | hash | the same of the batch before it | the same |
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from featurestore.errors import StoreUnavailable
 from featurestore.store.keys import Shard
+from featurestore.store.set_aside import SetAside
 from featurestore.store.tombstones import Erased
 
 APPLIED: Final = 1
@@ -107,7 +108,7 @@ class ShardWrite:
     profiles: list[tuple[str, bytes]] = field(default_factory=list)
     outbox: bytes = b""
     acknowledged: int = 0
-    set_aside: Sequence[bytes] = ()
+    set_aside: Sequence[SetAside] = ()
     number: int = 0
     disarmed: Sequence[str] = ()
     ending: Sequence[str] = ()

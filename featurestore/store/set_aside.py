@@ -17,10 +17,10 @@ from featurestore.versions import RECORD_VERSION
 Kind = Literal["session", "profile", "outbox", "cross_slot", "tombstone"]
 KINDS: Final = get_args(Kind)
 
-MOST: Final = 256
+MOST: Final = 1_000
 """Records that are kept of a shard: the latest."""
 LIFE_S: Final = 7 * 86_400
-MOST_BYTES: Final = 1_000_000
+MOST_BYTES: Final = 500_000
 """Of a record that are kept."""
 
 _MARK: Final = bytes([RECORD_VERSION])

@@ -215,7 +215,7 @@ def _kept(write: ShardWrite, keys: Keys) -> Iterator[Step]:
         yield Run(Phase.PROGRESS, "RPUSH", keys.outboxes, (write.outbox,))
         yield Run(Phase.PROGRESS, "EXPIRE", keys.outboxes, (SHARD_TTL_S,))
     if write.set_aside:
-        yield Run(Phase.PROGRESS, "RPUSH", keys.set_aside, tuple(write.set_aside))
+        yield Run(Phase.PROGRESS, "RPUSH", keys.set_aside, tuple(one.encoded() for one in write.set_aside))
         yield Run(Phase.PROGRESS, "LTRIM", keys.set_aside, (-set_aside.MOST, -1))
         yield Run(Phase.PROGRESS, "EXPIRE", keys.set_aside, (set_aside.LIFE_S,))
 

@@ -18,6 +18,7 @@ from featurestore.store.erasure import ClusterEraser, fields_of
 from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard, decision_key, slot_of
 from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
 from featurestore.store.redis.connection import connect_cluster
+from featurestore.store.set_aside import SetAside
 from tests.contract.test_session_store import CLUSTERS, LIFE_MS, SPACE, ZERO, _entry
 from tests.run_services import RunServices
 from tests.services import ClusterServers, RedisServer
@@ -308,6 +309,7 @@ def test_no_batch_is_half_applied_in_a_slot_that_moves(bench: Bench) -> None:
         "deadlines": [5],
         "ending": ["b"],
         "expiry_buckets": [3],
+        "set_aside": [SetAside("session", "x", 1, b"?")],
     }
     store.begin_write([batch(lease, None, 1, document(256), number=1, **state)], LIFE_MS)()
     store.begin_write([batch(lease, 1, 2, document(512), number=2, **state)], LIFE_MS)()

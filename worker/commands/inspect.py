@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,24 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES
 from featurestore.session.views import wide
+from featurestore.store.set_aside import SetAside
 from models.heads.views import PUBLISHED, WIDE
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.lookup import ACCESS, Found, Lookup
 from worker.settings import Settings
 
+SHOWN_BYTES: Final = 32
+"""Of a record that could not be read."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Print the session; exit code 9 if nothing is known of it."""
     parser = argparse.ArgumentParser(prog="clickstage inspect", description=__doc__)
-    parser.add_argument("session_id", metavar="SESSION_ID", help="as the shop sends it")
+    parser.add_argument("session_id", metavar="SESSION_ID", nargs="?", help="as the shop sends it")
+    parser.add_argument(
+        "--set-aside", action="store_true", help="list the records that workers could not read, without a session id"
+    )
     parser.add_argument(
         "--timeline", action="store_true", help="every decision of the session, from the decisions topic"
     )
@@ -32,6 +39,11 @@ def main(argv: Sequence[str]) -> int:
     add_settings(parser, (*ACCESS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
+    if args.set_aside == bool(args.session_id):
+        parser.error("give a session id, or --set-aside")
+    if args.set_aside:
+        print("\n".join(set_aside(Lookup(settings).set_aside())))
+        return ExitCode.OK
     found = Lookup(settings).find(args.session_id, everywhere=args.everywhere)
     lines = list(describe(found, settings))
     if args.timeline:
@@ -59,6 +71,11 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
         )
         yield "\npolicy memory"
         yield from _rows(_memory(found.memory[0], settings))
+    if found.corrupt:
+        yield "\nits state cannot be read: it begins anew with its next event"
+    if found.set_aside:
+        yield "\nset aside"
+        yield from (f"  {line}" for line in map(_aside, found.set_aside))
     if found.deadline is not None:
         quiet = bool(found.state.size) and int(found.state[0]["flags"]) & (SILENT | IS_BOT)
         yield f"\nnext look at its {'end' if quiet else 'silence'}: {_time(found.deadline)}"
@@ -70,6 +87,18 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
             yield "  because"
             yield from (f"    {text}" for text in _why(settings, observe(found.state), stage))
             yield from _outcomes(settings, found.state)
+
+
+def set_aside(records: Sequence[SetAside]) -> Iterator[str]:
+    """What workers could not read, in lines for people."""
+    yield f"{len(records)} records could not be read and are set aside"
+    for one in records:
+        yield f"  {one.kind:<12}{one.name or '-':<40}{_aside(one)}"
+
+
+def _aside(one: SetAside) -> str:
+    head = one.record[:SHOWN_BYTES].hex()
+    return f"{_time(one.at_ms)}  {len(one.record)} bytes: {head}{'...' if len(one.record) > SHOWN_BYTES else ''}"
 
 
 def timeline(settings: Settings, session_id: str) -> list[str]:

@@ -15,6 +15,7 @@ from decisions.policy.vocabulary import ROUTES
 from featurestore.contract.event import REASONS
 from featurestore.session.features import FEATURES
 from featurestore.session.stages import STAGES
+from featurestore.store.set_aside import KINDS
 
 OTHER: Final = "other"
 OPEN: Final[tuple[str, ...]] = ()
@@ -182,6 +183,13 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "rewinds",
         "Times a partition was read again from an older offset.",
         {"cause": REWIND_CAUSES},
+    ),
+    Spec(
+        "corrupt_records_total",
+        _C,
+        "records",
+        "Stored records that could not be read. They were set aside, and what they were of began anew.",
+        {"kind": KINDS},
     ),
     Spec("log_gaps_total", _C, "gaps", "Times the wanted offset was gone from Kafka: events between were lost."),
     Spec("lost_offsets_total", _C, "offsets", "Offsets inside such gaps; an upper bound of the events lost."),

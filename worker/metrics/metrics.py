@@ -115,6 +115,7 @@ class Metrics(Family):
         self.store_retries = self._counter("store_retries_total")
         self.store_paused_seconds = self._counter("store_paused_seconds_total")
         self.rewinds = self._counter("rewinds_total")
+        self.corrupt_records = self._counter("corrupt_records_total")
         self.log_gaps = self._counter("log_gaps_total")
         self.lost_offsets = self._counter("lost_offsets_total")
         self.commit_failures = self._counter("commit_failures_total")

@@ -8,12 +8,15 @@ import logging
 from collections import deque
 from typing import Final
 
+from featurestore.errors import CorruptRecord, UnknownStream
 from featurestore.store import outbox
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import MOVED, Lease, SessionStore, WriteResult, epoch_number
+from featurestore.store.set_aside import SetAside
 from featurestore.store.tombstones import Erased
 from worker.clock import Clock
 from worker.kafka.source import Bounds
+from worker.metrics.corrupt import CorruptRecords
 from worker.metrics.metrics import Metrics
 from worker.partitions.partition import Partition
 from worker.protocols import Consumer, Producer
@@ -55,6 +58,7 @@ class Ownership:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._corrupt = CorruptRecords(metrics)
         self.partitions: dict[int, Partition] = {}
         self._lost: dict[int, int] = {}
         self.erased = Erased({}, {})
@@ -111,7 +115,9 @@ class Ownership:
         self.erased = self._store.erased(self._clock.now_ms())
         partition.leased(leases)
         committed = self._consumer.committed(partition.number)
-        partition.left_behind(self._produce_left_behind(leases, committed))
+        partition.left_behind(self._produce_left_behind(partition, leases, committed))
+        self._corrupt.met("cross_slot", sum(lease.set_aside for lease in leases))
+        self._corrupt.met("tombstone", self.erased.corrupt)
         bounds = self._consumer.bounds(partition.number, fresh=True) or Bounds(0, 0)
         start, truncated = self._start(partition, bounds, committed)
         self._consumer.start_at(partition.number, start)
@@ -119,11 +125,17 @@ class Ownership:
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
         return committed is None or committed < start
 
-    def _produce_left_behind(self, leases: list[Lease], committed: int | None) -> list[deque[int]]:
+    def _produce_left_behind(
+        self, partition: Partition, leases: list[Lease], committed: int | None
+    ) -> list[deque[int]]:
         """Produce the last batches' outputs unless their offsets were committed, which happens after they are safe."""
-        for lease in leases:
+        for bucket, lease in enumerate(leases):
             for stored in lease.outboxes:
-                offset, left = outbox.decode(stored)
+                try:
+                    offset, left = outbox.decode(stored)
+                except (CorruptRecord, UnknownStream):
+                    partition.could_not_read(bucket, SetAside("outbox", "", self._clock.now_ms(), stored))
+                    continue
                 if committed is None or committed <= offset:
                     self._outputs.send(left)
         return [deque([self._outputs.given] * len(lease.outboxes)) for lease in leases]

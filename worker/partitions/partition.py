@@ -9,6 +9,7 @@ from typing import Final
 
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import Lease, ShardWrite
+from featurestore.store.set_aside import SetAside
 
 MOST_ENDS: Final = 512
 """Ends of the log that are kept until they are read: two minutes of lag, with a question every quarter second."""
@@ -35,6 +36,7 @@ class Partition:
         shards: one, or on Redis Cluster one a bucket.
         leases: of the shards, in the same order; the applied offset in each is the one last seen stored.
         outboxes: of each shard, oldest first: what `Outputs.acknowledged` must reach for an outbox to be acknowledged.
+        unread: of each shard, outboxes that could not be read: its next write sets them aside.
         next_offset: offset of the next record to read.
         done: offset of the last record applied (or dead-lettered); what idle shards are moved up to.
         watermark: newest record time seen in this assignment, epoch ms; None before the first event.
@@ -59,6 +61,7 @@ class Partition:
     status: Status = Status.WAITING
     leases: list[Lease] = field(default_factory=list)
     outboxes: list[deque[int]] = field(default_factory=list)
+    unread: list[list[SetAside]] = field(default_factory=list)
     next_offset: int = 0
     done: int = -1
     watermark: int | None = None
@@ -116,11 +119,16 @@ class Partition:
     def leased(self, leases: list[Lease]) -> None:
         """The store gave the leases."""
         self.leases = leases
+        self.unread = [[] for _ in leases]
         self.own_epoch = max(self.own_epoch, *(lease.number for lease in leases))
 
     def left_behind(self, outboxes: list[deque[int]]) -> None:
         """The last owner's outboxes were given to the producer; as the attribute."""
         self.outboxes = outboxes
+
+    def could_not_read(self, bucket: int, record: SetAside) -> None:
+        """The last owner left an outbox in this bucket that cannot be read."""
+        self.unread[bucket].append(record)
 
     def runs(self, offset: int, high: int, now: float, *, ignore_applied: bool) -> None:
         """Reading starts at ``offset`` of a log that ends at ``high``."""
@@ -179,6 +187,8 @@ class Partition:
         bucket = write.shard.bucket
         self.checked_at[bucket] = now
         self.leases[bucket] = Lease(self.leases[bucket].epoch, write.applied)
+        if write.set_aside:
+            self.unread[bucket] = []
         for _ in range(write.acknowledged):
             self.outboxes[bucket].popleft()
 

@@ -6,6 +6,7 @@ from decisions.effects import Result
 from featurestore.store import outbox
 from featurestore.store.protocols import APPLIED, SessionWriter, ShardWrite, WriteResult
 from worker.clock import Clock
+from worker.metrics.corrupt import CorruptRecords
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.flow import Flow
@@ -24,6 +25,7 @@ class Fencing:
         clock: time.
         decision_ttl_ms: how long a decision lives in the store.
         write_version: of the outboxes (`featurestore.versions`).
+        corrupt: is told of records that are set aside.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Fencing:
         clock: Clock,
         decision_ttl_ms: int,
         write_version: int,
+        corrupt: CorruptRecords,
     ) -> None:
         self._store = store
         self._calls = calls
@@ -43,6 +46,7 @@ class Fencing:
         self._clock = clock
         self._ttl_ms = decision_ttl_ms
         self._write_version = write_version
+        self._corrupt = corrupt
         self._writes = 0
 
     def fenced(
@@ -86,6 +90,7 @@ class Fencing:
         # A bucket may be ahead of what is read again for another; only after a truncation do offsets go back.
         behind = lease.applied is None or partition.ignore_applied or (applied is not None and applied > lease.applied)
         write.applied = applied if applied is not None and behind else lease.applied
+        write.set_aside = [*write.set_aside, *partition.unread[write.shard.bucket]]
         write.acknowledged = partition.acknowledged_outboxes(write.shard, self._flow.acknowledged)
         self._writes += 1
         write.number = self._writes
@@ -138,6 +143,8 @@ class Fencing:
             partition = partitions[write.shard.partition]
             if result.status == APPLIED:
                 partition.written(write, now)
+                for record in write.set_aside:
+                    self._corrupt.met(record.kind)
                 applied.append(written)
             elif partition.running:
                 self._own.refused(partition, write.shard, result)

@@ -38,6 +38,7 @@ from worker.clock import Clock
 from worker.kafka.deadletters import DeadLetters
 from worker.kafka.placement import Placement
 from worker.kafka.source import Polled
+from worker.metrics.corrupt import CorruptRecords
 from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets
@@ -108,8 +109,10 @@ class Loop:
         self._applied = AppliedOffsets(consumer, ownership)
         self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
         self._calls = StoreCalls(self._flow, observer.metrics, clock)
-        version = engine.namespace.write_version
-        self._fencing = Fencing(store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms, version)
+        version, corrupt = engine.namespace.write_version, CorruptRecords(observer.metrics)
+        self._fencing = Fencing(
+            store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms, version, corrupt
+        )
         self._loader = engine.loader(store, self._calls.asked)
         self._dead_letters = DeadLetters(settings, outputs, observer.metrics, engine.namespace.topic_id)
         self._silence = Silence(settings.timers, store, ownership, clock)
@@ -235,9 +238,10 @@ class Loop:
         self._publish()  # here: Redis is at the write before this one, and then at the load of this one
         in_flight = self._in_flight
         if batch.loading is not None:
-            loaded, batch.loading = batch.loading.finish(in_flight.overlays), None
+            loading, batch.loading = batch.loading, None
+            loaded = loading.finish(in_flight.overlays)
             batch.watch.lap("load")
-            batch.result = self._engine.run(batch.plan, loaded, self._clock.now_ms())  # 4, 5, 6
+            batch.result = self._engine.run(batch.plan, loaded, self._clock.now_ms(), loading.unread)  # 4, 5, 6
             batch.watch.lap("score")
         self._flow.flush(batch.dead)
         batch.watch.lap("flush")
