@@ -13,8 +13,10 @@ from decisions.policy.compile import compile_policy
 from decisions.policy.conditions import HeadOutputs
 from decisions.policy.engine import decide_rows
 from decisions.policy.model import Action, PolicyFile, action_ids, load
+from decisions.policy.source import MAX_BYTES
 from decisions.policy.vocabulary import DECISION
 from featurestore.errors import PolicyError
+from featurestore.files import read_regular
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.layout import MEMORY, STATE
@@ -166,7 +168,7 @@ def read_policy(path: str | Path) -> str:
         PolicyError: with the remedy.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_regular(Path(path), 4 * MAX_BYTES).decode()
     except UnicodeDecodeError:
         raise PolicyError(f"{path}:1: not UTF-8; save the file as plain text in UTF-8") from None
     except OSError as error:

@@ -26,17 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.errors import BundleError
+from featurestore.files import read_regular
 from models.bundle.baseline import Baseline
 from models.bundle.manifest import HeadEntry, Manifest, Scaling, Training, parse_manifest
 from models.heads import Calibration, Golden, Head, Heads
 from models.rules import StageRules
-from models.trees.ensemble import Ensemble, read_npz, write_npz
+from models.trees.ensemble import MAX_BYTES, Ensemble, read_npz, write_npz
 
 MANIFEST: Final = "manifest.json"
 CHECKSUM: Final = "manifest.json.sha256"
 ANALYSTS: Final = "estimator.joblib"
 
 _AGAIN: Final = "copy the bundle again, or train a new one (clickstage train)"
+_MOST_TEXT: Final = 1 << 24
+"""Bytes of a manifest."""
 _LIBRARIES: Final = ("numpy", "numba", "scikit-learn", "pydantic")
 
 
@@ -264,8 +267,8 @@ def library_versions() -> dict[str, str]:
 
 def _verified_manifest(path: Path) -> bytes:
     try:
-        data = (path / MANIFEST).read_bytes()
-        line = (path / CHECKSUM).read_bytes()
+        data = read_regular(path / MANIFEST, _MOST_TEXT)
+        line = read_regular(path / CHECKSUM, _MOST_TEXT)
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}: {Path(str(error.filename)).name}; {_AGAIN}") from None
     if line != f"{_sha256(data)}  {MANIFEST}\n".encode():
@@ -275,7 +278,7 @@ def _verified_manifest(path: Path) -> bytes:
 
 def _verify(file: Path, digest: str) -> None:
     try:
-        data = file.read_bytes()
+        data = read_regular(file, MAX_BYTES)
     except OSError as error:
         raise BundleError(f"{file.parent}: {error.strerror}: {file.name}; {_AGAIN}") from None
     if _sha256(data) != digest:

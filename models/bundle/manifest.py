@@ -185,7 +185,7 @@ def parse_manifest(data: bytes, origin: str) -> Manifest:
     """
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{origin}: manifest.json is no JSON ({error}); copy the bundle again or {_RETRAIN}"
         ) from None

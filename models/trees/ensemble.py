@@ -11,6 +11,7 @@ Nothing branches while it scores: `models.trees.layouts` chooses between two lay
 
 import hashlib
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ MAX_BYTES: Final = 1 << 30
 """What the arrays of a file may take in memory."""
 
 _ARRAYS: Final = {"start": "<i8", "feature": "<i4", "threshold": "<f4", "left": "<i4", "value": "<i8", "bias": "<f8"}
+_HEADERS: Final[dict[tuple[int, int], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # of every zip member: same arrays, same bytes
 
 
@@ -247,12 +252,33 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_BYTES:
                 raise ValueError(f"its arrays take more than {MAX_BYTES} bytes")
+            for member in members:
+                _check_header(archive, member)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{path.name} is not an npz file without pickles: {error}") from None
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array that is not as large as its header says: numpy would make room before it reads.
+
+    Raises:
+        ValueError: it is not, or is no array.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"{member.filename} is of another version of numpy's format")
+        shape, _, dtype = _HEADERS[version](file)
+        if any(length < 0 for length in shape):
+            raise ValueError(f"{member.filename} has an impossible shape")
+        size = math.prod(shape) * dtype.itemsize
+        if not dtype.hasobject and size != member.file_size - file.tell():
+            raise ValueError(f"{member.filename} claims {size} bytes, and has {member.file_size - file.tell()}")
 
 
 def _check(ensemble: Ensemble) -> None:

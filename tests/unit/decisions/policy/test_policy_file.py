@@ -1,5 +1,6 @@
 """A wrong policy is refused with file, line and remedy; every problem at once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,9 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
     (tmp_path / "latin.yaml").write_bytes("version: \xe9".encode("latin-1"))
     with pytest.raises(PolicyError, match="not UTF-8"):
         Policy.from_file(tmp_path / "latin.yaml")
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with pytest.raises(PolicyError, match="not a regular file"):
+        Policy.from_file(tmp_path / "fifo.yaml")
 
 
 def test_the_hash_follows_the_content_not_the_layout() -> None:

@@ -1,6 +1,7 @@
 """A bundle is refused unless it is exactly what was trained for this release."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -187,6 +188,22 @@ def test_files_that_are_something_else_are_refused(written: Path, name: str, con
     else:
         rewritten(written, lambda _: None)
     with pytest.raises(BundleError, match="clickstage train"):
+        Bundle.load(written)
+
+
+def test_a_manifest_nested_without_end_is_refused(written: Path) -> None:
+    content = b"[" * 200_000
+    (written / MANIFEST).write_bytes(content)
+    (written / CHECKSUM).write_text(f"{bundles._sha256(content)}  {MANIFEST}\n")
+    with pytest.raises(BundleError, match="is no JSON"):
+        Bundle.load(written)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, CHECKSUM, MODEL, BASELINE])
+def test_a_fifo_is_refused_and_not_waited_for(written: Path, name: str) -> None:
+    (written / name).unlink()
+    os.mkfifo(written / name)
+    with pytest.raises(BundleError, match="not a regular file"):
         Bundle.load(written)
 
 

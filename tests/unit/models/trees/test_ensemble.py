@@ -1,5 +1,7 @@
 """The fast forest answers what scikit-learn answers, on either layout and in any batch."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,24 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "g.npz").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match=r"g\.npz"):
         Ensemble.load(tmp_path / "g.npz")
+
+
+def test_a_header_that_claims_more_than_is_there_is_refused_before_room_is_made(
+    tmp_path: Path, noisy: tuple[Ensemble, NDArray[np.float64]]
+) -> None:
+    """Seven tebibytes in a file of a kilobyte."""
+    write_npz(tmp_path / "whole.npz", noisy[0].arrays())
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "f.npz", "w") as forged:
+        for member in whole.infolist():
+            data = whole.read(member)
+            if member.filename == "value.npy":
+                buffer = io.BytesIO()
+                header = {"descr": "<i8", "fortran_order": False, "shape": (7 * 2**37, 1)}
+                np.lib.format.write_array_header_1_0(buffer, header)
+                data = buffer.getvalue() + data[-64:]
+            forged.writestr(member.filename, data)
+    with pytest.raises(ValueError, match="claims 7696581394432 bytes, and has 64"):
+        Ensemble.load(tmp_path / "f.npz")
 
 
 def test_what_cannot_be_served_is_refused_with_the_alternative() -> None:
