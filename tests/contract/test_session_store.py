@@ -188,6 +188,16 @@ def test_a_write_puts_everything_and_moves_the_offset(bench: Bench) -> None:
     assert (taken.applied, taken.outboxes) == (41, (b"\0outbox\xff",))
 
 
+def test_a_reader_finds_the_current_documents_in_the_order_asked(bench: Bench) -> None:
+    """And None for a session without one; anybody may ask."""
+    lease = bench.lease()
+    one, two = (b'{"v":1,"source":"topic","seq":%d}' % seq for seq in (1, 2))
+    write = ShardWrite(ZERO, lease.epoch, None, 1, decided=["a", "c"], decisions=[one, two])
+    assert bench.write(write).status == APPLIED
+    assert bench.store.documents(["c", "b", "a"]) == [two, None, one]
+    assert bench.store.documents([]) == []
+
+
 def test_another_owner_is_fenced_and_changes_nothing(bench: Bench) -> None:
     old = bench.lease()
     new = bench.lease()
