@@ -44,6 +44,8 @@ def command(line):
             return main([*arguments, "--jobs", "1"])
         case ["python", "-m", "pytest", *arguments]:
             return pytest.main(["-q", "--noconftest", "-p", "no:randomly", "-p", "no:cacheprovider", *arguments])
+        case ["python", *arguments]:
+            return subprocess.run([sys.executable, *arguments], check=False).returncode
         case words:
             return subprocess.run(words, check=False).returncode
 
