@@ -3,8 +3,8 @@
     ClickstageError
     ├── InvalidEvent       the producer: the record goes to the dead letters, the worker goes on
     ├── CorruptRecord      nobody: the record is set aside, what it was of begins anew, the worker goes on
+    │   └── UnknownStream  the operator: a later release wrote it; run that one
     ├── StoreUnavailable   nobody yet: pause, retry, do not commit
-    ├── UnknownStream      the operator: a later release wrote it; run that one
     ├── Backpressure       nobody yet: pause, retry, do not commit
     ├── Fenced             another owner writes: stop writing, wait for the rebalance
     ├── Rewound            the store is not where this worker left it: re-read and seek
@@ -37,12 +37,12 @@ class CorruptRecord(ClickstageError):
     """A stored record cannot be read: damaged bytes, or another version than this release reads."""
 
 
+class UnknownStream(CorruptRecord):
+    """A stored output belongs to a topic that this release does not know."""
+
+
 class StoreUnavailable(ClickstageError):
     """Redis did not answer, or refused to write for now (loading, read-only, out of memory)."""
-
-
-class UnknownStream(ClickstageError):
-    """A stored output belongs to a topic that this release does not know."""
 
 
 class Backpressure(ClickstageError):

@@ -221,8 +221,8 @@ def _size(column: Column[Any]) -> int:
 
 def _room(program: NDArray[np.uint8], longest_word: int, outputs: int) -> int:
     """The most bytes that the values of one document take."""
-    words = int(np.count_nonzero(program[:, 0] == WORD))
-    return words * longest_word + 2 * N_SHARES * _SHARE + (len(program) + outputs) * _DECIMAL
+    words, lists = (int(np.count_nonzero(program[:, 0] == kind)) for kind in (WORD, SHARES))
+    return words * longest_word + lists * N_SHARES * _SHARE + (len(program) + outputs) * _DECIMAL
 
 
 def _longest(column: Column[bytes]) -> int:
