@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
 from featurestore.store.redis.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
-from featurestore.versions import RECORD_VERSION
+from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 PREFIX = "CLICKSTAGE_"
 _Seconds = Annotated[float, Field(gt=0)]
@@ -78,7 +78,7 @@ class AccessSettings(BaseModel):
         description="Buckets a partition, each fenced by itself; fixed for the life of the keys. On a Redis Cluster "
         "partitions x buckets should be 32 x its primaries or more",
     )
-    write_version: Literal[1, 2] = Field(
+    write_version: Annotated[int, Field(ge=VERSION_BEFORE, le=RECORD_VERSION)] = Field(
         RECORD_VERSION,
         description="Version of the records that are written to Redis; both are read. The version before the newest, "
         "while a fleet is rolled out or back: then every worker can read what every other writes",

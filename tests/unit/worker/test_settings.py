@@ -1,6 +1,7 @@
 """Settings: flags over environment over defaults; all errors at once; no secrets shown."""
 
 import pytest
+from pydantic import SecretStr
 
 from decisions.settings import PREFIX, table
 from featurestore.errors import SettingsError
@@ -17,6 +18,18 @@ def test_the_defaults_work_on_localhost() -> None:
     settings = Settings.load({}, {})
     assert settings.kafka_client() == {"bootstrap.servers": "localhost:9092"}
     assert settings.redis.get_secret_value() == "redis://localhost:6379/0"
+
+
+def test_every_default_can_be_written_in_the_environment() -> None:
+    """The environment and flags are text: a setting that takes its default only as a number cannot be set at all."""
+    defaults = Settings()
+    told = {
+        f"{PREFIX}{name.upper()}": str(value)
+        for name, value in defaults
+        if value is not None and not isinstance(value, SecretStr)
+    }
+    assert Settings.load({}, told) == defaults
+    assert Settings.load({"write_version": "1"}, {}).write_version == 1
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:
