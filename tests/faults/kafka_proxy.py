@@ -13,6 +13,9 @@ OFFSET_FETCH: Final = 9
 HEARTBEAT: Final = 12
 CONSUMER_GROUP_HEARTBEAT: Final = 68
 
+COORDINATOR: Final = frozenset({OFFSET_COMMIT, OFFSET_FETCH, 10, 11, HEARTBEAT, 13, 14, 15, CONSUMER_GROUP_HEARTBEAT})
+"""What a group's coordinator answers: also who it is, joining, leaving, assignments, and what a group looks like."""
+
 FIRST_FLEXIBLE: Final = {OFFSET_COMMIT: 8, OFFSET_FETCH: 6, HEARTBEAT: 4, CONSUMER_GROUP_HEARTBEAT: 0}
 """The version from which an answer has tagged fields and compact lengths."""
 
@@ -31,11 +34,13 @@ class KafkaProxy(Proxy):
 
     Attributes:
         errors: error codes to put into the next answers, by API key.
+        silent: APIs whose answers never arrive.
         injected: how many were, by API key and code.
     """
 
     def __init__(self, target: int = 0) -> None:
         self.errors: dict[int, deque[int]] = {key: deque() for key in FIRST_FLEXIBLE}
+        self.silent: frozenset[int] = frozenset()
         self.injected: Counter[tuple[int, int]] = Counter()
         self._talks: dict[object, _Talk] = defaultdict(_Talk)
         super().__init__(target)
@@ -50,7 +55,7 @@ class KafkaProxy(Proxy):
         frames, talk.asked = _frames(talk.asked + data)
         for frame in frames:
             key, version, correlation = struct.unpack_from(">hhi", frame, 4)
-            if key in FIRST_FLEXIBLE:
+            if key in COORDINATOR:
                 talk.awaited[correlation] = key, version
         return data
 
@@ -63,7 +68,9 @@ class KafkaProxy(Proxy):
     def _changed(self, talk: _Talk, frame: bytes) -> bytes:
         [correlation] = struct.unpack_from(">i", frame, 4)
         key, version = talk.awaited.pop(correlation, (-1, 0))
-        if key < 0 or not self.errors[key]:
+        if key in self.silent:
+            return b""
+        if not self.errors.get(key):
             return frame
         code = self.errors[key].popleft()
         self.injected[key, code] += 1

@@ -8,7 +8,14 @@ import pytest
 
 from tests.conftest import StartKafka
 from tests.faults.conftest import MakeRig
-from tests.faults.kafka_proxy import CONSUMER_GROUP_HEARTBEAT, HEARTBEAT, OFFSET_COMMIT, OFFSET_FETCH, KafkaProxy
+from tests.faults.kafka_proxy import (
+    CONSUMER_GROUP_HEARTBEAT,
+    COORDINATOR,
+    HEARTBEAT,
+    OFFSET_COMMIT,
+    OFFSET_FETCH,
+    KafkaProxy,
+)
 from tests.run_services import RunServices
 from tests.services import KafkaBroker, free_port
 from worker.errors import ExitCode
@@ -126,6 +133,34 @@ def test_coordinator_errors(rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy
     assert worker.status is None, worker.tail()
     assert late.status is None, late.tail()
     assert "Traceback" not in worker.log
+    bench.judge()
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_coordinator_that_stops_answering(
+    rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy], *, returns: bool
+) -> None:
+    """The rest of Kafka answers: the worker is not ready, takes a new client, and leaves if that does not help."""
+    broker, proxy = proxied
+    bench = rig(f"21 silent coordinator (returns: {returns})", 21, bootstrap=broker.bootstrap)
+    bench.environment |= {"kafka": f"127.0.0.1:{proxy.port}", "session_timeout_s": "6", "stuck_after_s": "24"}
+    worker = bench.start()
+    bench.send(rate=50)
+    bench.serving()
+    proxy.silent = COORDINATOR
+    bench.injected += 1
+    bench.until(lambda: "starting over with a new client" in worker.log, "a new client is taken", 90)
+    assert worker.metrics()["ready"] == 0
+    if returns:
+        proxy.silent = frozenset()
+    else:
+        worker.may_fail = True
+        assert worker.ended(60) == ExitCode.STUCK
+        proxy.silent = frozenset()
+        worker = bench.start()
+    bench.until(lambda: worker.metrics()["assigned_partitions"] > 0, "the group gives partitions again", 90)
+    bench.recovered()
+    assert worker.status is None, worker.tail()
     bench.judge()
 
 

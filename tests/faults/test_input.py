@@ -117,8 +117,8 @@ def test_no_size_of_key_value_or_headers_stops_a_worker(rig: MakeRig, limit: int
             bench.injected += 1
         assert producer.flush(30) == 0
     bench.recovered()
+    assert worker.status is None, worker.tail()
     bench.judge(letters=bench.injected)
-    assert worker.status is None
     letters = bench.letters()
     assert len(letters) == bench.injected
     for letter in letters.values():

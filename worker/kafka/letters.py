@@ -16,7 +16,7 @@ OVERHEAD: Final = 200
 PER_HEADER: Final = 12
 SMALLEST: Final = 1_024
 """Below this only what identifies the record is kept."""
-KEPT_AT_LAST: Final = ("topic.id", "partition", "offset", "reason")
+KEPT_AT_LAST: Final = ("topic.id", "partition", "offset", "reason", "timestamp")
 
 
 class Letter(NamedTuple):

@@ -81,7 +81,9 @@ class Outputs:
         config = producer_config(settings)
         # A batch is refused as a whole: it must not be larger than what the smallest topic takes.
         config.setdefault("batch.size", max(min([CLIENT_LIMIT, *limits.values()]), 1))
+        self._config = config
         self._producer = Producer(config, logger=logging.getLogger("worker.kafka"))
+        self._alone: Producer | None = None
         self._letter_limit = min(
             int(config.get("message.max.bytes", CLIENT_LIMIT)), limits.get(settings.dlq_topic, CLIENT_LIMIT)
         )
@@ -127,20 +129,25 @@ class Outputs:
         self.given += 1
         self._queue_letter(fitted(letter, self._letter_limit))
 
-    def _queue_letter(self, letter: Letter) -> None:
+    def _queue_letter(self, letter: Letter, *, alone: bool = False) -> None:
+        if alone and self._alone is None:
+            # A batch is refused as a whole: only a record in a batch of its own is known to be too large itself.
+            config = {**self._config, "batch.num.messages": 1}
+            self._alone = Producer(config, logger=logging.getLogger("worker.kafka"))
+        producer = self._alone if alone and self._alone is not None else self._producer
         while True:
             try:
-                self._producer.produce(
+                producer.produce(
                     self._dlq_topic,
                     letter.value,
                     letter.key,
                     headers=letter.headers,
-                    on_delivery=lambda error, _: self._letter_delivered(letter, error),
+                    on_delivery=lambda error, _: self._letter_delivered(letter, error, alone=alone),
                 )
             except BufferError:
-                self._producer.poll(0.01)
+                producer.poll(0.01)
             except KafkaException as error:
-                if not self._again(letter, error.args[0]):
+                if not self._again(letter, error.args[0], alone=alone):
                     self._refused_at_once(error)
                 return
             else:
@@ -156,19 +163,26 @@ class Outputs:
             raise error
         self._failure = error.args[0]
 
-    def _letter_delivered(self, letter: Letter, error: KafkaError | None) -> None:
-        if error is not None and not self._again(letter, error):
+    def _letter_delivered(self, letter: Letter, error: KafkaError | None, *, alone: bool) -> None:
+        if error is not None and not self._again(letter, error, alone=alone):
             self._failure = error
 
-    def _again(self, letter: Letter, error: KafkaError) -> bool:
-        """Produce half of a letter that was refused by its size; False if it was not, or if nothing is left to cut."""
+    def _again(self, letter: Letter, error: KafkaError, *, alone: bool) -> bool:
+        """Produce a letter that was refused by its size again, in a batch of its own, and then cut to half.
+
+        False if that is not why it was refused, or if nothing is left to cut.
+        """
         if error.code() not in TOO_LARGE:
             return False
-        smaller = fitted(letter, letter.size // 2)
-        if smaller.size >= letter.size:
+        smaller = fitted(letter, letter.size // 2) if alone else letter
+        if alone and smaller.size >= letter.size:
             return False
-        self._queue_letter(smaller)
+        self._queue_letter(smaller, alone=True)
         return True
+
+    def _left(self) -> int:
+        """Records under way, and reports of those that failed."""
+        return len(self._producer) + (0 if self._alone is None else len(self._alone))
 
     def settled(self, wait_s: float) -> bool:
         """Wait up to ``wait_s`` until everything queued is acknowledged; whether it is.
@@ -176,7 +190,7 @@ class Outputs:
         Raises:
             KafkaException: Kafka refused a record for good (too large, not authorised, no such topic).
         """
-        self._producer.flush(wait_s)
+        self._flush(wait_s)
         return self.acknowledged() == self.given
 
     def acknowledged(self) -> int:
@@ -185,9 +199,11 @@ class Outputs:
         Raises:
             KafkaException: as `settled`.
         """
-        left = len(self._producer)  # what is under way and the reports of what failed
+        left = self._left()
         if left:
             self._producer.poll(0)
+            if self._alone is not None:
+                self._alone.poll(0)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise KafkaException(failure)
@@ -199,14 +215,19 @@ class Outputs:
     def room(self) -> bool:
         """Whether more may be given before what is under way is acknowledged."""
         return (
-            len(self._producer) < MOST_RECORDS
-            and self._untold < MOST_UNTOLD
-            and self.given - self._acknowledged < MOST_GIVEN
+            self._left() < MOST_RECORDS and self._untold < MOST_UNTOLD and self.given - self._acknowledged < MOST_GIVEN
         )
 
     def close(self, wait_s: float) -> bool:
         """Deliver what can be delivered in time; whether that was all."""
-        return bool(self._producer.flush(wait_s) == 0 and self._failure is None)
+        return self._flush(wait_s) == 0 and self._failure is None
+
+    def _flush(self, wait_s: float) -> int:
+        """Wait until nothing is under way, or for ``wait_s``; how much still is."""
+        self._producer.flush(wait_s)
+        if self._alone is not None:
+            self._alone.flush(wait_s)
+        return self._left()
 
     def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is None:
