@@ -3,6 +3,7 @@
 from typing import Final
 
 from bench import (
+    clocks,
     due,
     edge,
     evenness,
@@ -23,6 +24,7 @@ BENCHMARKS: Final = (
     Benchmark("machine", "how even the machine's own speed is, nothing else running", evenness.machine),
     Benchmark("steps", "each step of a batch of 4,000 events alone, microseconds per event", steps.steps),
     Benchmark("batch.pure", "decode to encoded writes, sessions in memory, one thread", steps.pure),
+    Benchmark("clocks", "false silences of shoppers whose clocks are off by up to five minutes", clocks.clocks),
     Benchmark("forest", "the shipped forest alone, one thread", parts.forest),
     Benchmark("policy.decide", "the policy alone, with and without experiments", policy.decide),
     Benchmark("simulator", "simulated events as JSON lines", parts.simulator),

@@ -15,7 +15,8 @@ from decisions.intake import Plan, Records, plan, plan_ticks
 from decisions.intake import decode as decode_records
 from decisions.policy import Policy
 from featurestore.columns.hashing import hash64
-from featurestore.contract.event import EVENT, TYPE_CODE, columns, decode
+from featurestore.contract.decode import decode
+from featurestore.contract.event import EVENT, TYPE_CODE, columns
 from featurestore.session.fold import SILENCE, FoldConfig, Observations, empty_states, fold, ticks
 from featurestore.session.layout import MEMORY
 from featurestore.session.visitors import unpack

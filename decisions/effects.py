@@ -139,7 +139,7 @@ class Effects:
         entries["key"] = [session_key(session, begun) for session, begun in pairs]
         entries["ended"] = states["t_max"]
         entries["shown"] = memories["persuasive"]
-        entries["bounced"] = states["pages"] <= 1
+        entries["bounced"] = (states["pages"] == 1) & (states["num_clicks"] <= 1) & (states["purchases"] == 0)
         for where, part in _by_span(plan, indices):
             output = Output(SESSIONS, names.take(part), [documents[i] for i in part.tolist()])
             result.outputs[where].append(output)

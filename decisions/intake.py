@@ -1,8 +1,10 @@
 """Records in, a plan out: what is an event, which sessions a batch touches. Pure; the first half of `core`."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +14,10 @@ from featurestore.columns.column import Texts
 from featurestore.columns.hash_join import group
 from featurestore.columns.hashing import hash64
 from featurestore.columns.jit import compiled
+from featurestore.contract.decode import read
 from featurestore.contract.event import columns
-from featurestore.contract.event import decode as decode_one
 from featurestore.contract.ids import IdKey
+from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.scan import scan
 from featurestore.errors import InvalidEvent
 from featurestore.session.fold import ticks
@@ -44,6 +47,7 @@ class Decoded(NamedTuple):
         hashes: of the ids, shape (n,).
         record_ms: time of each event's record, -1 for none.
         bad: partition → (index in its records, why), in log order; partitions without any are left out.
+        problems: how many fields were repaired, lost or ignored, by field and entry of `decode.OUTCOMES`.
     """
 
     parts: list[tuple[int, int, int]]
@@ -52,6 +56,7 @@ class Decoded(NamedTuple):
     hashes: NDArray[np.uint64]
     record_ms: NDArray[np.int64]
     bad: dict[int, list[tuple[int, InvalidEvent]]]
+    problems: Mapping[tuple[str, str], int] = MappingProxyType({})
 
     def kept(self, mask: NDArray[np.bool_]) -> "Decoded":
         """Those events alone."""
@@ -59,8 +64,12 @@ class Decoded(NamedTuple):
         np.cumsum(mask, out=before[1:])
         parts = [(partition, int(before[first]), int(before[end])) for partition, first, end in self.parts]
         rows = np.flatnonzero(mask)
-        return Decoded(
-            parts, self.rows[rows], self.sessions.take(rows), self.hashes[rows], self.record_ms[rows], self.bad
+        return self._replace(
+            parts=parts,
+            rows=self.rows[rows],
+            sessions=self.sessions.take(rows),
+            hashes=self.hashes[rows],
+            record_ms=self.record_ms[rows],
         )
 
 
@@ -104,12 +113,13 @@ class Plan:
         return [(shard, self.sessions.take(slice(first, end))) for shard, first, end in self.spans]
 
 
-def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
+def decode(records: Sequence[Records], ids: IdKey = AS_SENT, pages: Pages = USUAL) -> Decoded:
     """Decode records; what is no event is set aside with its reason, a tombstone (no value) is skipped.
 
     Args:
         records: of some partitions, none of them empty.
         ids: replaces session and visitor ids before anything else sees them.
+        pages: when two addresses are one page.
     """
     values = records[0].values if len(records) == 1 else list(chain.from_iterable(part.values for part in records))
     n = len(values)
@@ -118,7 +128,7 @@ def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
     filled = values if None not in values else [value or b"" for value in values]
     ends = np.cumsum(np.fromiter(map(len, filled), np.int64, n))  # type: ignore[arg-type] # none is None
     raw = b"".join(filled)  # type: ignore[arg-type]
-    made = scan(raw, ends, record_ms)
+    made = scan(raw, ends, record_ms, pages)
     parts, first = [], 0
     for part in records:
         parts.append((part.partition, first, first + len(part.values)))
@@ -126,7 +136,7 @@ def decode(records: Sequence[Records], ids: IdKey = AS_SENT) -> Decoded:
     left = np.flatnonzero(~made.read) if not ids else np.arange(n)
     made.rows["offset"] = offsets
     decoded = Decoded(parts, made.rows, Texts(raw, made.starts, made.ends), made.hashes, record_ms, {})
-    return _one_by_one(decoded, values, left, ids) if left.size else decoded
+    return _one_by_one(decoded, values, left, ids, pages) if left.size else decoded
 
 
 def _numbers(offsets: list[int] | range) -> NDArray[np.int64]:
@@ -135,9 +145,12 @@ def _numbers(offsets: list[int] | range) -> NDArray[np.int64]:
     return np.array(offsets, np.int64)
 
 
-def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[np.int64], ids: IdKey) -> Decoded:
+def _one_by_one(
+    decoded: Decoded, values: Sequence[bytes | None], left: NDArray[np.int64], ids: IdKey, pages: Pages
+) -> Decoded:
     """With the values that the fast reader left, or whose ids are replaced, by the contract's own decoder."""
-    parts, rows, sessions, hashes, record_ms, bad = decoded
+    parts, rows, sessions, hashes, record_ms, bad, _ = decoded
+    found: Counter[tuple[str, str]] = Counter()
     starts = [first for _, first, _ in parts]
     good, events = [], []
     for i in left.tolist():
@@ -145,11 +158,12 @@ def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[
         if value is None:  # a tombstone is no poison: compaction's business, not ours
             continue
         try:
-            event = decode_one(value)
+            event, problems = read(value)
         except InvalidEvent as error:
             partition, first, _ = parts[int(np.searchsorted(starts, i, side="right")) - 1]
             bad.setdefault(partition, []).append((i - first, error))
         else:
+            found.update(problems)
             ids.apply(event)
             good.append(i)
             events.append(event)
@@ -160,11 +174,11 @@ def _one_by_one(decoded: Decoded, values: Sequence[bytes | None], left: NDArray[
     sessions.ends[at] = ends
     sessions.starts[at] = ends - np.array([len(name) for name in names], np.int64)
     hashes[at] = hash64([event.session_id for event in events])
-    rows[at] = columns(events, [0] * len(events), rows["offset"][at].tolist(), record_ms[at].tolist())
+    rows[at] = columns(events, [0] * len(events), rows["offset"][at].tolist(), record_ms[at].tolist(), pages)
     kept = np.ones(rows.size, np.bool_)
     kept[left] = False
     kept[at] = True
-    made = decoded._replace(sessions=sessions)
+    made = decoded._replace(sessions=sessions, problems=found)
     return made if len(good) == left.size else made.kept(kept)
 
 

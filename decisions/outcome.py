@@ -8,20 +8,21 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import compiled
 from featurestore.contract.event import CLEAR as WITHDRAWN
 from featurestore.contract.event import TICK
-from featurestore.session.fold import CLEAR, END, IS_BOT, LIVE, SILENT, FoldConfig, deadlines
+from featurestore.session.clock import arrival_of
+from featurestore.session.fold import CLEAR, END, IS_BOT, LIVE, SILENT, UPLOADED, FoldConfig, deadlines
 
 
 class Outcome(NamedTuple):
     """Slots, each array in their order.
 
     Attributes:
-        put: sessions that live and may have changed.
+        put: sessions that live, or of which something is remembered, and that may have changed.
         gone: sessions that were looked at and are no more.
         shown: those whose decision is put where the front end reads.
         row: of each of these, the observation that it rests on.
         dropped: those whose decision must not be read any more.
         armed: those whose entry in the idle index moves, and that await their silence.
-        ending: those whose entry in the idle index moves, and that await nothing but their end.
+        ending: those whose entry in the idle index moves, and that await nothing but their end, or to be forgotten.
     """
 
     put: NDArray[np.int64]
@@ -98,7 +99,7 @@ def _outcome(
             dropped += 1
         if not touched[index]:
             continue
-        if not live:
+        if not live and states[index]["arrival"] == 0:  # nothing of it is remembered either
             out[1, gone] = index
             gone += 1
             continue
@@ -107,7 +108,7 @@ def _outcome(
         stands = states[index]["armed"]
         if stands == 0 or stands > due[index] or stands <= fallen[index]:
             states[index]["armed"] = due[index]
-            if states[index]["flags"] & (SILENT | IS_BOT) != 0:
+            if not live or states[index]["flags"] & (SILENT | IS_BOT | UPLOADED) != 0:
                 out[6, ending] = index
                 ending += 1
             else:
@@ -139,7 +140,8 @@ def _visitors_wanted(
             continue
         s = states[index]
         known = s["flags"] & LIVE != 0 and s["visitor"] != 0
-        if not known or cleared[index] or e["t"] >= s["t_max"] + session_gap_ms:
+        over = s["flags"] & UPLOADED != 0 or arrival_of(e) >= s["arrival"] + session_gap_ms
+        if not known or cleared[index] or over:
             taken[index] = True
             wanted[found] = i
             found += 1

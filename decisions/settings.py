@@ -83,6 +83,11 @@ class AccessSettings(BaseModel):
         description="Version of the records that are written to Redis; both are read. The version before the newest, "
         "while a fleet is rolled out or back: then every worker can read what every other writes",
     )
+    page_parameters: str = Field(
+        "",
+        description="Parameters of URLs that make no page of their own, beside those of the usual advertisers; "
+        "comma-separated, an ending * stands for anything. All processes of a topic need the same",
+    )
     id_key: SecretStr = Field(
         SecretStr(""),
         description="Key for hashing session and visitor ids at the edge (hex, 32 bytes); empty: ids as sent",

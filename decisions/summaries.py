@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.document import Vocabulary
-from featurestore.contract.event import DEVICES, SOURCES, country_name
+from featurestore.contract.event import DEVICES, SOURCES, country_name, currency_name
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT
 from featurestore.session.stages import STAGES
@@ -48,6 +48,8 @@ class Summary(msgspec.Struct, frozen=True):
     model: str
     policy: str
     decided_at: int
+    currency: str = ""  # of ``value``, as the session named it
+    refund_value: float = 0.0
 
 
 _encoder = msgspec.json.Encoder()
@@ -125,6 +127,8 @@ class Summaries:
             model=self._words.model,
             policy=self._words.policy,
             decided_at=decided_at,
+            currency=currency_name(int(s["currency"])),
+            refund_value=round(float(s["refund_value"]), 2),
         )
 
     def _actions(self, m: np.void) -> dict[str, int]:

@@ -21,6 +21,7 @@ from decisions.policy import Policy
 from edge.metrics import EdgeMetrics
 from edge.publisher import Record
 from featurestore.contract.ids import IdKey
+from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
 from featurestore.session.fold import LIVE
 from featurestore.store.protocols import SessionReader
@@ -84,7 +85,9 @@ class Decider:
         buckets: int,
         ids: IdKey,
         metrics: EdgeMetrics,
+        pages: Pages = USUAL,
     ) -> None:
+        self._pages = pages
         self.engine = engine
         self._reader = reader
         self._loader: Loader | None = None
@@ -124,7 +127,7 @@ class Decider:
         return answers
 
     def _judged(self, questions: list[Question]) -> list[Answer]:
-        batch = plan(decode(self._records(questions), self._ids), self._buckets, lambda _shard: -1)
+        batch = plan(decode(self._records(questions), self._ids, self._pages), self._buckets, lambda _shard: -1)
         if self._loader is None:
             self._loader = self.engine.loader(self._reader())
         try:

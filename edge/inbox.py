@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edge.problems import Problem
-from featurestore.contract.event import Event, decode
+from featurestore.contract.decode import decode
+from featurestore.contract.event import Event
 from featurestore.errors import InvalidEvent
 
 

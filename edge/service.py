@@ -35,6 +35,7 @@ from edge.store import Asked, EdgeStore, Stored
 from edge.topic import topic_of_clicks
 from edge.watch import Watch
 from featurestore.contract.ids import IdKey
+from featurestore.contract.pages import Pages
 from featurestore.errors import SettingsError
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
@@ -174,6 +175,7 @@ class Service:
             settings.buckets,
             self.ids,
             self.metrics,
+            Pages.of(settings.page_parameters),
         )
 
     async def _each_second(self) -> None:

@@ -13,7 +13,7 @@ from decisions import document, intake, summaries
 from decisions.engine import Engine
 from decisions.intake import Records
 from decisions.shipped import load_bundle, load_policy
-from featurestore.contract import event
+from featurestore.contract.schema import json_schema
 from featurestore.store.keys import Namespace
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import Due
@@ -21,7 +21,7 @@ from models.simulator.casestreams import CASE_NAMES, case_events
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 SCHEMAS: Final = {
-    "event": event.json_schema,
+    "event": json_schema,
     "decision": document.json_schema,
     "session-summary": summaries.json_schema,
 }

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from decisions.effects import Result
-from decisions.intake import Plan
+from decisions.intake import Decoded, Plan
 from featurestore.store.outbox import Output
 from worker.clock import Clock
 from worker.kafka.letters import Letter
@@ -118,6 +118,10 @@ class BatchObserver(Protocol):
 
     def watch(self, clock: Clock) -> Stopwatch:
         """A stopwatch for one batch."""
+        ...
+
+    def decoded(self, decoded: Decoded) -> None:
+        """Note what a batch says about its senders."""
         ...
 
     def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from decisions.settings import table
-from featurestore.contract import event
+from featurestore.contract import event, junk, schema
 from featurestore.session import layout
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.store import keys
@@ -69,6 +69,33 @@ def type_table() -> str:
     return ", ".join(f"{code} `{name}`" for code, name in enumerate(event.EVENT_TYPES)) + "."
 
 
+def field_table() -> str:
+    """The fields of an event."""
+    described = schema.json_schema()["properties"]
+    rows: list[tuple[str, ...]] = [
+        (f"`{name}`" + " (required)" * (name in schema.REQUIRED), field.wanted, described[name].get("description", ""))
+        for name, field in event.FIELDS.items()
+    ]
+    return _table(("field", "what it must be", "what it is for"), rows)
+
+
+def passive_table() -> str:
+    """The event types, by whether somebody acts."""
+    acts = [name for name in event.EVENT_TYPES if name not in event.PASSIVE]
+    return _table(
+        ("", "types"),
+        [
+            ("interactions", " ".join(f"`{name}`" for name in acts)),
+            ("passive", " ".join(f"`{name}`" for name in event.PASSIVE)),
+        ],
+    )
+
+
+def junk_words() -> str:
+    """What is no id."""
+    return " ".join(f"`{word}`" for word in junk.WORDS)
+
+
 def key_table() -> str:
     """Every Redis key, out of the module that makes them."""
     lines = [line.replace("``", "`") for line in (keys.__doc__ or "").splitlines() if line.startswith("|")]
@@ -77,6 +104,7 @@ def key_table() -> str:
 
 PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "README.md": {"settings": lambda: table(Settings), "exit codes": exit_codes},
+    "docs/contract.md": {"event fields": field_table, "event types": passive_table, "junk": junk_words},
     "docs/monitoring.md": {"metrics": catalogue.table},
     "featurestore/FORMAT.md": {
         "alike": alike_table,

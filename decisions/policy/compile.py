@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.experiments.arms import UNIT_SESSION, UNIT_VISITOR, arm_salt, layer_salt
-from decisions.policy.conditions import OPERATORS, Condition, HeadOutputs, category_code, numbers
+from decisions.policy.conditions import OPERATORS, HeadOutputs, category_code, numbers
 from decisions.policy.model import (
     MAX_ACTIONS,
     MAX_ARMS,
@@ -21,6 +21,7 @@ from decisions.policy.model import (
     PolicyFile,
     action_ids,
 )
+from featurestore.contract.event import currency_code
 from featurestore.session.stages import STAGES
 
 FALLBACK_NEUTRAL: Final = -1
@@ -64,6 +65,7 @@ TABLES: Final = np.dtype(
         ("persistence", "<i8"),
         ("neutral", "<i8"),
         ("all_killed", "u1"),
+        ("currency", "<i8"),
         ("persuasive_per_session", "<i8"),
         ("persuasive_per_visitor", "<i8"),
         ("urgency_first_visit", "u1"),
@@ -100,6 +102,7 @@ def compile_policy(policy: PolicyFile, outputs: HeadOutputs = ()) -> NDArray[np.
         ("persistence", NO_CAP if persistence is None else persistence),
         ("neutral", 0 if policy.neutral in policy.kill_switches.actions else number[policy.neutral]),
         ("all_killed", policy.kill_switches.all),
+        ("currency", currency_code(policy.currency)),
         ("persuasive_per_session", _cap(guardrails.persuasive_per_session)),
         ("persuasive_per_visitor", _cap(guardrails.persuasive_per_visitor)),
         ("urgency_first_visit", guardrails.urgency_for_first_time_visitors),
@@ -109,13 +112,6 @@ def compile_policy(policy: PolicyFile, outputs: HeadOutputs = ()) -> NDArray[np.
     tables["excluded"][0, : len(excluded)] = excluded
     tables.setflags(write=False)
     return tables
-
-
-def comparable(condition: Condition) -> tuple[float, ...]:
-    """The values of a condition in the precision of what they are compared with: the cart's value is a float32."""
-    if condition.variable == "cart_value":
-        return tuple(float(np.float32(v)) for v in condition.values)
-    return condition.values
 
 
 def _rules(t: np.void, policy: PolicyFile, number: dict[str, int], variables: dict[str, int]) -> None:
@@ -131,7 +127,7 @@ def _rules(t: np.void, policy: PolicyFile, number: dict[str, int], variables: di
     _fill(t["cond_variable"], [variables[c.variable] for c in flat])
     _fill(t["cond_operator"], [OPERATORS.index(c.operator) for c in flat])
     _fill(t["value_from"], _starts([len(c.values) for c in flat]))
-    _fill(t["values"], [v for c in flat for v in comparable(c)])
+    _fill(t["values"], [v for c in flat for v in c.values])
 
 
 def _actions(t: np.void, policy: PolicyFile) -> None:

@@ -45,6 +45,7 @@ _DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY, _PURCHA
     N_FEATURES, N_FEATURES + 9
 )
 _UNKNOWN = np.nan
+_CENTS = 1e6
 
 
 @compiled
@@ -175,6 +176,8 @@ def _choose(
         guards = _forbidden(action, c, tables)
         if action > 0 and not _running(action, now, m, tables):
             guards |= v.OFFER_ENDED
+        if action > 0 and _lapsed(action, arms, i, features, proba, outputs, c, tables):
+            guards |= v.CONDITION_LAPSED
         return _HELD, action if guards == 0 else tables["neutral"], guards
 
     sure = proba[i, stage] >= tables["threshold"][stage]
@@ -211,6 +214,27 @@ def _choose(
 
 
 @inlined
+def _lapsed(
+    action: int,
+    arms: int,
+    i: int,
+    features: NDArray[np.float64],
+    proba: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    c: np.void,
+    tables: np.void,
+) -> bool:
+    """Whether rules show this action, and none of them would any more: an empty basket needs no reminder."""
+    named = False
+    for r in range(tables["rule_from"][0], tables["rule_from"][proba.shape[1]]):
+        if _replaced(tables["rule_action"][r], arms, tables) == action:
+            if _holds(r, i, features, proba, outputs, c, tables):
+                return False
+            named = True
+    return named
+
+
+@inlined
 def _replaced(action: int, arms: int, tables: np.void) -> int:
     """The action that the shopper's arms put in place of ``action``."""
     for e in range(tables["n_experiments"]):
@@ -231,7 +255,7 @@ def _holds(
     tables: np.void,
 ) -> bool:
     for k in range(tables["cond_from"][r], tables["cond_from"][r + 1]):
-        x = _variable(tables["cond_variable"][k], i, features, proba, outputs, c)
+        x = _variable(tables["cond_variable"][k], i, features, proba, outputs, c, tables["currency"])
         operator = tables["cond_operator"][k]
         first = tables["value_from"][k]
         y = tables["values"][first]
@@ -260,8 +284,12 @@ def _variable(
     proba: NDArray[np.float64],
     outputs: NDArray[np.float64],
     c: np.void,
+    currency: int,
 ) -> float:
-    """The value a condition compares; unknown is NaN, which no comparison meets."""
+    """The value a condition compares; unknown is NaN, which no comparison meets.
+
+    So is the value of a cart in another currency than the policy's, where both are named.
+    """
     if variable < N_FEATURES:
         return float(features[i, variable])
     if variable == _DEVICE:
@@ -273,7 +301,9 @@ def _variable(
     if variable == _FIRST:
         return _UNKNOWN if c["visitor"] == 0 else 1.0 if c["visitor_sessions"] == 0 else 0.0
     if variable == _CART_VALUE:
-        return float(c["cart_value"])
+        if currency != 0 and c["currency"] != 0 and c["currency"] != currency:
+            return _UNKNOWN
+        return float(np.floor(c["cart_value"] * _CENTS + 0.5) / _CENTS)  # a sum of prices meets the price it stands for
     if variable == _CART_ITEMS:
         return float(c["cart_items"])
     if variable == _CATEGORY:

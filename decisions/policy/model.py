@@ -147,6 +147,7 @@ class PolicyFile(_Part):
     actions: Annotated[dict[_Name, Action], Field(max_length=MAX_ACTIONS)]
     format: Literal[1] = FORMAT
     description: Annotated[str, Field(max_length=2000)] = ""
+    currency: Annotated[str, Field(pattern=r"^([A-Z]{3})?$")] = ""
     neutral: str = NO_ACTION
     hysteresis: Hysteresis = Hysteresis()
     guardrails: Guardrails = Guardrails()
@@ -166,7 +167,10 @@ class PolicyFile(_Part):
     @property
     def hash(self) -> str:
         """8 hex digits over the content; comments and layout do not count."""
-        text = json.dumps(self.model_dump(mode="json"), separators=(",", ":"), ensure_ascii=True)
+        content = self.model_dump(mode="json")
+        if not self.currency:
+            del content["currency"]  # a policy without it keeps the hash that it had before there was one
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -13,7 +13,7 @@ ROUTES: Final = (
     "act",  # the model was sure enough; an action of the stage is shown
     "fallback",  # not sure enough, or no rule of the stage applied; the stage's fallback chose an action
     "neutral",  # the same, and the neutral action is shown
-    "held",  # another stage is likelier, but not clearly or for long enough: nothing changes yet
+    "held",  # another stage is likelier, but not clearly or for long enough: what holds stays
     "capped",  # every action that applied was withheld by a cap, a cool-down or its expiry
     "guarded",  # every action that applied was withheld by a guardrail
     "killed",  # a kill switch is on
@@ -49,6 +49,7 @@ GUARDS: Final = (
     "all_killed",
     "holdout",
     "memory_full",
+    "condition_lapsed",
 )
 """What spoke against showing an action; a decision carries the set, the index is the bit."""
 
@@ -67,6 +68,7 @@ GUARD_WORDS: Final = (
     "all actions are switched off",
     "this shopper is held out by an experiment",
     "too many different actions in one session",
+    "the condition of this action does not hold any more",
 )
 """The same in words for `reasons`, by the same index."""
 
@@ -84,6 +86,7 @@ ACTION_KILLED: Final = 1 << 10
 ALL_KILLED: Final = 1 << 11
 GUARD_HOLDOUT: Final = 1 << 12
 MEMORY_FULL: Final = 1 << 13
+CONDITION_LAPSED: Final = 1 << 14
 
 STAGE_CHANGED: Final = 1
 ACTION_CHANGED: Final = 2

@@ -1,15 +1,14 @@
 """The fast reader of the event contract: a batch of JSON values into rows of `EVENT`, one compiled pass, no objects.
 
 It reads what nearly every event looks like: one flat JSON object without escapes and exponents, every known field
-within its limits. Whatever else it meets, it leaves to `event.decode`, which alone says what is an event and why
-another value is none: a value that is read here gives the same row there, a test holds the two equal. Fields, types and
-limits are those of `event.Event`; nothing of the contract is written down twice.
+within its limits. Whatever else it meets, it leaves to `decode.read`, which alone says what is an event, what is wrong
+with it and why another value is none: a value that is read here gives the same row there and has no problem, a test
+holds the two equal. Fields, types and limits are those of `event.Event`; nothing of the contract is written down twice.
 """
 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from msgspec import inspect
 from numpy.typing import NDArray
 
 from featurestore.columns.column import same
@@ -21,14 +20,18 @@ from featurestore.contract.event import (
     DEVICES,
     EVENT,
     EVENT_TYPES,
+    FIELDS,
     MASKS,
-    MAX_SKEW_MS,
+    MAX_TS,
     MAX_VALUE_BYTES,
     SOURCES,
-    Event,
 )
+from featurestore.contract.junk import LONGEST
+from featurestore.contract.junk import WORDS as JUNK
+from featurestore.contract.pages import USUAL, Pages, is_plain, normalise
 
-_TEXT, _INTEGER, _NUMBER, _BOOLEAN = range(4)
+_KINDS: Final = ("text", "whole", "time", "number", "consent", "items")
+_TEXT, _WHOLE, _TIME, _NUMBER, _BOOLEAN, _ITEMS = range(len(_KINDS))
 _DIGITS: Final = 15
 """So many decimal digits are exact in a float64, and so is a power of ten: their quotient is the nearest float64."""
 _SHIFT: Final = 32 - 7
@@ -51,6 +54,9 @@ _ROLES: Final = (
     "scroll_depth",
     "checkout_step",
     "consent",
+    "sent_ts",
+    "transaction_id",
+    "currency",
 )
 """Fields that make a column; the others are held against their limits alone."""
 (
@@ -71,6 +77,9 @@ _ROLES: Final = (
     _SCROLL,
     _CHECKOUT,
     _CONSENT,
+    _SENT,
+    _ORDER,
+    _CURRENCY,
 ) = range(len(_ROLES))
 _REQUIRED: Final = 1 << _SESSION | 1 << _TYPE | 1 << _TS
 
@@ -99,17 +108,14 @@ def _contract() -> NDArray[np.void]:
     An argument of the compiled pass, which would not notice that another file has changed. Field 0 is no field. A name
     is found by `_place`, with a factor that gives each one a place of its own: one look, then one comparison.
     """
-    about: Any = inspect.type_info(Event)
     fields = [(0, 0, 0, 0.0, 0.0, 0, 0)]  # begin of the name, its size, kind, limits, whether null will do, role
     names = b""
-    for field in about.fields:
-        given = _bare(field.type)
-        kinds = [_bare(kind) for kind in given.types] if isinstance(given, inspect.UnionType) else [given]
-        null = any(isinstance(kind, inspect.NoneType) for kind in kinds)
-        [kind] = [kind for kind in kinds if not isinstance(kind, inspect.NoneType)]
-        name = field.encode_name.encode()
-        role = _ROLES.index(field.name) if field.name in _ROLES else 0
-        fields.append((len(names), len(name), *_limits(kind), int(null), role))
+    for label, field in FIELDS.items():
+        name = label.encode()
+        role = _ROLES.index(label) if label in _ROLES else 0
+        null = label not in {"session_id", "type", "ts", "v"}
+        kind = _KINDS.index(field.kind)
+        fields.append((len(names), len(name), kind, field.low, field.high, int(null), role))
         names += name
     hashes = [_name_hash(names[at : at + size]) for at, size, *_ in fields[1:]]
     factor = next(f for f in range(1, 1 << 20, 2) if len({_place(h, f) for h in hashes}) == len(hashes))
@@ -118,7 +124,7 @@ def _contract() -> NDArray[np.void]:
     columns = zip(("at", "size", "kind", "low", "high", "null", "role"), zip(*fields, strict=True), strict=True)
     parts: dict[str, NDArray[Any]] = {name: np.array(values) for name, values in columns}
     parts |= {"names": np.frombuffer(names, np.uint8), "places": places, "factor": np.array([factor])}
-    for known, words in (("type", EVENT_TYPES), ("device", DEVICES), ("source", SOURCES)):
+    for known, words in (("type", EVENT_TYPES), ("device", DEVICES), ("source", SOURCES), ("junk", JUNK)):
         parts[f"{known}s"], parts[f"{known}_ends"] = _words(words)
     record = np.zeros(1, np.dtype([(name, part.dtype, part.shape) for name, part in parts.items()]))
     for name, part in parts.items():
@@ -132,11 +138,6 @@ def _words(words: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]
     return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([len(part) for part in parts])
 
 
-def _bare(kind: Any) -> Any:
-    """A type without its description."""
-    return kind.type if isinstance(kind, inspect.Metadata) else kind
-
-
 def _name_hash(name: bytes) -> int:
     h = 0
     for byte in name:
@@ -148,16 +149,6 @@ def _place(name_hash: int, factor: int) -> int:
     return (name_hash * factor & 0xFFFF_FFFF) >> _SHIFT
 
 
-def _limits(kind: Any) -> tuple[int, float, float]:
-    """Kind, lowest and highest of a type of the contract; of a text its length counts."""
-    if isinstance(kind, inspect.StrType):
-        return _TEXT, kind.min_length or 0, np.inf if kind.max_length is None else kind.max_length
-    if isinstance(kind, inspect.BoolType):
-        return _BOOLEAN, 0, 1
-    low, high = -np.inf if kind.ge is None else kind.ge, np.inf if kind.le is None else kind.le
-    return (_INTEGER if isinstance(kind, inspect.IntType) else _NUMBER), low, high
-
-
 _CONTRACT: Final = _contract()
 _OTHER_DEVICE: Final = DEVICES.index("other")
 _OTHER_SOURCE: Final = SOURCES.index("other")
@@ -166,15 +157,21 @@ _PAGE_MASK: Final = np.uint64(MASKS["page"])
 _CATEGORY_MASK: Final = np.uint64(0xFFFF_FFFF)
 _TENS: Final = 10.0 ** np.arange(_DIGITS + 1)
 _WHITE: Final = np.array([byte in b" \t\n\r" for byte in range(256)])
+# Tables, since compiled code makes a set anew wherever it asks one.
+_ZERO: Final = np.array([byte in b"0-" for byte in range(256)])
+_IS_ID: Final = np.array([role in {_EVENT_ID, _VISITOR, _ORDER} for role in range(len(_ROLES))])
+_IS_WORD: Final = np.array([role in {_DEVICE, _SOURCE} for role in range(len(_ROLES))])
+_NUMERIC: Final = np.array([kind in {_WHOLE, _TIME, _NUMBER} for kind in range(len(_KINDS))])
 
 
-def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64]) -> Scanned:
+def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64], pages: Pages = USUAL) -> Scanned:
     """Read values that lie end to end in ``raw``.
 
     Args:
         raw: the values.
         ends: of each value, shape (n,).
         record_ms: Kafka timestamp of each record, -1 where the broker gave none, shape (n,).
+        pages: when two addresses are one page.
     """
     n = ends.size
     read = np.zeros(n, np.bool_)
@@ -182,7 +179,8 @@ def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64]) -> S
     starts, stops = np.zeros(n, np.int64), np.zeros(n, np.int64)
     hashes = np.zeros(n, np.uint64)
     if n:
-        _scan(np.frombuffer(raw, np.uint8), ends, record_ms, _CONTRACT, read, rows, starts, stops, hashes)
+        data = np.frombuffer(raw, np.uint8)
+        _scan(data, ends, record_ms, _CONTRACT, pages.table, read, rows, starts, stops, hashes)
     return Scanned(read, rows, starts, stops, hashes)
 
 
@@ -192,6 +190,7 @@ def _scan(
     ends: NDArray[np.int64],
     record_ms: NDArray[np.int64],
     contracts: NDArray[np.void],
+    tables: NDArray[np.void],
     read: NDArray[np.bool_],
     rows: NDArray[np.void],
     starts: NDArray[np.int64],
@@ -199,6 +198,8 @@ def _scan(
     hashes: NDArray[np.uint64],
 ) -> None:
     contract = contracts[0]
+    table = tables[0]
+    page = np.empty(MAX_VALUE_BYTES + 2, np.uint8)
     start = 0
     for i in range(ends.size):
         end = ends[i]
@@ -206,11 +207,10 @@ def _scan(
             row = rows[i]
             row["price"] = np.nan
             row["value"] = np.nan
+            row["amount"] = np.nan
             row["quantity"] = 1
-            read[i] = _object(data, start, end, contract, row, starts, stops, hashes, i)
-            # An event's own time counts where it lies close to its record's: `event.effective_ms`.
-            if record_ms[i] >= 0 and abs(row["t"] - record_ms[i]) > MAX_SKEW_MS:
-                row["t"] = record_ms[i]
+            read[i] = _object(data, start, end, contract, table, page, row, starts, stops, hashes, i)
+            row["arrival"] = record_ms[i] if 0 <= record_ms[i] <= MAX_TS else 0
         start = end
 
 
@@ -220,6 +220,8 @@ def _object(
     at: int,
     end: int,
     contract: np.void,
+    table: np.void,
+    page: NDArray[np.uint8],
     row: np.void,
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
@@ -268,9 +270,11 @@ def _object(
                 if kind != _TEXT or not low <= length <= high:
                     return False
                 if role == _SESSION:
+                    if _may_be_junk(data, at + 1, stop, contract):
+                        return False
                     starts[i], stops[i] = at + 1, stop
                     hashes[i] = hash_span(data, at + 1, stop)
-                elif role > 0 and not _text(data, at + 1, stop, role, row, length, contract):
+                elif role > 0 and not _text(data, at + 1, stop, role, row, length, contract, table, page):
                     return False
                 seen |= 1 << role
             at = stop + 1
@@ -279,9 +283,9 @@ def _object(
             if at < 0:
                 return False
             if f > 0:
-                if negative or digits > _DIGITS or kind in {_TEXT, _BOOLEAN}:
+                if negative or digits > _DIGITS or not _NUMERIC[kind]:
                     return False
-                if kind == _INTEGER and places >= 0:
+                if kind != _NUMBER and places >= 0:
                     return False
                 number = whole / _TENS[places] if places > 0 else np.float64(whole)
                 if not low <= number <= high:
@@ -419,24 +423,42 @@ def _number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, int,
 
 @inlined
 def _text(
-    data: NDArray[np.uint8], start: int, stop: int, role: int, row: np.void, length: int, contract: np.void
+    data: NDArray[np.uint8],
+    start: int,
+    stop: int,
+    role: int,
+    row: np.void,
+    length: int,
+    contract: np.void,
+    table: np.void,
+    page: NDArray[np.uint8],
 ) -> bool:
-    """Put a text in its column; False where only `event` can tell what it means."""
+    """Put a text in its column; False where only `decode` can tell what it means."""
     if role == _TYPE:
         code = _word(data, start, stop, contract["types"], contract["type_ends"])
         row["unknown_type"] = code < 0
         row["kind"] = code if code >= 0 else CLICK
-    elif role == _EVENT_ID:
-        row["event_id"] = hash_span(data, start, stop) & _EVENT_ID_MASK
-    elif role == _VISITOR:
-        row["visitor"] = hash_span(data, start, stop)
+    elif _IS_ID[role]:
+        if _may_be_junk(data, start, stop, contract):
+            return False
+        if role == _EVENT_ID:
+            row["event_id"] = hash_span(data, start, stop) & _EVENT_ID_MASK
+        elif role == _VISITOR:
+            row["visitor"] = hash_span(data, start, stop)
+        else:
+            row["order"] = hash_span(data, start, stop) & _EVENT_ID_MASK
     elif role == _PAGE:
-        row["page"] = hash_span(data, start, stop) & _PAGE_MASK
+        if is_plain(data, start, stop):
+            row["page"] = hash_span(data, start, stop) & _PAGE_MASK
+        else:
+            row["page"] = hash_span(page, 0, normalise(data, start, stop, table, page)) & _PAGE_MASK
     elif role == _CATEGORY:
         row["category"] = hash_span(data, start, stop) & _CATEGORY_MASK
     elif role == _COUNTRY:
         row["country"] = _country(data, start, stop)
-    elif role in {_DEVICE, _SOURCE}:
+    elif role == _CURRENCY:
+        row["currency"] = _currency(data, start, stop)
+    elif _IS_WORD[role]:
         if length != stop - start:
             return False  # in lower case, some letters beyond ASCII become ASCII ones
         if role == _DEVICE:
@@ -446,6 +468,19 @@ def _text(
             code = _lower_word(data, start, stop, contract["sources"], contract["source_ends"])
             row["source"] = code if code >= 0 else _OTHER_SOURCE
     return True
+
+
+@inlined
+def _may_be_junk(data: NDArray[np.uint8], start: int, stop: int, contract: np.void) -> bool:
+    """Whether an id is `junk`, or has white space around it, which `junk` looks behind."""
+    if start == stop or data[start] <= 32 or data[stop - 1] <= 32:
+        return True
+    if stop - start <= LONGEST and _lower_word(data, start, stop, contract["junks"], contract["junk_ends"]) >= 0:
+        return True
+    zeros = start
+    while zeros < stop and _ZERO[data[zeros]]:
+        zeros += 1
+    return zeros == stop
 
 
 @inlined
@@ -492,19 +527,35 @@ def _country(data: NDArray[np.uint8], start: int, stop: int) -> int:
 
 
 @inlined
+def _currency(data: NDArray[np.uint8], start: int, stop: int) -> int:
+    """As `event.currency_code`."""
+    if stop - start != 3:
+        return 0
+    code = 0
+    for j in range(start, stop):
+        letter = int(data[j]) & 0xDF
+        if not 65 <= letter <= 90 or data[j] >= 128:
+            return 0
+        code = code * 26 + letter - 65
+    return code + 1
+
+
+@inlined
 def _put_number(row: np.void, role: int, number: float, whole: int) -> None:
     if role == _TS:
         row["t"] = whole
     elif role == _PRICE:
-        row["price"] = np.float32(number)
+        row["price"] = number
     elif role == _VALUE:
-        row["value"] = np.float32(number)
+        row["value"] = number
     elif role == _QUANTITY:
         row["quantity"] = whole
     elif role == _SCROLL:
-        row["scroll"] = int(np.float32(number))
+        row["scroll"] = int(number)
     elif role == _CHECKOUT:
         row["checkout"] = whole
+    elif role == _SENT:
+        row["sent"] = whole
 
 
 @inlined
@@ -534,3 +585,9 @@ def _put_none(row: np.void, role: int) -> None:
         row["scroll"] = 0
     elif role == _CHECKOUT:
         row["checkout"] = 0
+    elif role == _SENT:
+        row["sent"] = 0
+    elif role == _ORDER:
+        row["order"] = 0
+    elif role == _CURRENCY:
+        row["currency"] = 0

@@ -3,8 +3,12 @@
 A batch of sessions is one numpy array of `STATE` rows; `fold` applies a batch of `EVENT` rows to it in log order and
 returns one observation per event, plus the observations that silence owes: when an event (or a timer's TICK) comes
 after a session's idle deadline, a SILENCE row at the nominal deadline precedes it; when it comes 30 minutes after the
-last event, an END row does. What a session's observations are is thus a pure function of its own log: timers only
-decide how soon the rows appear. The worker, the training set and the replay all call this fold.
+last event, an END row does. Silence and ends are judged by arrival, gaps and durations by when events happened (`clock`
+says why). What a session's observations are is thus a pure function of its own log: timers only decide how soon the
+rows appear. The worker, the training set and the replay all call this fold.
+
+A session that has ended is remembered for a day where something of it may come again: ids of purchases, and a
+withdrawal of consent. Such a state has no LIVE flag.
 """
 
 from dataclasses import dataclass
@@ -16,8 +20,9 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import compiled, inlined
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
 from featurestore.contract.event import EVENT, EVENT_TYPES, PASSIVE, TICK, TYPE_CODE
+from featurestore.session.clock import arrival_of, happened, is_upload, start_clock
 from featurestore.session.features import N_FEATURES
-from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MAX_TYPES, N_GAPS, N_RECENT, STATE
+from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, MAX_TYPES, N_GAPS, N_RECENT, STATE
 from featurestore.session.views import N_WIDE, wide_row
 from featurestore.session.visitors import bounce_rate, recent_actions, remember_session
 
@@ -31,11 +36,17 @@ SILENCE: Final = 1
 END: Final = 2
 CLEAR: Final = 3
 BOT: Final = 4
+UPLOAD: Final = 5
+"""An event that was older than a session may be silent when it was received: it counts and decides nothing."""
 
 # Flags of a state.
 LIVE: Final = 1
 SILENT: Final = 2  # the silence row of the current gap has been emitted
 IS_BOT: Final = 4
+UPLOADED: Final = 8  # nothing but old events so far: the session is over as soon as somebody acts
+
+REMEMBER_MS: Final = 86_400_000
+"""Purchases and withdrawals are remembered so long after the session's last record."""
 
 OBSERVATION = np.dtype(
     [("t", "<i8"), ("seq", "<i8"), ("session_index", "<i4"), ("event", "<i4"), ("kind", "u1"), ("late", "u1")]
@@ -47,11 +58,12 @@ CONTEXT = np.dtype(
         ("session", "<u8"),
         ("visitor", "<u8"),
         ("category", "<u4"),
-        ("cart_value", "<f4"),
+        ("cart_value", "<f8"),
         ("cart_items", "<u2"),
         ("visitor_sessions", "<u2"),
         ("visitor_actions", "<u2"),
         ("country", "<u2"),
+        ("currency", "<u2"),
         ("device", "u1"),
         ("source", "u1"),
         ("purchases", "u1"),
@@ -66,6 +78,8 @@ _IS_PASSIVE = np.array([name in PASSIVE for name in EVENT_TYPES])
 _ADD = TYPE_CODE["add_to_cart"]
 _REMOVE = TYPE_CODE["remove_from_cart"]
 _PURCHASE = TYPE_CODE["purchase"]
+_REFUND = TYPE_CODE["refund"]
+_LOW = np.uint64(0xFFFF_FFFF)
 _CHECKOUT_STEP = np.zeros(N_TYPES, np.uint8)
 for _step, _name in enumerate(("begin_checkout", "add_shipping_info", "add_payment_info", "purchase"), 1):
     _CHECKOUT_STEP[TYPE_CODE[_name]] = _step
@@ -106,8 +120,10 @@ class Observations(NamedTuple):
         features: float64 of shape (n, 9).
         context: `CONTEXT`, shape (n,).
         ended: `STATE` as it was at each END row, in the order of the END rows.
-        duplicates: events skipped because the session had seen their id.
-        late: events applied although a newer one came before.
+        duplicates: events skipped because the session had seen their id, or their order's.
+        late: events applied although one that happened later came before.
+        withdrawn: events skipped because they happened before a withdrawal of consent.
+        foreign_money: amounts left out because they are in another currency than the session's.
         wide: float64 of shape (n, `views.N_WIDE`) if it was asked for, else (n, 0).
     """
 
@@ -118,6 +134,8 @@ class Observations(NamedTuple):
     duplicates: int
     late: int
     wide: NDArray[np.float64] = np.empty((0, 0))
+    withdrawn: int = 0
+    foreign_money: int = 0
 
 
 def empty_states(n: int) -> NDArray[np.void]:
@@ -136,7 +154,7 @@ def fold(
     """Apply ``events`` (rows of `EVENT`, log order within a session) to ``states`` in place.
 
     Args:
-        states: `STATE`, one row a session; a row without the LIVE flag is an absent session.
+        states: `STATE`, one row a session; a row without the LIVE flag is an absent session, or the memory of one.
         profiles: `PROFILE` of the session's visitor, as known now; updated in place when a session ends in the batch.
         events: rows of `EVENT`; ``session_index`` indexes ``states``.
         config: constants of the fold.
@@ -148,7 +166,7 @@ def fold(
     context = np.empty(3 * n, CONTEXT)
     ended = np.empty(n, STATE)
     views = np.empty((3 * n, N_WIDE if wide else 0), np.float64)
-    m, n_ended, duplicates, late = _fold(
+    m, n_ended, duplicates, late, withdrawn, foreign = _fold(
         states,
         profiles,
         events,
@@ -164,7 +182,8 @@ def fold(
         config.gap_cap_ms,
         config.bot_clicks,
     )
-    return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], duplicates, late, views[:m])
+    counts = (duplicates, late, views[:m], withdrawn, foreign)
+    return Observations(rows[:m], features[:m], context[:m], ended[:n_ended], *counts)
 
 
 def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
@@ -177,7 +196,7 @@ def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]
 
 
 def deadlines(states: NDArray[np.void], config: FoldConfig) -> NDArray[np.int64]:
-    """Each session's next deadline, epoch ms: its silence, then its end; 0 for absent sessions."""
+    """Each session's next deadline, epoch ms: its silence, its end, when it is forgotten; 0 for absent sessions."""
     out = np.zeros(states.size, np.int64)
     _deadlines(states, out, config.idle_after_ms, config.idle_mean_ms, config.session_gap_ms)
     return out
@@ -206,73 +225,135 @@ def _fold(
     session_gap_ms: int,
     gap_cap_ms: int,
     bot_clicks: int,
-) -> tuple[int, int, int, int]:
-    m = 0
-    n_ended = 0
-    duplicates = 0
-    late = 0
+) -> tuple[int, int, int, int, int, int]:
+    m = n_ended = duplicates = late = withdrawn = foreign = 0
     for i in range(events.size):
         e = events[i]
         index = e["session_index"]
         s = states[index]
-        t = e["t"]
+        is_tick = e["kind"] == TICK
+        now = e["t"] if is_tick else arrival_of(e)
         if s["flags"] & LIVE:
-            if not s["flags"] & (SILENT | IS_BOT):
+            ends_at = s["arrival"] + session_gap_ms
+            if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
                 idle_at = _idle_deadline(s, idle_after_ms, idle_mean_ms)
-                if idle_at <= t and idle_at < s["t_max"] + session_gap_ms:
+                if idle_at <= now and idle_at < ends_at:
                     s["flags"] |= SILENT
                     s["silences"] += 1
                     _row(rows, m, i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
-                    _features(s, min(idle_at - s["last_int"], gap_cap_ms), features, m)
+                    gap = min(idle_at - s["int_arrival"], gap_cap_ms)
+                    _features(s, gap, features, m)
                     if views.shape[1] > 0:
-                        wide_row(s, min(idle_at - s["last_int"], gap_cap_ms), views, m)
+                        wide_row(s, gap, views, m)
                     _context(s, context[m])
                     m += 1
-            if s["t_max"] + session_gap_ms <= t:
-                _row(rows, m, i, index, END, s["t_max"] + session_gap_ms, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
-                _features(s, -1, features, m)
-                if views.shape[1] > 0:
-                    wide_row(s, -1, views, m)
-                _context(s, context[m])
+            if ends_at <= now:
+                _end(states, profiles, index, i, ends_at, rows, features, context, views, ended, m, n_ended, blank)
                 m += 1
-                ended[n_ended] = states[index]
                 n_ended += 1
-                if s["visitor"] != 0:
-                    key = s["session"] ^ np.uint64(s["t_min"])
-                    remember_session(profiles[index], key, s["t_max"], 0, s["pages"] <= 1)
-                _erase(states, index, blank)
-        if e["kind"] == TICK:
+        if not s["flags"] & LIVE and s["arrival"] != 0 and s["arrival"] + REMEMBER_MS <= now:
+            _forget(states, index, blank)
+        if is_tick:
+            continue
+        if s["withdrawn"] != 0 and e["t"] <= s["withdrawn"]:
+            withdrawn += 1
             continue
         if e["kind"] == CLEAR_EVENT:
-            _row(rows, m, i, index, CLEAR, t, e["offset"] * SEQ_STEP)
+            _row(rows, m, i, index, CLEAR, now, e["offset"] * SEQ_STEP)
             features[m, :] = 0.0
             views[m, :] = 0.0
             _context(s, context[m])
             m += 1
-            _erase(states, index, blank)
+            _forget(states, index, blank)
+            s["withdrawn"] = max(e["t"], 1)
+            s["arrival"] = now
+            s["t_min"] = now
+            s["offset"] = e["offset"]
             continue
-        if e["event_id"] != 0 and s["flags"] & LIVE and _seen(s, e["event_id"]):
+        if _seen(s, e):
             duplicates += 1
             continue
+        t = now
+        upload = is_upload(s, e, now, s["flags"] & LIVE != 0, session_gap_ms)
+        if s["flags"] & LIVE:
+            t = happened(s, e, now)
+            if t < s["t_min"] - session_gap_ms:
+                t = s["t_min"]  # of an earlier visit: it counts, and stretches nothing
+            elif s["flags"] & UPLOADED and not upload and t >= s["t_max"] + session_gap_ms:
+                _end(states, profiles, index, i, now, rows, features, context, views, ended, m, n_ended, blank)
+                m += 1
+                n_ended += 1
         if not s["flags"] & LIVE:
-            _begin(s, t)
+            t = start_clock(s, e, now)
+            _begin(s, t, now)
+            if upload:
+                s["flags"] |= UPLOADED
         is_late = t < s["t_max"]
         if is_late:
             late += 1
             s["late"] = min(s["late"] + 1, 255)
-        _apply(s, e, gap_cap_ms)
+        foreign += _apply(s, e, t, now, gap_cap_ms)
+        if not upload:
+            s["flags"] &= 255 - UPLOADED
         if e["visitor"] != 0 and s["visitor"] == 0:
-            _recognise(s, e["visitor"], profiles[index], t)
+            _recognise(s, e["visitor"], profiles[index], now)
         if s["num_clicks"] > bot_clicks:
             s["flags"] |= IS_BOT
-        _row(rows, m, i, index, BOT if s["flags"] & IS_BOT else EVENT_ROW, t, e["offset"] * SEQ_STEP)
+        _row(rows, m, i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
         rows[m]["late"] = is_late
-        _features(s, -1, features, m)
+        open_gap = -1
+        if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
+            silent_until = max(now, _idle_deadline(s, idle_after_ms, idle_mean_ms))
+            open_gap = min(silent_until - s["int_arrival"], gap_cap_ms)
+        _features(s, open_gap, features, m)
         if views.shape[1] > 0:
-            wide_row(s, -1, views, m)
+            wide_row(s, open_gap, views, m)
         _context(s, context[m])
         m += 1
-    return m, n_ended, duplicates, late
+    return m, n_ended, duplicates, late, withdrawn, foreign
+
+
+@inlined
+def _kind(s: np.void, upload: bool) -> int:
+    if s["flags"] & IS_BOT:
+        return BOT
+    return UPLOAD if upload else EVENT_ROW
+
+
+@inlined
+def _end(
+    states: NDArray[np.void],
+    profiles: NDArray[np.void],
+    index: int,
+    event: int,
+    t: int,
+    rows: NDArray[np.void],
+    features: NDArray[np.float64],
+    context: NDArray[np.void],
+    views: NDArray[np.float64],
+    ended: NDArray[np.void],
+    m: int,
+    n_ended: int,
+    blank: NDArray[np.void],
+) -> None:
+    """End a session: its row, its last state, its visitor's profile; what may come again stays."""
+    s = states[index]
+    _row(rows, m, event, index, END, t, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
+    _features(s, -1, features, m)
+    if views.shape[1] > 0:
+        wide_row(s, -1, views, m)
+    _context(s, context[m])
+    ended[n_ended] = states[index]
+    if s["visitor"] != 0:
+        key = s["session"] ^ np.uint64(s["t_min"])
+        remember_session(profiles[index], key, s["t_max"], 0, bounced(s))
+    _erase(states, index, blank)
+
+
+@inlined
+def bounced(s: np.void) -> bool:
+    """Whether a visit saw one page and no more: at most one interaction, no purchase. Without a page nobody knows."""
+    return bool(s["pages"] == 1 and s["num_clicks"] <= 1 and s["purchases"] == 0)
 
 
 @inlined
@@ -296,6 +377,7 @@ def _context(s: np.void, c: np.void) -> None:
     c["visitor_sessions"] = s["visitor_sessions"]
     c["visitor_actions"] = s["visitor_actions"]
     c["country"] = s["country"]
+    c["currency"] = s["currency"]
     c["device"] = s["device"]
     c["source"] = s["source"]
     c["purchases"] = s["purchases"]
@@ -303,17 +385,38 @@ def _context(s: np.void, c: np.void) -> None:
 
 @inlined
 def _erase(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
+    """The session has ended; what may come again is remembered."""
+    s = states[index]
+    if s["orders"] == 0 and s["withdrawn"] == 0:
+        _forget(states, index, blank)
+        return
+    b = blank[0]
+    b["orders"], b["order_at"], b["withdrawn"] = s["orders"], s["order_at"], s["withdrawn"]
+    for j in range(MAX_ORDERS):
+        b["order_hashes"][j] = s["order_hashes"][j]
+    b["arrival"], b["t_min"], b["offset"] = s["arrival"], s["arrival"], s["offset"]
+    _forget(states, index, blank)
+    b["orders"], b["order_at"], b["withdrawn"] = 0, 0, 0
+    for j in range(MAX_ORDERS):
+        b["order_hashes"][j] = 0
+    b["arrival"], b["t_min"], b["offset"] = 0, 0, 0
+
+
+@inlined
+def _forget(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
     session = states[index]["session"]
     states[index] = blank[0]
     states[index]["session"] = session
 
 
 @inlined
-def _begin(s: np.void, t: int) -> None:
+def _begin(s: np.void, t: int, now: int) -> None:
     s["flags"] = LIVE
     s["t_min"] = t
     s["t_max"] = t
     s["last_int"] = t
+    s["arrival"] = now
+    s["int_arrival"] = now
     s["bounce"] = np.nan
     hours = t // 3_600_000
     s["first_hour"] = hours % 24
@@ -329,31 +432,53 @@ def _recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
 
 
 @inlined
-def _seen(s: np.void, event_id: int) -> bool:
+def _seen(s: np.void, e: np.void) -> bool:
+    """Whether the session has had this event, or this purchase, already."""
     found = False
-    for j in range(s["ids"]):
-        found |= s["id_hashes"][j] == event_id
+    if e["event_id"] != 0:
+        for j in range(s["ids"]):
+            found |= s["id_hashes"][j] == e["event_id"]
+    if e["kind"] == _PURCHASE:
+        for j in range(s["orders"]):
+            known = s["order_hashes"][j]
+            found |= (e["order"] != 0 and known == np.uint32(e["order"] & _LOW)) or (
+                e["event_id"] != 0 and known == np.uint32(e["event_id"] & _LOW)
+            )
     return found
 
 
 @inlined
-def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
-    t = e["t"]
+def _remember_order(s: np.void, e: np.void) -> None:
+    order = e["order"] if e["order"] != 0 else e["event_id"]
+    if order != 0:
+        s["order_hashes"][s["order_at"]] = np.uint32(order & _LOW)
+        s["order_at"] = (s["order_at"] + 1) % MAX_ORDERS
+        s["orders"] = min(s["orders"] + 1, MAX_ORDERS)
+
+
+@inlined
+def _apply(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
+    """Count one event; returns whether its money was left out."""
     kind = e["kind"]
     s["offset"] = e["offset"]
     s["silences"] = 0
     s["t_min"] = min(s["t_min"], t)
     s["t_max"] = max(s["t_max"], t)
-    s["counts"][kind] = min(s["counts"][kind] + 1, 255)
+    s["arrival"] = max(s["arrival"], now)
+    s["counts"][kind] = min(s["counts"][kind] + 1, 65_535)
     if not _IS_PASSIVE[kind]:
-        gap = min(max(t - s["last_int"], 0), gap_cap_ms)
+        gap = 0
         if s["num_clicks"] > 0:
+            gap = min(max(t - s["last_int"], 0), gap_cap_ms)
             s["gap_sum"] = min(s["gap_sum"] + gap, 4_294_967_295)
             s["gaps"][s["gap_n"] % N_GAPS] = gap
             # At its largest it steps back by a whole turn of the ring.
             s["gap_n"] = s["gap_n"] + 1 if s["gap_n"] < 65_534 else 65_530
+            s["last_int"] = max(s["last_int"], t)
+        else:
+            s["last_int"] = t
+        s["int_arrival"] = max(s["int_arrival"], now)
         s["num_clicks"] = min(s["num_clicks"] + 1, 65_535)
-        s["last_int"] = max(s["last_int"], t)
         s["flags"] &= 255 - SILENT
         at = s["recent_at"]
         s["recent"][at] = kind + 1
@@ -369,30 +494,7 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
         if not known and s["pages"] < MAX_PAGES:
             pages[s["pages"]] = e["page"]
             s["pages"] += 1
-    price = e["price"]
-    quantity = e["quantity"]
-    if not np.isnan(price):
-        s["price_min"] = min(s["price_min"], price) if s["price_n"] > 0 else price
-        s["price_max"] = max(s["price_max"], price)
-        s["price_sum"] += price
-        s["price_squares"] += price * price
-        s["price_n"] = min(s["price_n"] + 1, 65_535)
-    if kind == _ADD:
-        s["cart_additions"] = min(s["cart_additions"] + quantity, 65_535)
-        s["cart_items"] = min(s["cart_items"] + quantity, 65_535)
-        if not np.isnan(price):
-            s["cart_value"] += price * quantity
-    elif kind == _REMOVE:
-        s["cart_items"] = s["cart_items"] - min(s["cart_items"], quantity)
-        if s["cart_items"] == 0:
-            s["cart_value"] = 0.0
-        elif not np.isnan(price):
-            s["cart_value"] = max(s["cart_value"] - price * quantity, 0.0)
-    elif kind == _PURCHASE:
-        s["purchases"] = min(s["purchases"] + 1, 255)
-        s["purchase_value"] += e["value"] if not np.isnan(e["value"]) else s["cart_value"]
-        s["cart_items"] = 0
-        s["cart_value"] = 0.0
+    foreign = _money(s, e)
     s["checkout"] = max(s["checkout"], e["checkout"], _CHECKOUT_STEP[kind])
     s["scroll"] = max(s["scroll"], e["scroll"])
     if s["device"] == 0:
@@ -407,6 +509,54 @@ def _apply(s: np.void, e: np.void, gap_cap_ms: int) -> None:
         s["id_hashes"][s["id_at"]] = e["event_id"]
         s["id_at"] = (s["id_at"] + 1) % MAX_EVENT_IDS
         s["ids"] = min(s["ids"] + 1, MAX_EVENT_IDS)
+    return foreign
+
+
+@inlined
+def _money(s: np.void, e: np.void) -> int:
+    """Prices, cart, purchases and refunds; returns whether amounts were left out, being in a second currency."""
+    kind = e["kind"]
+    quantity = e["quantity"]
+    price, value, amount = e["price"], e["value"], e["amount"]
+    foreign = 0
+    named = not (np.isnan(price) and np.isnan(value) and np.isnan(amount))
+    if named and e["currency"] != 0:
+        if s["currency"] == 0:
+            s["currency"] = e["currency"]
+        elif s["currency"] != e["currency"]:
+            foreign = 1
+            price, value, amount = np.nan, np.nan, np.nan
+    if not np.isnan(price) and kind != _REFUND:
+        s["price_min"] = min(s["price_min"], price) if s["price_n"] > 0 else price
+        s["price_max"] = max(s["price_max"], price)
+        s["price_sum"] += price
+        s["price_squares"] += price * price
+        s["price_n"] = min(s["price_n"] + 1, 65_535)
+    worth = price * quantity if np.isnan(amount) else amount
+    if kind == _ADD:
+        s["cart_additions"] = min(s["cart_additions"] + quantity, 65_535)
+        s["cart_items"] = min(s["cart_items"] + quantity, 65_535)
+        if not np.isnan(worth):
+            s["cart_value"] += worth
+    elif kind == _REMOVE:
+        s["cart_items"] = s["cart_items"] - min(s["cart_items"], quantity)
+        if s["cart_items"] == 0:
+            s["cart_value"] = 0.0
+        elif not np.isnan(worth):
+            s["cart_value"] = max(s["cart_value"] - worth, 0.0)
+    elif kind == _PURCHASE:
+        s["purchases"] = min(s["purchases"] + 1, 255)
+        if not foreign:
+            s["purchase_value"] += value if not np.isnan(value) else amount if not np.isnan(amount) else s["cart_value"]
+        s["cart_items"] = 0
+        s["cart_value"] = 0.0
+        _remember_order(s, e)
+    elif kind == _REFUND:
+        if not np.isnan(value):
+            s["refund_value"] += value
+        elif not np.isnan(amount):
+            s["refund_value"] += amount
+    return foreign
 
 
 @inlined
@@ -422,7 +572,7 @@ def _recent_gaps(s: np.void, n: int) -> int:
 def _idle_deadline(s: np.void, idle_after_ms: int, idle_mean_ms: int) -> int:
     """When the mean of the last five gaps, the open one too, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
     k = min(s["gap_n"] + 1, N_GAPS)
-    return int(s["last_int"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
+    return int(s["int_arrival"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
 
 
 @inlined
@@ -460,8 +610,9 @@ def _deadlines(
     for i in range(states.size):
         s = states[i]
         if not s["flags"] & LIVE:
+            out[i] = s["arrival"] + REMEMBER_MS if s["arrival"] != 0 else 0
             continue
-        end = s["t_max"] + session_gap_ms
+        end = s["arrival"] + session_gap_ms
         out[i] = end
-        if not s["flags"] & (SILENT | IS_BOT):
+        if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
             out[i] = min(end, _idle_deadline(s, idle_after_ms, idle_mean_ms))

@@ -26,12 +26,13 @@ MAX_TYPES: Final = 64
 MAX_STAGES: Final = 8
 MAX_PAGES: Final = 64
 MAX_EVENT_IDS: Final = 64
+MAX_ORDERS: Final = 8
 N_GAPS: Final = 5
 N_RECENT: Final = 16
 N_ACTIONS: Final = 8
 
-STATE_BYTES: Final = 448
-"""Of a state up to its pages; 134 of them are spare."""
+STATE_BYTES: Final = 512
+"""Of a state up to its pages; 70 of them are spare."""
 MEMORY_BYTES: Final = 192
 """Of a policy memory; 46 of them are spare."""
 
@@ -55,7 +56,7 @@ class Field(NamedTuple):
 
 
 STATE_FIELDS: Final = (
-    Field("flags", "u1", most=7),
+    Field("flags", "u1", most=31),
     Field("silences", "u1"),  # silence rows since the last applied event
     Field("pages", "u1", most=MAX_PAGES),  # distinct pages
     Field("ids", "u1", most=MAX_EVENT_IDS),  # event ids held
@@ -85,15 +86,24 @@ STATE_FIELDS: Final = (
     Field("num_clicks", "<u2"),  # saturating
     Field("visitor_sessions", "<u2"),
     Field("visitor_actions", "<u2"),
-    Field("spare_2", "u1", 2),  # free for a field of two bytes
-    Field("cart_value", "<f4"),
-    Field("purchase_value", "<f4"),
-    Field("price_sum", "<f4"),
-    Field("price_squares", "<f4"),
-    Field("price_min", "<f4"),
-    Field("price_max", "<f4"),
+    Field("currency", "<u2"),  # of all the money below; the first that the session names
+    Field("cart_value", "<f8"),
+    Field("purchase_value", "<f8"),
+    Field("refund_value", "<f8"),
+    Field("price_sum", "<f8"),
+    Field("price_squares", "<f8"),
+    Field("price_min", "<f8"),
+    Field("price_max", "<f8"),
+    Field("arrival", "<i8", time=True),  # of the newest record, epoch ms
+    Field("int_arrival", "<i8", time=True),  # of the last interaction; before the first, of the first event
+    Field("skew", "<i8"),  # what the sender's clock lacks, ms; it places t_min, t_max and last_int
+    Field("other_skew", "<i8"),  # what the last event that did not fit said instead; 0 for none
+    Field("withdrawn", "<i8"),  # sender's time of the last withdrawal of consent, epoch ms; 0 for none
     Field("category", "<u4"),
     Field("bounce", "<f4"),  # NaN: unknown visitor
+    Field("order_hashes", "<u4", MAX_ORDERS),  # of the newest purchases' ids, a ring
+    Field("orders", "u1", most=MAX_ORDERS),
+    Field("order_at", "u1", most=MAX_ORDERS - 1),  # ring position of the next order
     Field("counts", "<u2", MAX_TYPES),  # events per type, saturating
     Field("recent", "u1", N_RECENT),  # type code + 1 of the last interactions, a ring
     Field("dwell", "<u2", N_RECENT),  # tenths of a second since the interaction before
@@ -129,8 +139,10 @@ USUAL: Final = (
 """Field, and from which of its bytes to which: in nine of ten sessions of a shop these are not zero."""
 
 ALIKE: Final = (
-    ("price_sum", "price_max", 4),
-    ("price_max", "price_min", 4),
+    ("price_sum", "price_max", 8),
+    ("price_max", "price_min", 8),
+    ("int_arrival", "arrival", 8),
+    ("arrival", "t_max", 8),
     ("last_int", "t_max", 8),
     ("id_at", "ids", 1),
     ("recent_at", "num_clicks", 1),

@@ -28,6 +28,8 @@ from featurestore.versions import VERSION_BEFORE
 N_TYPES: Final = 25
 CLICK: Final = 24
 STAGES: Final = 4
+_FLAGS: Final = 7
+"""Flags that version 1 knows."""
 
 _STATE_FIELDS: Final = (
     Field("flags", "u1", most=7),
@@ -112,8 +114,10 @@ _LATEST_MS: Final = 2**53
 
 
 def upgraded(states: NDArray[np.void], memory: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """Rows of version 1 as rows of `STATE` and `MEMORY`."""
-    return _UP[0](states), _UP[1](memory)
+    """Rows of version 1 as rows of `STATE` and `MEMORY`. It knew one time alone: events arrived when they happened."""
+    new = _UP[0](states)
+    new["arrival"], new["int_arrival"] = new["t_max"], new["last_int"]
+    return new, _UP[1](memory)
 
 
 def downgraded(states: NDArray[np.void], memory: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.void]]:
@@ -146,6 +150,13 @@ def _fit(states: NDArray[np.void], old: NDArray[np.void], mind: NDArray[np.void]
             mind[i]["shown"] = 0
         if mind[i]["candidate"] > STAGES:
             mind[i]["candidate"] = 0
+        # It knows one time alone: of arrival, since silence is what it waits for. What is over counts as never seen.
+        live = old[i]["flags"] & 1 != 0
+        moved = max(states[i]["arrival"] - states[i]["t_max"], 0) if live else 0
+        old[i]["flags"] &= _FLAGS
+        old[i]["t_min"] += moved
+        old[i]["t_max"] = old[i]["t_max"] + moved if live else old[i]["t_min"]
+        old[i]["last_int"] = old[i]["last_int"] + moved if live else old[i]["t_min"]
 
 
 @compiled
@@ -153,7 +164,8 @@ def _plausible(states: NDArray[np.void], fine: NDArray[np.bool_]) -> None:
     for i in range(states.size):
         s = states[i]
         begun, newest = s["t_min"], s["t_max"]
-        good = s["flags"] & 1 != 0 and s["offset"] >= 0 and 0 <= begun <= newest <= _LATEST_MS
+        over = s["flags"] == 0 and s["num_clicks"] == 0
+        good = (s["flags"] & 1 != 0 or over) and s["offset"] >= 0 and 0 <= begun <= newest <= _LATEST_MS
         good &= 0 <= s["last_int"] <= newest and 0 <= s["armed"] <= _LATEST_MS
         good &= _amount(s["cart_value"]) and _amount(s["purchase_value"])
         good &= _amount(s["price_sum"]) and _amount(s["price_squares"])

@@ -21,8 +21,8 @@ LAST_GAPS: Final = 3
 NEVER: Final = 99.0
 """``since_add`` of a session without an addition among its last interactions."""
 
-COUNTED: Final = tuple(name for name in EVENT_TYPES if name not in {"session_start", "view_promotion"})
-"""Event types with a count of their own. The first is always 1, the second is nobody's act."""
+COUNTED: Final = tuple(name for name in EVENT_TYPES[:25] if name not in {"session_start", "view_promotion"})
+"""Event types with a count of their own. The first is always 1, the second is nobody's act; later types came later."""
 
 WIDE: Final[tuple[str, ...]] = (
     "duration_s",  # newest minus oldest event
@@ -120,7 +120,7 @@ def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> Non
     row[at + 5] = s["purchase_value"]
     at = _recent(s, row, at + 6)
     for j in range(_COUNTED_CODES.size):
-        row[at + j] = s["counts"][_COUNTED_CODES[j]]
+        row[at + j] = min(s["counts"][_COUNTED_CODES[j]], 255)
     at += _COUNTED_CODES.size
     row[at] = s["scroll"]
     at = _prices(s, row, at + 1)

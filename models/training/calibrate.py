@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from featurestore.contract.event import PASSIVE, decode_unchecked
+from featurestore.contract.decode import decode_unchecked
+from featurestore.contract.event import PASSIVE
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import EVENT_ROW

@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 
 from featurestore.columns.hashing import hash64
 from featurestore.columns.jit import compiled
-from featurestore.contract.event import columns, decode_unchecked
+from featurestore.contract.decode import decode_unchecked
+from featurestore.contract.event import columns
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import END, EVENT_ROW, OBSERVATION, SILENCE, deadlines, empty_states, fold, ticks
+from featurestore.session.fold import (
+    END,
+    EVENT_ROW,
+    OBSERVATION,
+    SILENCE,
+    bounced,
+    deadlines,
+    empty_states,
+    fold,
+    ticks,
+)
 from featurestore.session.views import N_WIDE
 from featurestore.session.visitors import PROFILE, remember_session
 from models.rules import StageRules
@@ -129,11 +140,11 @@ def observe_log(
     names = list(indices)
     rows = columns(events, index, range(len(events)), [t for _, _, t in records])
     started = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(started, rows["session_index"], rows["t"])
+    np.minimum.at(started, rows["session_index"], rows["arrival"])
     run = _Run(names, rows["visitor"], rules, wide)
     for start in range(0, rows.size, batch):
         run.apply(rows[start : start + batch], start)
-    last_ms = int(rows["t"].max()) if rows.size else 0
+    last_ms = int(rows["arrival"].max()) if rows.size else 0
     if rows.size:
         run.let_time_pass(last_ms + _AFTER_MS)
     return Observed(*run.observed(), rows["kind"].astype(np.uint8), started, names, last_ms)
@@ -164,10 +175,10 @@ class _Run:
 
     def apply(self, events: NDArray[np.void], first: int) -> None:
         """Fold ``events``, of which the first is the log's event number ``first``."""
-        self.let_time_pass(int(events["t"].min()))
+        self.let_time_pass(int(events["arrival"].min()))
         self._profiles[events["session_index"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
         self._fold(events, first)
-        self.let_time_pass(int(events["t"].max()))
+        self.let_time_pass(int(events["arrival"].max()))
 
     def let_time_pass(self, t: int) -> None:
         due = deadlines(self._states, self._config)
@@ -192,7 +203,7 @@ def _remember(profiles: NDArray[np.void], visitor: NDArray[np.int64], ended: NDA
         s = ended[i]
         if s["visitor"] != 0:
             key = s["session"] ^ np.uint64(s["t_min"])
-            remember_session(profiles[visitor[i]], key, s["t_max"], 0, s["pages"] <= 1)
+            remember_session(profiles[visitor[i]], key, s["t_max"], 0, bounced(s))
 
 
 class Split(NamedTuple):

@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from featurestore.errors import InvalidEvent, SettingsError
 from models.simulator.simulator import SimEvent
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from featurestore.errors import Backpressure, InvalidEvent, SettingsError, Unsafe
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode

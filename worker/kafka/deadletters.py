@@ -32,7 +32,7 @@ def letter(message: Any, error: InvalidEvent, topic_id: str) -> Letter:
         ("connector.name", "clickstage"),
         ("task.id", "0"),
         ("stage", STAGE),
-        ("class.name", "featurestore.events.decode"),
+        ("class.name", "featurestore.contract.decode"),
         ("exception.class.name", type(error).__name__),
         ("exception.message", error.detail),
         ("reason", error.reason),

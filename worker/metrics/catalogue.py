@@ -12,7 +12,8 @@ from enum import Enum
 from typing import Final
 
 from decisions.policy.vocabulary import ROUTES
-from featurestore.contract.event import REASONS
+from featurestore.contract.decode import OUTCOMES as FIELD_OUTCOMES
+from featurestore.contract.event import FIELDS, REASONS
 from featurestore.session.features import FEATURES
 from featurestore.session.stages import STAGES
 from featurestore.store.set_aside import KINDS
@@ -24,7 +25,17 @@ OPEN: Final[tuple[str, ...]] = ()
 STEPS: Final = ("decode", "load", "score", "write", "flush", OTHER)
 
 #: What became of a record read from Kafka. Exactly one per record.
-OUTCOMES: Final = ("applied", "duplicate", "bot", "consent_withdrawn", "dead_letter", "already_applied", OTHER)
+OUTCOMES: Final = (
+    "applied",
+    "duplicate",
+    "bot",
+    "historic",
+    "consent_withdrawn",
+    "after_withdrawal",
+    "dead_letter",
+    "already_applied",
+    OTHER,
+)
 
 #: Who put a record where it does not belong, as far as its place tells.
 PARTITIONERS: Final = ("librdkafka_default", "other")
@@ -54,6 +65,8 @@ STAGES_OR_NONE: Final = (*STAGES, "none")
 
 #: Bounds of `event_to_decision_seconds`; 0.01 and 0.05 are the objectives and must stay.
 LATENCY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: Bounds of `event_clock_skew_seconds`: an hour, five minutes, a minute, ten seconds and one, fast or slow.
+SKEW_BOUNDS_S: Final = (-3600.0, -300.0, -60.0, -10.0, -1.0, 1.0, 10.0, 60.0, 300.0, 3600.0)
 #: Bounds of `batch_seconds`.
 STEP_BOUNDS_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 #: Bounds of `batch_events`.
@@ -159,6 +172,33 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "Of these, records in another partition than their key belongs to, by the partitioner that does so: their "
         "sessions are split.",
         {"partitioner": PARTITIONERS},
+    ),
+    Spec(
+        "event_field_problems_total",
+        _C,
+        "fields",
+        "Fields of events that were repaired, lost, or ignored as junk, by field; the events count.",
+        {"field": tuple(FIELDS), "outcome": FIELD_OUTCOMES},
+    ),
+    Spec(
+        "event_clock_skew_seconds",
+        _H,
+        "seconds",
+        "How much earlier than its Kafka record an event says it was sent, or without sent_ts that it happened: "
+        "a slow clock or a late event above 0, a fast clock below.",
+        bounds=SKEW_BOUNDS_S,
+    ),
+    Spec(
+        "clock_corrected_events_total",
+        _C,
+        "events",
+        "Events whose clock was off by more than ten seconds, or that were under way for longer, and were corrected.",
+    ),
+    Spec(
+        "foreign_currency_amounts_total",
+        _C,
+        "events",
+        "Events whose amounts were left out because their session's money is in another currency.",
     ),
     Spec("unknown_types_total", _C, "events", "Events of a type that the contract does not know, counted as click."),
     Spec(

@@ -1,6 +1,7 @@
 """The filter behind decoding: events from before an erasure are left out. Pure."""
 
 from decisions.intake import Decoded
+from featurestore.contract.event import about_ms
 from featurestore.store.tombstones import Erased
 
 
@@ -13,5 +14,5 @@ def without_erased(decoded: Decoded, erased: Erased) -> Decoded:
     """
     if not erased.any():
         return decoded
-    gone = erased.covers(decoded.hashes, decoded.rows["visitor"], decoded.rows["t"])
+    gone = erased.covers(decoded.hashes, decoded.rows["visitor"], about_ms(decoded.rows))
     return decoded.kept(~gone) if gone.any() else decoded

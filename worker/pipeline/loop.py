@@ -32,6 +32,7 @@ from decisions.engine import Engine
 from decisions.intake import decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.contract.ids import IdKey
+from featurestore.contract.pages import Pages
 from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.store.protocols import SessionStore
 from worker.clock import Clock
@@ -103,6 +104,7 @@ class Loop:
         self._observer = observer
         self._clock = clock
         self._ids = IdKey.of(settings.id_key.get_secret_value())
+        self._pages = Pages.of(settings.page_parameters)
         self.pulse = Pulse(clock, "no partition yet")
         self._log_ends = LogEnds(consumer, ownership, clock)
         self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.stuck_after_s)
@@ -203,7 +205,8 @@ class Loop:
         mine = [records for records in polled.records if self._owned(records.partition)]
         if not mine:
             return None
-        decoded = without_erased(decode(mine, self._ids), self._own.erased)  # 2
+        decoded = without_erased(decode(mine, self._ids, self._pages), self._own.erased)  # 2
+        self._observer.decoded(decoded)
         if self.placement is not None:
             self.placement.look(polled.messages)
         partitions, begin, done = {}, {}, {}

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from decisions.core import Judgement
 from decisions.effects import Result
-from decisions.intake import Plan
+from decisions.intake import Decoded, Plan
 from decisions.policy import Policy
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.contract.event import skews
+from featurestore.session.clock import JITTER_MS
+from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
 from worker.metrics.drift import DriftMonitor
@@ -18,6 +20,12 @@ from worker.metrics.heads import HeadMonitor
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics
 
+_OUTCOMES: Final = (
+    (EVENT_ROW, "applied"),
+    (BOT, "bot"),
+    (UPLOAD, "historic"),
+    (CLEAR, "consent_withdrawn"),
+)
 TOGETHER: Final = 1_000
 """Rows that are worth counting."""
 
@@ -55,6 +63,7 @@ class Observer:
         self._kpis = kpis
         self._laps: defaultdict[str, list[float]] = defaultdict(list)
         self._written: list[tuple[int, NDArray[np.int64]]] = []
+        self._skews: list[NDArray[np.int64]] = []
         self._features: list[NDArray[np.float64]] = []
         self._decisions: list[NDArray[np.void]] = []
 
@@ -66,6 +75,12 @@ class Observer:
         """Name the policy in use."""
         self.metrics.use_policy(policy.version, policy.hash, policy.action_names)
         self._kpis.use_policy(policy)
+
+    def decoded(self, decoded: Decoded) -> None:
+        """Note what a batch says about its senders: their clocks, and fields that are not as they should be."""
+        for (name, outcome), n in decoded.problems.items():
+            self.metrics.field_problems.inc(name, outcome, by=n)
+        self._skews.append(skews(decoded.rows))
 
     def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:
         """Count a batch that has been written: ``read`` events of its records, and ``bad`` records that were none."""
@@ -79,12 +94,16 @@ class Observer:
         metrics.batch_events.observe(float(plan.events.size))
         judgement = result.judgement
         kinds = _kinds(judgement)
-        for kind, outcome in ((EVENT_ROW, "applied"), (BOT, "bot"), (CLEAR, "consent_withdrawn")):
+        for kind, outcome in _OUTCOMES:
             if kinds[kind]:
                 metrics.events.inc(outcome, by=kinds[kind])
         if judgement.observations.duplicates:
             metrics.events.inc("duplicate", by=judgement.observations.duplicates)
             metrics.duplicates_skipped.inc(by=judgement.observations.duplicates)
+        if judgement.observations.withdrawn:
+            metrics.events.inc("after_withdrawal", by=judgement.observations.withdrawn)
+        if judgement.observations.foreign_money:
+            metrics.foreign_amounts.inc(by=judgement.observations.foreign_money)
         if judgement.observations.late:
             metrics.late_events.inc(by=judgement.observations.late)
         if unknown := int(plan.events["unknown_type"].sum()):
@@ -117,6 +136,11 @@ class Observer:
             record_ms = np.concatenate(records)
             waited = np.repeat(written, [batch.size for batch in records]) - record_ms
             self.metrics.event_to_decision_seconds.observe_many(waited[record_ms >= 0] / 1000)
+        if self._skews:
+            found = np.concatenate(self._skews)
+            self._skews.clear()
+            self.metrics.clock_skew_seconds.observe_many(found / 1000)
+            self.metrics.clock_corrected.inc(by=int(np.count_nonzero(np.abs(found) > JITTER_MS)))
         if self._decisions:
             decisions, features = np.concatenate(self._decisions), np.concatenate(self._features)
             self._decisions.clear()
@@ -143,5 +167,5 @@ class Observer:
 
 def _kinds(judgement: Judgement) -> list[int]:
     """How many rows there are of each kind."""
-    counts: list[int] = np.bincount(judgement.observations.rows["kind"], minlength=BOT + 1).tolist()
+    counts: list[int] = np.bincount(judgement.observations.rows["kind"], minlength=UPLOAD + 1).tolist()
     return counts

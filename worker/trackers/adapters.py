@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from featurestore.contract.event import Event, decode
+from featurestore.contract.decode import decode
+from featurestore.contract.event import Event
 from featurestore.contract.trackers.mapping import MAX_TS
 from featurestore.errors import InvalidEvent, SettingsError
 from worker.trackers.exports import of_ga4, of_segment, of_snowplow

@@ -11,6 +11,7 @@ from featurestore.contract.trackers.mapping import (
     Mapped,
     basket,
     event,
+    first_id,
     first_text,
     identifier,
     item,
@@ -70,8 +71,8 @@ def ga4(payload: Any, received_ms: int | None = None) -> Mapped:
 def _event(payload: dict[str, Any], entry: dict[str, Any], received_ms: int | None) -> Mapped:
     params = objects(entry.get("params"))
     name = text(entry.get("name"))
-    visitor = first_text(payload.get("client_id"), payload.get("app_instance_id"))
-    session = identifier(visitor, first_text(params.get("session_id"), params.get("ga_session_id")))
+    visitor = first_id(payload.get("client_id"), payload.get("app_instance_id"))
+    session = identifier(visitor, first_id(params.get("session_id"), params.get("ga_session_id")))
     stamps = (entry.get("timestamp_micros"), params.get("timestamp_micros"), payload.get("timestamp_micros"))
     ts = next((t for stamp in stamps if (t := micros_ms(stamp)) is not None), received_ms)
     if name is None:
@@ -88,12 +89,12 @@ def _event(payload: dict[str, Any], entry: dict[str, Any], received_ms: int | No
         session,
         kind,
         ts,
-        visitor_id=identifier(first_text(payload.get("user_id"), visitor)),
+        visitor_id=identifier(first_id(payload.get("user_id"), visitor)),
         page=page(params.get("page_location"), params.get("page_path"), params.get("firebase_screen")),
         currency=word(params.get("currency")),
         query=word(params.get("search_term"), 512),
         value=(worth(items) if value is None else value) if sold else None,
-        transaction_id=identifier(text(params.get("transaction_id"))) if sold else None,
+        transaction_id=identifier(first_id(params.get("transaction_id"))) if sold else None,
         scroll_depth=_percent(params.get("percent_scrolled")),
         device=DEVICES.get((first_text(objects(payload.get("device")).get("category")) or "").lower()),
         country=word(objects(payload.get("user_location")).get("country_id")),

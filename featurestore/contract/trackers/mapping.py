@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from featurestore.contract.junk import is_junk
+
 MAX_TS: Final = 9_007_199_254_740_991
 """The contract's largest time, epoch ms."""
 MAX_ID: Final = 128
@@ -105,6 +107,11 @@ def page(*values: Any) -> str | None:
 def first_text(*values: Any) -> str | None:
     """The first of the values that is a text."""
     return next((found for value in values if (found := text(value))), None)
+
+
+def first_id(*values: Any) -> str | None:
+    """The first of the values that is an id, and not what programs write when they have none."""
+    return next((found for value in values if (found := text(value)) and not is_junk(found)), None)
 
 
 def identifier(*parts: str | None) -> str | None:

@@ -12,6 +12,7 @@ from featurestore.contract.trackers.mapping import (
     Mapped,
     basket,
     event,
+    first_id,
     first_text,
     identifier,
     item,
@@ -132,8 +133,8 @@ def _call(message: dict[str, Any], received_ms: int | None) -> Mapped:
     if kind is None:
         return left_out("no_action")
     context = objects(message.get("context"))
-    browser = first_text(message.get("anonymousId"), message.get("userId"))
-    visit = first_text(*(place.get(key) for place in (context, message, told) for key in ("sessionId", "session_id")))
+    browser = first_id(message.get("anonymousId"), message.get("userId"))
+    visit = first_id(*(place.get(key) for place in (context, message, told) for key in ("sessionId", "session_id")))
     session = identifier(browser, visit)
     if session is None:
         return left_out("no_session")
@@ -163,13 +164,13 @@ def _event(
         kind,
         ts,
         sent_ts=sent_ts,
-        event_id=identifier(first_text(message.get("messageId"), message.get("message_id"))),
-        visitor_id=identifier(first_text(message.get("userId"), message.get("anonymousId"))),
+        event_id=identifier(first_id(message.get("messageId"), message.get("message_id"))),
+        visitor_id=identifier(first_id(message.get("userId"), message.get("anonymousId"))),
         page=page(shown.get("url"), told.get("url"), shown.get("path"), told.get("path"), message.get("name")),
         currency=word(told.get("currency")),
         query=word(told.get("query"), 512),
         value=(worth(items) if value is None else value) if sold else None,
-        transaction_id=identifier(first_text(told.get("order_id"), told.get("orderId"))) if sold else None,
+        transaction_id=identifier(first_id(told.get("order_id"), told.get("orderId"))) if sold else None,
         source=_source(campaign),
         device=_DEVICES.get((first_text(objects(context.get("device")).get("type")) or "").lower()),
         **basket(items),

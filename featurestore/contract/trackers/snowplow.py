@@ -16,6 +16,7 @@ from featurestore.contract.trackers.mapping import (
     Mapped,
     basket,
     event,
+    first_id,
     first_text,
     identifier,
     items_of,
@@ -60,8 +61,8 @@ def snowplow_enriched(row: Mapping[str, Any]) -> Mapped:
         if name and name.startswith(("contexts_", "unstruct_event_")):
             _collect(parts, _schema_of_column(name), _objects(cell))
     first = _first(parts, "client_session")
-    session = first_text(row.get("domain_sessionid"), first.get("sessionId"))
-    visitor = first_text(row.get("domain_userid"), first.get("userId"), row.get("network_userid"))
+    session = first_id(row.get("domain_sessionid"), first.get("sessionId"))
+    visitor = first_id(row.get("domain_userid"), first.get("userId"), row.get("network_userid"))
     times = (row.get("derived_tstamp"), row.get("collector_tstamp"))
     ts = next((t for stamp in times if (t := time_ms(stamp)) is not None), None)
     shown = page(row.get("page_url"), row.get("page_urlpath"))
@@ -95,8 +96,8 @@ def _tracked(told: dict[str, Any], received_ms: int | None) -> Mapped:
     ts, sent = (time_ms(told.get(name)) for name in ("dtm", "stm"))
     if told.get("ttm") is not None:  # the true time: the sender vouches for it
         ts, sent = time_ms(told.get("ttm")), None
-    session = first_text(told.get("sid"), first.get("sessionId"), told.get("duid"))
-    visitor = first_text(told.get("uid"), told.get("duid"), first.get("userId"), told.get("tnuid"), told.get("nuid"))
+    session = first_id(told.get("sid"), first.get("sessionId"), told.get("duid"))
+    visitor = first_id(told.get("uid"), told.get("duid"), first.get("userId"), told.get("tnuid"), told.get("nuid"))
     call = CALLS.get(text(told.get("e")) or "")
     ts = received_ms if ts is None else ts
     sent = sent if received_ms is not None else None
@@ -139,12 +140,12 @@ def _made(
         kind,
         ts,
         sent_ts=sent_ts,
-        event_id=identifier(text(event_id)),
+        event_id=identifier(first_id(event_id)),
         visitor_id=identifier(visitor),
         page=shown,
         currency=next((w for found in currencies if (w := word(found))), None),
         value=(worth(items) if value is None else value) if sold else None,
-        transaction_id=identifier(first_text(deal.get("transaction_id"), back.get("transaction_id"))) if sold else None,
+        transaction_id=identifier(first_id(deal.get("transaction_id"), back.get("transaction_id"))) if sold else None,
         country=word(country),
         **basket(items),
     )

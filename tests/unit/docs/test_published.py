@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from decisions.document import decode_decision
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from tests.published import DOCS, SCHEMAS, examples, text
 
 EXAMPLES = sorted((DOCS / "examples").glob("*.json"))

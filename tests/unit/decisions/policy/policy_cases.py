@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import category_code
+from featurestore.contract.event import currency_code
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
 from featurestore.session.layout import MEMORY, STATE
@@ -159,6 +160,7 @@ def policies(draw: st.DrawFn) -> str:
         actions=table,
         stages=stages,
         neutral=draw(st.sampled_from(["none", ACTIONS[11]])),
+        currency=draw(st.sampled_from(["", "", "EUR"])),
         hysteresis=hysteresis,
         guardrails={
             "persuasive_per_session": draw(st.sampled_from([None, None, 4, 2, 1, 0])),
@@ -208,6 +210,7 @@ def row_lists(draw: st.DrawFn, n_sessions: int = 2, size: int = 60) -> list[Row]
                 device=int(rng.integers(5)),
                 source=int(rng.integers(8)),
                 purchases=int(rng.integers(2)),
+                currency=int(rng.choice([0, currency_code("EUR"), currency_code("USD")])),
             )
         )
     return rows

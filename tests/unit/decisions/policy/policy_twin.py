@@ -9,7 +9,7 @@ from typing import Final
 from decisions.policy.conditions import Condition, category_code
 from decisions.policy.model import Action, Experiment, PolicyFile
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import DEVICES, SOURCES, country_name
+from featurestore.contract.event import DEVICES, SOURCES, country_name, currency_code
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import BOT, CLEAR, END, SILENCE
 from featurestore.session.stages import STAGES
@@ -67,6 +67,7 @@ class Row:
     visitor_sessions: int = 0
     visitor_actions: int = 0
     country: int = 0
+    currency: int = 0
     device: int = 0
     source: int = 0
     purchases: int = 0
@@ -157,6 +158,8 @@ class Twin:
             guards = self.forbidden(s.action, row)
             if s.action != "none" and not self.running(s, s.action, now):
                 guards.add("offer_ended")
+            if s.action != "none" and self.lapsed(s.action, row, arms):
+                guards.add("condition_lapsed")
             return "held", neutral if guards else s.action, guards
 
         sure = p[stage] >= (self.policy.stages[stage].threshold if stage in self.policy.stages else 0)
@@ -188,11 +191,30 @@ class Twin:
                 fallback = max((name for name in STAGES if name != at), key=lambda name: p[name])
             at = fallback
 
+    def cart_value(self, row: Row) -> float:
+        """What conditions compare: nothing is known of a cart in another currency than the policy's."""
+        mine = currency_code(self.policy.currency)
+        if mine and row.currency and row.currency != mine:
+            return math.nan
+        return row.cart_value if math.isnan(row.cart_value) else math.floor(row.cart_value * 1e6 + 0.5) / 1e6
+
+    def lapsed(self, name: str, row: Row, arms: dict[str, str]) -> bool:
+        """Whether rules show this action, and none of them would any more."""
+        found = []
+        for stage in self.policy.stages.values():
+            for rule in stage.rules:
+                shown = rule.show
+                for e, a in arms.items():
+                    shown = self.policy.experiments[e].arms[a].replace.get(shown, shown)
+                if shown == name:
+                    found.append(all(self.holds(c, row) for c in rule.conditions()))
+        return bool(found) and not any(found)
+
     def holds(self, c: Condition, row: Row) -> bool:
         first = math.nan if row.visitor == 0 else float(row.visitor_sessions == 0)
         values = dict(zip(FEATURES, row.features, strict=True)) | {
             "first_time_visitor": first,
-            "cart_value": row.cart_value,
+            "cart_value": self.cart_value(row),
             "cart_items": row.cart_items,
             "purchases": row.purchases,
         }

@@ -12,6 +12,7 @@ from hypothesis.strategies import DataObject
 
 from decisions.policy import Policy
 from decisions.policy.engine import decide_rows
+from featurestore.contract.event import currency_code
 from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_cases import (
@@ -242,11 +243,46 @@ def test_kill_switches_act_on_showings_under_way() -> None:
 
 
 def test_a_cart_value_meets_its_own_price() -> None:
-    """A cart of 79.90 is kept in single precision; `cart_value >= 79.9` must hold."""
+    """Also a cart whose sum is a rounding error short of it."""
     rules = [{"show": "banner", "when": "cart_value >= 79.9"}]
     policy = Policy.from_text(policy_text(stages={"Explorer": {"rules": rules}}))
-    answer = decided(policy, [at(0, "Explorer", cart_value=79.9)], memories(1))[0]
-    assert answer.action == "banner"
+    for worth in (79.9, 79.9 - 1e-11, 39.95 + 39.95):
+        answer = decided(policy, [at(0, "Explorer", cart_value=worth)], memories(1))[0]
+        assert answer.action == "banner"
+    assert decided(policy, [at(0, "Explorer", cart_value=79.89)], memories(1))[0].action == "none"
+
+
+def test_a_cart_in_another_currency_meets_no_condition_on_its_value() -> None:
+    rules = [{"show": "banner", "when": "cart_value >= 50"}]
+    euros = Policy.from_text(policy_text(currency="EUR", stages={"Explorer": {"rules": rules}}))
+    any_money = Policy.from_text(policy_text(stages={"Explorer": {"rules": rules}}))
+    for named, shown in (("EUR", "banner"), ("JPY", "none"), ("", "banner")):
+        row = at(0, "Explorer", cart_value=9_000, currency=currency_code(named))
+        assert decided(euros, [row], memories(1))[0].action == shown
+        assert decided(any_money, [row], memories(1))[0].action == "banner"
+    assert euros.hash != any_money.hash
+
+
+def test_a_held_action_whose_condition_has_lapsed_is_not_shown() -> None:
+    """A reminder of an empty basket: the purchase ends it at once, the waiting stage does not."""
+    actions = {"reminder": {"label": "x"}, "always": {"label": "y"}}
+    rules = [{"show": "reminder", "when": "cart_items >= 1"}, {"show": "always"}]
+    stages = {"Drop-Off Risk": {"rules": rules}}
+    policy = Policy.from_text(policy_text(actions=actions, stages=stages, hysteresis={"persistence": 5}))
+    memory = memories(1)
+    first, kept, bought, later = decided(
+        policy,
+        [
+            at(0, "Drop-Off Risk", cart_items=1),
+            at(1, "Explorer", cart_items=1),
+            at(2, "Explorer", purchases=1),
+            at(3, "Drop-Off Risk", purchases=1),
+        ],
+        memory,
+    )
+    assert (first.action, kept.route, kept.action) == ("reminder", "held", "reminder")
+    assert (bought.route, bought.action, bought.guards) == ("held", "none", frozenset({"condition_lapsed"}))
+    assert (later.route, later.action) == ("act", "always")
 
 
 def test_counters_saturate() -> None:

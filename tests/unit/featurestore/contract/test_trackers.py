@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.contract.event import EVENT_TYPES, decode
+from featurestore.contract.decode import decode
+from featurestore.contract.event import EVENT_TYPES
 from featurestore.contract.trackers import LEFT_OUT, Mapped, encode, ga4, segment, snowplow_enriched, snowplow_tracker
 from featurestore.contract.trackers.mapping import MAX_ID, identifier, time_ms
 from featurestore.contract.trackers.segment import kind_of

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import EVENT_TYPES, Event, columns
+from featurestore.contract.event import EVENT_TYPES, Event, Item, columns
 from featurestore.session.fold import FoldConfig, Observations, empty_states, fold, ticks
 from featurestore.session.visitors import PROFILE
 from tests.unit.featurestore.session.fold_oracle import Oracle, Row
@@ -19,7 +19,7 @@ START_MS = 1_700_000_000_000
 
 
 class Step(NamedTuple):
-    """An event of a session, or a tick where ``event`` is None, at time ``t``."""
+    """An event of a session, or a tick where ``event`` is None, that arrives at time ``t``."""
 
     session: str
     t: int
@@ -49,8 +49,44 @@ _EVENTS = st.builds(
     scroll_depth=st.sampled_from([None, 0.0, 33.4, 99.999, 100.0]),
     checkout_step=st.sampled_from([None, 0, 2, 3, 5]),
     consent=st.sampled_from([None] * 12 + [True] * 12 + [False]),
+    transaction_id=st.sampled_from([None, None, "T1", "T2"]),
+    currency=st.sampled_from([None, None, "EUR", "EUR", "USD"]),
+    items=st.none() | st.lists(st.builds(Item, price=_MONEY, quantity=st.sampled_from([None, 0, 1, 3])), max_size=3),
 )
 _MOVES = st.tuples(_GAPS, st.sampled_from([0, 0, 0, 0, 1_000, 60_000, 250_000, 400_000]), st.integers(0, 4), _EVENTS)
+_CLOCKS = st.tuples(
+    st.sampled_from([0, 0, -240_000, 45_000, 240_000, 7_200_000]),  # what is wrong with the sender's clock
+    st.sampled_from(
+        [0, 0, 0, 90, 1_500, 20_000, 120_000, 2_000_000, 7_200_000]
+    ),  # how long it was kept before it was sent
+    st.sampled_from([0, 40, 900]),  # how long it was under way
+    st.sampled_from([0, 0, 0, 0, 0, 3_480_000, -3_480_000]),  # what is wrong with the record's time
+    st.booleans(),  # whether it says when it was sent
+)
+"""What real senders do to an event's times."""
+
+
+def crooked(log: list[Step], clocks: list[tuple[int, int, int, int, bool]]) -> list[Step]:
+    """The log with clocks of its events gone wrong, one after the other, again and again."""
+    steps = []
+    for i, step in enumerate(log):
+        if step.event is None:
+            steps.append(step)
+            continue
+        wrong, waited, travelled, record, says = clocks[i % len(clocks)]
+        sent = step.t - travelled
+        event = msgspec.structs.replace(
+            step.event, ts=max(sent - waited - wrong, 0), sent_ts=sent - wrong if says else None
+        )
+        steps.append(Step(step.session, step.t + record, event))
+    return steps
+
+
+def crooked_logs(*, ordered: bool = False) -> st.SearchStrategy[list[Step]]:
+    """Logs of senders with wrong clocks, late uploads and, unless ``ordered``, records with absurd times."""
+    clocks = _CLOCKS.map(lambda clock: (*clock[:3], 0, clock[4])) if ordered else _CLOCKS
+    log = logs(ordered=ordered, with_ticks=not ordered)
+    return st.builds(crooked, log, st.lists(clocks, min_size=1, max_size=4))
 
 
 def logs(*, ordered: bool = False, with_ticks: bool = False, most: int = 30) -> st.SearchStrategy[list[Step]]:
@@ -83,6 +119,8 @@ class Folded:
         self.rows: list[tuple[str, Row]] = []
         self.ended: list[tuple[str, np.void]] = []
         self.duplicates = 0
+        self.withdrawn = 0
+        self.foreign_money = 0
 
     def run(self, steps: Sequence[Step], first_offset: int = 0) -> "Folded":
         """One batch."""
@@ -92,8 +130,8 @@ class Folded:
             if step.event is None:
                 parts.append(ticks([slot], step.t))
             else:
-                row = columns([step.event], [slot], [first_offset + i], [-1])
-                row["t"] = step.t
+                row = columns([step.event], [slot], [first_offset + i], [step.t])
+                row["t"] = step.event.ts or step.t  # an event without a time of its own happens when it arrives
                 parts.append(row)
         if parts:
             self._note(fold(self.states, self.profiles, np.concatenate(parts), self.config))
@@ -101,6 +139,8 @@ class Folded:
 
     def _note(self, seen: Observations) -> None:
         self.duplicates += seen.duplicates
+        self.withdrawn += seen.withdrawn
+        self.foreign_money += seen.foreign_money
         ends = iter(seen.ended)
         for row, x in zip(seen.rows, seen.features.tolist(), strict=True):
             session = SESSIONS[row["session_index"]]

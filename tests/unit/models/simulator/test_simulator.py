@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.contract.event import EVENT_TYPES, MAX_SKEW_MS, PASSIVE, Event, decode
+from featurestore.contract.decode import decode
+from featurestore.contract.event import EVENT_TYPES, NEAR_MS, PASSIVE, Event
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
 from models.bundle.baseline import Baseline
@@ -48,7 +49,7 @@ def test_the_key_is_the_session_and_arrivals_never_go_back(stream: list[tuple[Si
 
 def test_all_sessions_and_all_event_types_occur(stream: list[tuple[SimEvent, Event]]) -> None:
     assert len({event.session_id for _, event in stream}) == 5_000
-    assert {event.type for _, event in stream} == set(EVENT_TYPES)
+    assert {event.type for _, event in stream} == set(EVENT_TYPES[:25]), "what shoppers do, not what others report"
 
 
 def test_context_occurs_and_is_constant_in_a_session(stream: list[tuple[SimEvent, Event]]) -> None:
@@ -67,7 +68,7 @@ def test_duplicates_late_and_very_late_events_occur(stream: list[tuple[SimEvent,
     delays = np.array([arrival - event.ts for (_, _, arrival), event in stream])
     assert delays.min() >= 0
     assert 0.005 < (delays > 1_000).mean() < 0.03
-    assert (delays > MAX_SKEW_MS).sum() > 0
+    assert (delays > NEAR_MS).sum() > 0
 
 
 def test_bots_click_more_than_250_times(stream: list[tuple[SimEvent, Event]]) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from models.study.action_log import ACTIONS, generate
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from decisions.core import Judge
 from decisions.shipped import load_policy
-from featurestore.contract.event import columns, decode_unchecked
+from featurestore.contract.decode import decode_unchecked
+from featurestore.contract.event import columns
 from featurestore.session.fold import SILENCE, empty_states
 from featurestore.session.layout import MEMORY
 from featurestore.session.stages import INTENT_BUYER, STAGES

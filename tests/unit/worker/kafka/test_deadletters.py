@@ -41,7 +41,7 @@ def test_the_headers_are_the_original_ones_then_kafka_connects() -> None:
         "__connect.errors.connector.name": b"clickstage",
         "__connect.errors.task.id": b"0",
         "__connect.errors.stage": b"VALUE_CONVERTER",
-        "__connect.errors.class.name": b"featurestore.events.decode",
+        "__connect.errors.class.name": b"featurestore.contract.decode",
         "__connect.errors.exception.class.name": b"InvalidEvent",
         "__connect.errors.exception.message": b"Expected `int` - at `$.ts`",
         "__connect.errors.reason": b"schema",

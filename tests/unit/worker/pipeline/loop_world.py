@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from decisions.effects import Result
 from decisions.engine import Engine
-from decisions.intake import Plan, Records
+from decisions.intake import Decoded, Plan, Records
 from decisions.policy import Policy
 from decisions.shipped import DEFAULT_POLICY
 from featurestore.errors import StoreUnavailable
@@ -336,6 +336,9 @@ class LooksAway:
         return self
 
     def lap(self, step: str) -> None:
+        """Nothing."""
+
+    def decoded(self, decoded: Decoded) -> None:
         """Nothing."""
 
     def batch(self, plan: Plan, result: Result | None, read: int, bad: int, now_ms: int) -> None:

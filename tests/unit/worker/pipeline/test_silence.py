@@ -15,7 +15,7 @@ from decisions.intake import Plan, Records
 from featurestore.columns.hashing import hash64
 from featurestore.contract.event import Event
 from featurestore.session.codec import unpack
-from featurestore.session.fold import IS_BOT, SILENT, deadlines
+from featurestore.session.fold import IS_BOT, LIVE, REMEMBER_MS, SILENT, deadlines
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
@@ -88,7 +88,7 @@ class Desk:
         """Sessions whose deadline should have been acted on: a silence at once, an end when its bucket has passed."""
         blobs = self.store.shards[SHARD].states
         states = unpack(list(blobs.values()), hash64(list(blobs))).states
-        quiet = states["flags"] & (SILENT | IS_BOT) != 0
+        quiet = (states["flags"] & LIVE == 0) | (states["flags"] & (SILENT | IS_BOT) != 0)
         due = deadlines(states, self.engine.judge.config)
         late = np.where(quiet, due // EXPIRY_BUCKET_MS < expiry_bucket(now_ms), due <= now_ms)
         return [session for session, left in zip(blobs, late.tolist(), strict=True) if left]
@@ -229,12 +229,14 @@ def test_an_entry_whose_session_is_gone_changes_nothing(engine: Engine) -> None:
     desk.apply(
         [Step("a", START_MS + 200_000, Event(session_id="a", type="click", ts=START_MS + 200_000, consent=False))]
     )
-    assert (desk.store.shards[SHARD].states, desk.entries("a")) == ({}, 1)
+    assert desk.store.shards[SHARD].states.keys() == {"a"}, "the withdrawal is remembered"
     before = len(desk.found.decisions), dict(desk.store.decisions)
-    assert desk.time_passes(END_MS) == 1
+    desk.time_passes(END_MS)
     assert (len(desk.found.decisions), desk.store.decisions) == before
     assert not desk.found.summaries
-    assert desk.entries("a") == 0
+    desk.time_passes(START_MS + 200_000 + REMEMBER_MS + 2 * EXPIRY_BUCKET_MS)
+    assert (desk.store.shards[SHARD].states, desk.entries("a")) == ({}, 0), "and forgotten after a day"
+    assert (len(desk.found.decisions), desk.store.decisions) == before
 
 
 def test_a_click_just_before_the_end_finds_the_entry_early(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
 from worker.commands.replay import _speed
 from worker.trackers.adapters import eshop_times, read, shifted

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.contract.event import decode
+from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
 from worker.trackers.adapters import read
 

@@ -1,0 +1,56 @@
+"""Ids that are no ids: what programs write when they have none.
+
+As a visitor they would mix strangers, as a session they would make one bot of sixty people, as an event's id they would
+make all but the first event of a session a duplicate. The list is closed: a shop's own names are never guessed at.
+"""
+
+from typing import Final
+
+WORDS: Final = (
+    "-1",
+    "(none)",
+    "(not set)",
+    "<nil>",
+    "[object object]",
+    "anonymous",
+    "false",
+    "n/a",
+    "na",
+    "nan",
+    "nil",
+    "none",
+    "null",
+    "true",
+    "undefined",
+    "unknown",
+    "{}",
+    "[]",
+)
+"""In lower case; compared without regard to the case of ASCII letters."""
+
+LONGEST: Final = max(map(len, WORDS))
+
+
+WHITE: Final = " \t\r\n"
+
+
+def is_junk(text: str) -> bool:
+    """Whether a text is empty, one of `WORDS`, or nothing but zeros and hyphens; white space around it does not count.
+
+    >>> [is_junk(text) for text in ("undefined", "NaN", "00000000-0000-0000-0000-000000000000", " ", "0", "10")]
+    [True, True, True, True, True, False]
+    """
+    bare = text.strip(WHITE)
+    return not bare.strip("0-") or (len(bare) <= LONGEST and bare.isascii() and bare.lower() in WORDS)
+
+
+def pattern() -> str:
+    """The same as a regular expression of JSON Schema, which knows no flag for case."""
+    words = "|".join("".join(map(_letter, word)) for word in WORDS)
+    return f"^[ \\t\\r\\n]*([0-]*|{words})[ \\t\\r\\n]*$"
+
+
+def _letter(character: str) -> str:
+    if character.isalpha():
+        return f"[{character}{character.upper()}]"
+    return "\\" + character if character in "()[]{}" else character

@@ -1,0 +1,105 @@
+"""When events happened: a session's clock, estimated from what arrives.
+
+Two times matter. *Arrival* is the time of the Kafka record: silence, ends and everything that is shown are judged by
+it, so that a wrong clock is never a silence. *Happened* is the sender's ``ts`` moved by the session's ``skew``: gaps
+and durations are measured by it, so that a batch of an offline phone keeps its own spacing.
+
+The skew is what ``ts`` lacks to be the time of arrival: a sample of it is ``arrival - sent_ts`` where an event says
+when it was sent, and ``arrival - ts`` where not, which contains the time that the event was under way. So the smallest
+sample is the best, and when a smaller one comes, all of the session moves with it: what lies between its events stays.
+A sample that differs by more than `JITTER_MS` is
+
+- smaller, within `BURST_MS` of the last arrival and without ``sent_ts``: the next event of a batch, oldest first
+- smaller otherwise: another clock (it was set, or a second sender); it counts from here on
+- larger: an event that was late, though not before the session began; if the next one says the same, another clock
+
+One pass over the log gives the same: arrival is part of the log, and nothing else is looked at.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from featurestore.columns.jit import inlined
+
+JITTER_MS: Final = 10_000
+"""Samples of one clock differ by what events are under way; more than this is another clock, or a late event."""
+BURST_MS: Final = 2_000
+"""Records this close came in one upload."""
+
+
+@inlined
+def arrival_of(e: np.void) -> int:
+    """The time of the event's record; without one, ``ts`` stands in for it."""
+    return int(e["arrival"]) if e["arrival"] != 0 else int(e["t"])
+
+
+@inlined
+def sample(e: np.void, arrival: int) -> int:
+    """What an event says about its sender's clock, ms to add to it."""
+    return int(arrival - (e["sent"] if e["sent"] != 0 else e["t"]))
+
+
+@inlined
+def start_clock(s: np.void, e: np.void, arrival: int) -> int:
+    """The first event of a session sets its clock; when it happened."""
+    s["skew"] = sample(e, arrival)
+    s["other_skew"] = 0
+    return int(min(e["t"] + s["skew"], arrival))
+
+
+@inlined
+def happened(s: np.void, e: np.void, arrival: int) -> int:
+    """When an event of a live session happened; adjusts the session's clock."""
+    skew = sample(e, arrival)
+    rest = skew - s["skew"]
+    sent = e["sent"] != 0
+    doubtful = False
+    burst = not sent and abs(arrival - s["arrival"]) <= BURST_MS
+    if rest < -JITTER_MS and not burst:
+        s["skew"] = skew
+        _believe(s, arrival)
+    elif rest < 0:
+        s["t_min"] += rest
+        s["t_max"] += rest
+        s["last_int"] += rest
+        s["skew"] = skew
+    elif rest > JITTER_MS:
+        again = s["other_skew"] != 0 and abs(skew - s["other_skew"]) <= JITTER_MS
+        doubtful = not again or arrival - s["arrival"] <= BURST_MS
+        if doubtful:
+            s["other_skew"] = skew
+        else:
+            s["skew"] = skew
+            s["other_skew"] = 0
+    if s["other_skew"] != 0 and abs(rest) <= JITTER_MS:
+        _believe(s, arrival)
+        s["other_skew"] = 0
+    t = min(e["t"] + s["skew"], arrival)
+    return int(max(t, s["t_min"]) if doubtful else t)
+
+
+@inlined
+def _believe(s: np.void, arrival: int) -> None:
+    """The clocks agree again: if this record is older than the newest, that one had an absurd time."""
+    if arrival < s["arrival"]:
+        s["arrival"] = arrival
+        s["int_arrival"] = min(s["int_arrival"], arrival)
+
+
+@inlined
+def is_upload(s: np.void, e: np.void, arrival: int, live: bool, session_gap_ms: int) -> bool:
+    """Whether an event was older than a session may be silent when it was received.
+
+    With ``sent_ts`` the sender says so. Without, an event that lies so far behind its own session is; and so is one of
+    a batch, whose events come at once and lie apart: from the second one on, a wrong clock is told from an old batch.
+    """
+    if e["sent"] != 0:
+        return bool(e["sent"] - e["t"] > session_gap_ms)
+    if not live:
+        return False
+    rest = sample(e, arrival) - s["skew"]
+    if rest > session_gap_ms:
+        return True
+    apart = rest < -BURST_MS and abs(arrival - s["arrival"]) <= BURST_MS
+    return bool(apart and sample(e, arrival) > session_gap_ms)
