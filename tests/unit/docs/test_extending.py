@@ -33,6 +33,8 @@ LEFT_OUT = {
     "models": ("bundles",),
     "tests": ("faults", "integration", "contract", "golden", "services"),
 }
+pytestmark = pytest.mark.timeout(1_200)
+"""Everything is compiled anew in the copy, models are trained and a worker is started: minutes on a busy machine."""
 RUN = """
 import json, shlex, subprocess, sys, traceback, warnings
 import pytest
