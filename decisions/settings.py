@@ -3,49 +3,23 @@
 Every field is ``--name-with-dashes`` and ``CLICKSTAGE_NAME``; all errors are reported at once; secrets are hidden.
 """
 
-import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from decisions.kafka_settings import PASSWORDS, pairs_of, voiding
 from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
-from featurestore.store.redis.connection import CLUSTER_SCHEMES, SCHEMES, cluster_address
+from featurestore.store.redis.connection import check_url
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 PREFIX = "CLICKSTAGE_"
+LIKE: Final = 0.8
+"""How alike a variable and a setting are, from 0 to 1, for one to be taken for the other."""
 _Seconds = Annotated[float, Field(gt=0)]
-
-
-PASSWORDS = {"sasl.password": "kafka_password", "ssl.key.password": "kafka_key_password"}
-"""librdkafka's settings that are secrets, and ours that hold them."""
-
-_PAIR = re.compile(r"\s*([A-Za-z][A-Za-z0-9._]*)=(.*)", re.DOTALL)
-
-
-def kafka_pairs(text: str) -> dict[str, str]:
-    """librdkafka's settings out of ``key=value,key=value``; what follows a comma and is no pair goes on with the value.
-
-    >>> kafka_pairs("security.protocol=SSL,ssl.cipher.suites=A,B")
-    {'security.protocol': 'SSL', 'ssl.cipher.suites': 'A,B'}
-
-    Raises:
-        ValueError: it does not begin with a pair.
-    """
-    pairs: dict[str, str] = {}
-    last = ""
-    for part in text.split(","):
-        if found := _PAIR.fullmatch(part):
-            last = found[1]
-            pairs[last] = found[2].strip()
-        elif last:
-            pairs[last] += f",{part}"
-        elif part.strip():
-            raise ValueError("must be key=value pairs separated by commas")
-    return {name: value.rstrip(", ") for name, value in pairs.items()}
 
 
 class AccessSettings(BaseModel):
@@ -54,14 +28,18 @@ class AccessSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kafka: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port, comma-separated")
-    kafka_config: str = Field(
-        "",
-        description="More librdkafka settings: security.protocol=SASL_SSL,key=value,... (values may hold commas)",
+    kafka_config: SecretStr = Field(
+        SecretStr(""),
+        description="More librdkafka settings, key=value, comma-separated (security.protocol=SASL_SSL, ...); "
+        "values may hold commas. What would void a promise (acks=0, ...) is refused",
     )
-    kafka_password: SecretStr = Field(SecretStr(""), description="sasl.password, kept out of every log")
+    kafka_password: SecretStr = Field(
+        SecretStr(""), description="sasl.password, kept out of every log; a flag shows in the list of processes"
+    )
     kafka_key_password: SecretStr = Field(
         SecretStr(""), description="ssl.key.password, of the client's own key, kept out of every log"
     )
+    kafka_password_file: Path | None = Field(None, description="File that holds sasl.password, for mounted secrets")
     redis: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
         description="Redis URL; rediss:// for TLS; sentinel://host:port,.../service; cluster://host:port,...",
@@ -99,11 +77,7 @@ class AccessSettings(BaseModel):
     @field_validator("redis")
     @classmethod
     def _is_redis_url(cls, value: SecretStr) -> SecretStr:
-        scheme = urlsplit(value.get_secret_value()).scheme
-        if scheme not in SCHEMES:
-            raise ValueError(f"must start with {', '.join(f'{known}://' for known in SCHEMES)}")
-        if scheme in CLUSTER_SCHEMES:
-            cluster_address(value.get_secret_value())
+        check_url(value.get_secret_value())
         return value
 
     @field_validator("id_key")
@@ -117,11 +91,16 @@ class AccessSettings(BaseModel):
 
     @field_validator("kafka_config")
     @classmethod
-    def _is_pairs(cls, value: str) -> str:
-        pairs = kafka_pairs(value)
-        for name, setting in PASSWORDS.items():
-            if name in pairs:
-                raise ValueError(f"must not hold a password: give {name} as {setting}")
+    def _is_pairs(cls, value: SecretStr) -> SecretStr:
+        if problems := voiding(pairs_of(value.get_secret_value())):
+            raise ValueError("; ".join(problems))
+        return value
+
+    @field_validator("kafka_password_file")
+    @classmethod
+    def _can_be_read(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _secret_in(value)
         return value
 
     @classmethod
@@ -145,11 +124,28 @@ class AccessSettings(BaseModel):
 
     def kafka_client(self) -> dict[str, str]:
         """What every Kafka client is configured with."""
-        pairs = kafka_pairs(self.kafka_config)
+        pairs = pairs_of(self.kafka_config.get_secret_value())
+        if self.kafka_password_file is not None:
+            pairs["sasl.password"] = _secret_in(self.kafka_password_file)
         for name, setting in PASSWORDS.items():
             if password := getattr(self, setting).get_secret_value():
                 pairs[name] = password
         return {"bootstrap.servers": self.kafka, **pairs}
+
+
+def unknown_variables(environ: Mapping[str, str], settings: type[AccessSettings]) -> list[str]:
+    """A line for each environment variable that looks like a setting written wrongly.
+
+    >>> unknown_variables({"CLICKSTAGE_REDIS_URL": "redis://h"}, AccessSettings)
+    ['CLICKSTAGE_REDIS_URL is not a setting: did you mean CLICKSTAGE_REDIS?']
+    """
+    known = [PREFIX + name.upper() for name in settings.model_fields]
+    lines = []
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            meant = get_close_matches(variable, known, 1, LIKE)
+            lines += [f"{variable} is not a setting: did you mean {meant[0]}?"] if meant else []
+    return lines
 
 
 def table(settings: type[AccessSettings]) -> str:
@@ -160,6 +156,13 @@ def table(settings: type[AccessSettings]) -> str:
         shown = f"`{default}`" if default not in ("", None) else ""
         rows.append(f"| `--{name.replace('_', '-')}` | `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows)
+
+
+def _secret_in(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot be read ({type(error).__name__}): mount the secret, or correct the path") from None
 
 
 def _said(place: tuple[int | str, ...], message: str) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Final, NoReturn
 
 from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError, Unsafe
@@ -37,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("usage: clickstage COMMAND [OPTIONS]\n")
         for name, (_, text) in COMMANDS.items():
             print(f"  {name:<11} {text}")
-        print("\nclickstage COMMAND --help says what a command takes.")
+        print("\nclickstage COMMAND --help says what a command takes; clickstage --version says which release this is.")
         return ExitCode.OK if arguments else ExitCode.USAGE
+    if arguments[0] == "--version":
+        print(f"clickstage {version('clickstage')}")
+        return ExitCode.OK
     name, *rest = arguments
     if name not in COMMANDS:
         print(f"clickstage: there is no command {name!r}; `clickstage --help` lists them", file=sys.stderr)

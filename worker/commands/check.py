@@ -41,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     return worst
 
 
-_NEEDED = ("kafka", "kafka_config", "kafka_password", "redis", "redis_timeout_s", "group", "env", *TOPICS,
-           "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
+_NEEDED = ("kafka", "kafka_config", "kafka_password", "kafka_password_file", "redis", "redis_timeout_s", "group", "env",
+           *TOPICS, "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
 
 
 def _policies(paths: Sequence[Path]) -> int:

@@ -18,7 +18,7 @@ from worker.settings import Settings
 
 REDRIVEN: Final = "clickstage.redriven"
 """Header of a record sent again: where its dead letter stands."""
-_ACCESS: Final = ("kafka", "kafka_config", "kafka_password", "group", "topic", "dlq_topic")
+_ACCESS: Final = ("kafka", "kafka_config", "kafka_password", "kafka_password_file", "group", "topic", "dlq_topic")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,10 +1,18 @@
 """Settings as command-line options."""
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
+from typing import Literal, get_args, get_origin
 
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from decisions.settings import unknown_variables
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None:
@@ -13,8 +21,14 @@ def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> N
     for name, field in Settings.model_fields.items():
         if only and name not in only:
             continue
-        text = (field.description or "").replace("%", "%%")
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=text)
+        text = (field.description or "") + _default(field)
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar="{%s}" % ",".join(map(str, choices)) if choices else "VALUE",  # noqa: UP031 - braces
+            help=text.replace("%", "%%"),
+        )
 
 
 def settings_from(args: argparse.Namespace) -> Settings:
@@ -23,4 +37,11 @@ def settings_from(args: argparse.Namespace) -> Settings:
     Raises:
         SettingsError: listing everything that is wrong.
     """
+    for line in unknown_variables(os.environ, Settings):
+        log.warning(line)
     return Settings.load({name: getattr(args, name, None) for name in Settings.model_fields}, os.environ)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return "" if value in {None, ""} else f" (default: {value})"

@@ -62,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
         "through the batch code alone, byte for byte but for the times of computing; needs topics of its own and "
         "workers with --timers off",
     )
-    add_settings(parser, ("kafka", "kafka_config", "kafka_password", *TOPICS, "bundle", "policy"))
+    add_settings(
+        parser, ("kafka", "kafka_config", "kafka_password", "kafka_password_file", *TOPICS, "bundle", "policy")
+    )
     args = parser.parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)

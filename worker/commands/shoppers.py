@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
     parser.add_argument("--drift", action="append", default=[], metavar="FEATURE=X", help="shift one feature")
     parser.add_argument("--mix", action="append", default=[], metavar="PERSONA=X", help="multiply a persona's share")
-    add_settings(parser, only=("kafka", "kafka_config", "kafka_password", "topic", "log_format"))
+    add_settings(parser, only=("kafka", "kafka_config", "kafka_password", "kafka_password_file", "topic", "log_format"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
     logs.configure(settings.log_format)

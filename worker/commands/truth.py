@@ -43,7 +43,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="the report as Markdown (also printed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--every-h", type=float, metavar="HOURS", help="repeat, until stopped")
-    wanted = ("kafka", "kafka_config", "kafka_password", "decisions_topic", "sessions_topic", "bundle", "log_format")
+    wanted = (
+        "kafka",
+        "kafka_config",
+        "kafka_password",
+        "kafka_password_file",
+        "decisions_topic",
+        "sessions_topic",
+        "bundle",
+        "log_format",
+    )
     add_settings(parser, only=wanted)
     args = parser.parse_args(argv)
     if args.days < 1 or (args.every_h is not None and args.every_h <= 0):

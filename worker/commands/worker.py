@@ -1,6 +1,7 @@
 """``clickstage worker``: read clicks, write decisions, until stopped."""
 
 import argparse
+import errno
 import faulthandler
 import gc
 import logging
@@ -17,6 +18,7 @@ from typing import Final
 import redis
 from confluent_kafka import KafkaError, KafkaException
 
+from decisions.kafka_settings import refused_setting
 from featurestore import logs
 from featurestore.errors import Forked, SettingsError, Unsafe
 from worker.clock import SystemClock
@@ -55,7 +57,7 @@ def run(settings: Settings) -> int:
     # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
     faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
     try:
-        with _means():
+        with _means(settings):
             worker = build(settings)
             loop = worker.loop
             asked, ask = os.pipe2(os.O_CLOEXEC)
@@ -115,11 +117,11 @@ def _leave_the_start(_signal: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _means() -> Iterator[None]:
-    """Say what is short when the machine refuses threads, open files, memory or the port.
+def _means(settings: Settings) -> Iterator[None]:
+    """Say what is wrong or short when a client cannot be made, or the machine refuses threads, files, memory or a port.
 
     Raises:
-        Unsafe: instead of the error of whoever asked for them.
+        SettingsError, Unsafe: instead of the error of whoever asked for them.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= files < FILES:
@@ -134,14 +136,18 @@ def _means() -> Iterator[None]:
             "and this user the commands of docs/guarantees.md on its group's keys; `clickstage check` says more"
         ) from None
     except (OSError, RuntimeError, MemoryError, KafkaException) as error:
-        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - the client's name
-            raise SettingsError(f"CLICKSTAGE_KAFKA_CONFIG: {error.args[0].str()}") from None
         if isinstance(error, RuntimeError) and "thread" not in str(error):
             raise
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"port {settings.metrics_port} is taken: give CLICKSTAGE_METRICS_PORT another, or 0 for a free one"
+            ) from None
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - the client's name
+            raise SettingsError(refused_setting(error.args[0].str())) from None
         why = error.args[0].str() if isinstance(error, KafkaException) else error
         raise Unsafe(
             f"the worker cannot be set up ({why}): look at the limits of open files, threads and memory (ulimit -n, "
-            "-u, -v), and at whether CLICKSTAGE_METRICS_PORT is free"
+            "-u, -v)"
         ) from None
 
 

@@ -23,6 +23,38 @@ def is_cluster(url: str) -> bool:
     return urlsplit(url).scheme in CLUSTER_SCHEMES
 
 
+def check_url(url: str) -> None:
+    """Refuse a URL that `connect_any` could not use. The message holds no part of it, since that may be a password.
+
+    Raises:
+        ValueError: what is wrong, and what to do.
+
+    >>> check_url("redis://:s3cret/pa@host:6379/0")
+    Traceback (most recent call last):
+    ValueError: cannot be read as a URL: write / # ? @ : and % in a user or password as %2F %23 %3F %40 %3A %25
+    """
+    if not url.startswith(tuple(f"{known}://" for known in SCHEMES)):
+        raise ValueError(f"must start with {', '.join(f'{known}://' for known in SCHEMES)}")
+    try:
+        parts = urlsplit(url)
+        # What follows a stray / # or ? of a password is no part of the address any more, the @ included.
+        strayed = "@" in parts.path + parts.query + parts.fragment
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            strayed |= urlsplit(f"//{host}").port == 0  # reading it refuses a port that is no number
+        if parts.scheme in ("redis", "rediss", "unix"):
+            parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        strayed = True
+    if strayed:
+        raise ValueError(
+            "cannot be read as a URL: write / # ? @ : and % in a user or password as %2F %23 %3F %40 %3A %25"
+        ) from None
+    if is_cluster(url):
+        cluster_address(url)
+    elif parts.scheme == "sentinel" and not parts.path.strip("/"):
+        raise ValueError("sentinel://host:port,.../service needs the name of the service")
+
+
 def connect(url: str, *, timeout_s: float, decode: bool = False) -> "redis.Redis":
     """A client that never re-sends on its own: a re-sent write is applied twice (redis-py retries ten times).
 

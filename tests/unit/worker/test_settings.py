@@ -1,10 +1,14 @@
 """Settings: flags over environment over defaults; all errors at once; no secrets shown."""
 
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 from pydantic import SecretStr
 
-from decisions.settings import PREFIX, table
+from decisions.settings import PREFIX, table, unknown_variables
 from featurestore.errors import SettingsError
+from featurestore.store.redis.connection import check_url, connect
 from worker.settings import Settings
 
 
@@ -66,6 +70,59 @@ def test_kafka_settings_are_passed_on_and_a_password_among_them_is_refused() -> 
             Settings.load({"kafka_config": wrong}, {})
 
 
+AWKWARD = ("/", "#", "?", "@", ":", "%", "[", "]", " ", "\\", ",", "=", '"', "ü")
+
+
+def _told(values: dict[str, str]) -> str:
+    """All that settings say of themselves: what is wrong with them, or what they are."""
+    try:
+        settings = Settings.load(values, {})
+    except SettingsError as error:
+        return str(error)
+    return repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "sentinel", "cluster", "clusters", "http"])
+@pytest.mark.parametrize("character", AWKWARD)
+def test_no_password_of_redis_is_ever_shown_whatever_its_characters(scheme: str, character: str) -> None:
+    url = f"{scheme}://:s3c{character}r3t@host:6379" + ("/service" if scheme == "sentinel" else "")
+    told = _told({"redis": url})
+    assert "s3c" not in told
+    assert "r3t" not in told
+
+
+@pytest.mark.parametrize("character", AWKWARD)
+@pytest.mark.parametrize("setting", ["kafka_password", "kafka_config", "id_key"])
+def test_no_other_secret_is_ever_shown_whatever_its_characters(setting: str, character: str) -> None:
+    secret = f"s3c{character}r3t"
+    told = _told({setting: f"ssl.key.password={secret}" if setting == "kafka_config" else secret})
+    assert "s3c" not in told
+    assert "r3t" not in told
+
+
+@pytest.mark.parametrize("character", AWKWARD)
+def test_a_url_that_is_accepted_makes_a_client_of_its_host(character: str) -> None:
+    """What the check lets through must not fail where the client is made: that error would show the password."""
+    url = f"redis://:s3c{quote(character, safe='')}r3t@host:6379/0"
+    check_url(url)
+    kept = connect(url, timeout_s=1.0).connection_pool.connection_kwargs
+    assert (kept["host"], kept["password"]) == ("host", f"s3c{character}r3t")
+
+
+def test_the_password_can_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p,w=d\n")
+    assert Settings.load({"kafka_password_file": str(secret)}, {}).kafka_client()["sasl.password"] == "p,w=d"
+    with pytest.raises(SettingsError, match="mount the secret"):
+        Settings.load({"kafka_password_file": str(tmp_path / "missing")}, {})
+
+
+def test_a_misspelt_variable_is_noticed() -> None:
+    assert unknown_variables({"CLICKSTAGE_BATCHMAX": "1", "CLICKSTAGE_TOPIC": "t", "PATH": "x"}, Settings) == [
+        "CLICKSTAGE_BATCHMAX is not a setting: did you mean CLICKSTAGE_BATCH_MAX?"
+    ]
+
+
 def test_the_table_has_a_row_a_setting_and_no_default_secret() -> None:
     rows = table(Settings).splitlines()
     assert len(rows) == 2 + len(Settings.model_fields)
@@ -88,7 +145,7 @@ def test_a_cluster_is_an_address_of_redis_and_a_wrong_one_keeps_its_password() -
 
 def test_values_of_kafka_config_may_hold_commas_and_equal_signs() -> None:
     text = "security.protocol=SSL, ssl.cipher.suites=A,B,client.id=a=b,"
-    assert Settings(kafka_config=text).kafka_client() == {
+    assert Settings(kafka_config=SecretStr(text)).kafka_client() == {
         "bootstrap.servers": "localhost:9092",
         "security.protocol": "SSL",
         "ssl.cipher.suites": "A,B",

@@ -33,7 +33,7 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     [
         (redis.exceptions.OutOfMemoryError("command not allowed: SET secret-key"), Unsafe, "maxmemory"),
         (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "commands of"),
-        (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, '"acs"'),
+        (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, "know acs,"),
     ],
 )
 def test_what_a_server_or_a_setting_refuses_at_the_start_is_told_in_words(
