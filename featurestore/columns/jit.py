@@ -15,6 +15,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
+from featurestore.columns.kernel_cache import KernelCache
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -33,13 +35,17 @@ _begin_without_blas()
 
 
 def compiled(function: F) -> F:
-    """Compile ``function`` on first call, reuse the result on disk afterwards, release the GIL while it runs."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile ``function`` on first call, reuse the result on disk afterwards, release the GIL while it runs.
+
+    The result is reused until a source changes that the function may depend on (`kernel_cache`).
+    """
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = KernelCache(function)  # type: ignore[no-untyped-call] # noqa: SLF001 - as cache=True does
+    return cast(F, dispatcher)
 
 
-def inlined(function: F) -> F:
-    """Like `compiled`, for small functions called from compiled ones."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", inline="never")(function))
+inlined = compiled
+"""The same, for small functions that are called from compiled ones: LLVM decides whether it inlines them."""
 
 
 _TENS: Final = 10 ** np.arange(19, dtype=np.int64)

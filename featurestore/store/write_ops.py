@@ -128,6 +128,8 @@ class Keys:
         self.ends: Final = Key(space.ends(shard), Part.ENDS)
         self.outboxes: Final = Key(space.outboxes(shard), Part.OUTBOXES)
         self.set_aside: Final = Key(space.set_aside(shard), Part.SET_ASIDE)
+        kept = (self.states, self.idle, self.ends, self.meta)
+        self.life: Final = tuple(Run(Phase.LIFE, "EXPIRE", key, (SHARD_TTL_S,)) for key in kept)
         self.cross_slot: Final = Key(space.cross_slot_outbox(shard), Part.CROSS_SLOT)
         self.cross_slot_before: Final = Key(space.cross_slot_outbox_before(shard), Part.CROSS_SLOT)
 
@@ -161,10 +163,7 @@ def steps(write: ShardWrite, keys: Keys, elsewhere: Iterable[Step]) -> Iterator[
         yield Run(Phase.MARKS, "EXPIRE", keys.ending(bucket), (life_s(bucket),))
         yield Run(Phase.MARKS, "ZADD", keys.ends, (bucket, bucket))
     yield from elsewhere
-    if write.sessions or write.ending:
-        for key in (keys.states, keys.idle, keys.ends):
-            yield Run(Phase.LIFE, "EXPIRE", key, (SHARD_TTL_S,))
-    yield Run(Phase.LIFE, "EXPIRE", keys.meta, (SHARD_TTL_S,))
+    yield from keys.life if write.sessions or write.ending else keys.life[-1:]
 
 
 def decisions_and_profiles(write: ShardWrite, decision_ttl_ms: int, version: int) -> Iterator[Step]:

@@ -28,8 +28,15 @@ def transaction(writes: Iterable[Iterable[Step]]) -> Iterator[Packed]:
 
 
 def _together(steps: Sequence[Step]) -> Iterator[Packed]:
-    """The steps of one phase."""
-    yield from (_run(step) for step in steps if isinstance(step, Run))
+    """The steps of one phase: of whatever kind, all in one go."""
+    runs = [step for step in steps if type(step) is Run]
+    if runs:
+        yield Packed([_run(step) for step in runs], len(runs))
+    if len(runs) < len(steps):
+        yield from _columns([step for step in steps if type(step) is not Run])
+
+
+def _columns(steps: Sequence[Step]) -> Iterator[Packed]:
     bulks = [step for step in steps if isinstance(step, Bulk)]
     if bulks:
         values = [step.values for step in bulks if step.values is not None]
@@ -55,13 +62,20 @@ def _each(steps: Sequence[Each]) -> Packed:
     return resp.commands([first.verb], sessions, values, first.tail, PREFIX)
 
 
-def _run(step: Run) -> Packed:
+def _run(step: Run) -> bytes:
     if step.verb == "EXPIRE":
         return _same(step.verb, step.key.text, step.arguments)
-    return resp.command([step.verb, step.key.text, *step.arguments])
+    begin = _begin(step.verb, step.key.text, 2 + len(step.arguments))
+    return b"".join((begin, resp.given(*step.arguments).wire)) if step.arguments else begin
 
 
 @lru_cache(maxsize=4_096)
-def _same(verb: str, key: str, arguments: tuple[Argument, ...]) -> Packed:
+def _begin(verb: str, key: str, count: int) -> bytes:
+    """What a command on a key begins with."""
+    return b"".join((b"*%d\r\n" % count, resp.given(verb, key).wire))
+
+
+@lru_cache(maxsize=4_096)
+def _same(verb: str, key: str, arguments: tuple[Argument, ...]) -> bytes:
     """What is the same in every write is put together once."""
-    return resp.command([verb, key, *arguments])
+    return b"".join((_begin(verb, key, 2 + len(arguments)), resp.given(*arguments).wire))

@@ -1,0 +1,80 @@
+"""numba's cache on disk, kept by what a kernel is made of: its own source and that of every module it may take from.
+
+numba itself looks at the file of the function alone, so a kernel would go on with the constants that another module had
+when it was compiled. Here a file's stamp covers the modules that it imports, and those that these import, as far as
+they are ours. A changed constant is thus never missed, and where nothing changed nothing is compiled, whatever the
+times of the files and wherever the checkout lies.
+"""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+_IMPORT: Final = re.compile(r"^(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+([\w., ]+))", re.MULTILINE)
+_NAME: Final = re.compile(r"\w+")
+
+
+@cache
+def stamp(file: Path) -> str:
+    """A digest of a module and of all modules of the same source tree that it needs."""
+    root = file.parent
+    while (root / "__init__.py").exists():
+        root = root.parent
+    digest = hashlib.sha256()
+    for path in sorted(_needed(file, root)):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(_read(path)[0])
+    return digest.hexdigest()
+
+
+def _needed(file: Path, root: Path) -> set[Path]:
+    found, left = {file}, [file]
+    while left:
+        for name in _read(left.pop())[1]:
+            path = _module(root, name)
+            if path is not None and path not in found:
+                found.add(path)
+                left.append(path)
+    return found
+
+
+@cache
+def _module(root: Path, name: str) -> Path | None:
+    """The file of a module of the source tree; None for other people's, and for what is no module."""
+    place = root.joinpath(*name.split("."))
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """A digest of a file, and what it imports."""
+    text = path.read_bytes()
+    names: list[str] = []
+    for module, taken, plain in _IMPORT.findall(text.decode(errors="replace")):
+        if module:
+            names += [module, *(f"{module}.{name}" for name in _NAME.findall(taken))]
+        else:
+            names += [name.strip() for name in plain.split(",")]
+    return hashlib.sha256(text).digest(), tuple(names)
+
+
+def _stamped(locator: Any) -> Any:
+    """A locator of numba's whose stamp is ours."""
+    return type(f"Stamped{locator.__name__}", (locator,), {"get_source_stamp": lambda self: stamp(Path(self._py_file))})
+
+
+class _Impl(CompileResultCacheImpl):
+    _locator_classes = [*map(_stamped, CompileResultCacheImpl._locator_classes)]  # noqa: RUF012, SLF001 - numba's way
+
+
+class KernelCache(FunctionCache):
+    """The cache of one compiled function."""
+
+    _impl_class = _Impl
