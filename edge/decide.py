@@ -23,8 +23,10 @@ from edge.publisher import Record
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
+from featurestore.errors import StoreUnavailable
 from featurestore.session.fold import LIVE
-from featurestore.store.protocols import SessionReader
+from featurestore.store.cluster.cluster_connection import AWAY
+from featurestore.store.protocols import SessionReader, unavailable
 
 UNKNOWN_OFFSET: Final = 1 << 40
 """Stands for the offset of an event that Kafka has not told, or never will: behind every one that it has."""
@@ -128,11 +130,14 @@ class Decider:
 
     def _judged(self, questions: list[Question]) -> list[Answer]:
         batch = plan(decode(self._records(questions), self._ids, self._pages), self._buckets, lambda _shard: -1)
-        if self._loader is None:
-            self._loader = self.engine.loader(self._reader())
         try:
+            if self._loader is None:
+                self._loader = self.engine.loader(self._reader())
             states, memories, profiles = self._loader.load(batch)
-        except Exception:
+        except AWAY as error:
+            self._loader = None
+            raise unavailable(error, "deciding inline") from None
+        except StoreUnavailable:
             self._loader = None
             raise
         _leave_out_applied(batch, states)

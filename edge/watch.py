@@ -119,8 +119,12 @@ class Watch:
             selector.register(self._woken, selectors.EVENT_READ, None)
             for tracked in nodes.all:
                 selector.register(tracked.socket, selectors.EVENT_READ, tracked)
+            self._reread(nodes, [])
             while not self._closing:
                 ready = selector.select(LOOK_S)
+                if not ready:
+                    nodes.look()
+                    continue
                 values: list[tuple[str, bytes | None]] = []
                 changed: list[str] = []
                 for key, _ in ready:
@@ -131,8 +135,6 @@ class Watch:
                 self._reread(nodes, changed)
                 if values:
                     self._told(values)
-                if not ready:
-                    nodes.look()
 
     def _reread(self, nodes: "_Nodes", changed: list[str]) -> None:
         with self._lock:

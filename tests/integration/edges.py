@@ -118,7 +118,8 @@ class Page:
     ) -> Answer:
         try:
             return ask(self._connection, method, path, body, headers)
-        except http.client.RemoteDisconnected:  # it was idle for too long: a browser begins a new one
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            # It was idle for too long, or the edge was killed: a browser begins a new one.
             self._connection.close()
             return ask(self._connection, method, path, body, headers)
 
