@@ -4,6 +4,7 @@
 //   const client = await createClient({ url: "redis://..." }).connect();
 //   const actions = new ShopperActions((key) => client.get(key));
 //   await actions.show("session-id");      // "free-shipping-nudge", or "none"
+//   await actions.decision("session-id");  // the whole document, or null where there is nothing to show
 //
 // The ladder: the fresh decision; without an answer the last known one, while it lives; else the neutral action.
 
@@ -33,6 +34,11 @@ export class ShopperActions {
 
   /** The action to show now; rejects never, and waits no longer than `timeoutMs`. */
   async show(sessionId) {
+    return (await this.decision(sessionId))?.action ?? this.neutral;
+  }
+
+  /** The whole decision that may be shown now, null for the neutral one; rejects never either. */
+  async decision(sessionId) {
     const key = this.key(sessionId);
     let answer;
     try {
@@ -41,7 +47,7 @@ export class ShopperActions {
       answer = undefined; // away, too slow, or something this reader does not understand
     }
     const known = this.newest(key, answer);
-    return known && this.nowMs() < known.expiresAt ? known.action : this.neutral;
+    return known && this.nowMs() < known.expiresAt ? known.document : null;
   }
 
   newest(key, answer) {
@@ -70,7 +76,8 @@ export class ShopperActions {
 
 function read(document) {
   if (document === null) return null;
-  const { v, source, seq, action, expires_at: expiresAt } = JSON.parse(document);
+  const decision = JSON.parse(document);
+  const { v, source, seq, action, expires_at: expiresAt } = decision;
   const understood =
     VERSIONS.includes(v) &&
     typeof source === "string" &&
@@ -78,7 +85,7 @@ function read(document) {
     typeof action === "string" &&
     Number.isSafeInteger(expiresAt);
   if (!understood) throw new TypeError("another version of the document");
-  return { source, seq, action, expiresAt };
+  return { source, seq, action, expiresAt, document: decision };
 }
 
 async function within(ms, promise) {

@@ -3,6 +3,7 @@
 
     actions = ShopperActions(redis.Redis(host="...", socket_timeout=0.05, socket_connect_timeout=0.05))
     actions.show("session-id")      # "free-shipping-nudge", or "none"
+    actions.decision("session-id")  # the whole document as a dict, or None where there is nothing to show
 
 The ladder: the fresh decision; without an answer the last known one, while it lives; else the neutral action.
 """
@@ -28,6 +29,7 @@ class Known(NamedTuple):
     seq: int
     action: str
     expires_at: int
+    document: dict[str, Any]
 
 
 class ShopperActions:
@@ -59,6 +61,15 @@ class ShopperActions:
 
     def show(self, session_id: str) -> str:
         """The action to show now; raises nothing, and blocks no longer than the client's timeouts."""
+        known = self._climb(session_id)
+        return known.action if known is not None else self._neutral
+
+    def decision(self, session_id: str) -> dict[str, Any] | None:
+        """The whole decision that may be shown now: stage, reasons, when it ends; None for the neutral one."""
+        known = self._climb(session_id)
+        return known.document if known is not None else None
+
+    def _climb(self, session_id: str) -> Known | None:
         key = self._key(session_id)
         try:
             document: Any = self._client.get(key)
@@ -68,7 +79,7 @@ class ShopperActions:
         else:
             answered = True
         known = self._newest(key, answered, answer)
-        return known.action if known is not None and self._now_ms() < known.expires_at else self._neutral
+        return known if known is not None and self._now_ms() < known.expires_at else None
 
     def _newest(self, key: str, answered: bool, answer: Known | None) -> Known | None:
         with self._lock:
@@ -99,4 +110,4 @@ def _read(document: str | bytes | None) -> Known | None:
     d = json.loads(document)
     if d["v"] not in VERSIONS:
         raise ValueError("another version of the document")
-    return Known(str(d["source"]), int(d["seq"]), str(d["action"]), int(d["expires_at"]))
+    return Known(str(d["source"]), int(d["seq"]), str(d["action"]), int(d["expires_at"]), d)

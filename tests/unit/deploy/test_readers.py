@@ -150,6 +150,17 @@ def test_what_is_remembered_is_bounded() -> None:
     assert [actions.show(session) for session in ("a", "b", "c")] == ["panel", "none", "panel"]
 
 
+@given(_scripts)
+def test_the_whole_document_is_that_of_the_action_shown(steps: list[Step]) -> None:
+    """None exactly where the neutral action is shown."""
+    script = Script()
+    actions = reader.ShopperActions(script, "neutral", now_ms=script.now_ms)
+    for (script.now, script.answer), shown in zip(steps, played(steps), strict=True):
+        decision = actions.decision("s")
+        assert (decision["action"] if decision else "neutral") == shown
+        assert decision is None or decision["session_id"] == "s"
+
+
 def test_hashed_ids_are_found() -> None:
     """A reader with the workers' key asks for the key that they write."""
     key = "0b" * 32
