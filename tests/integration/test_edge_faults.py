@@ -79,7 +79,7 @@ def test_events_outlive_kafka_away_and_an_edge_killed_meanwhile(
     assert wait_for(lambda: not (spool / "waiting").exists(), PATIENCE_S), edge.log_tail()
     _send(page, range(25, 30))
     assert _ids(broker.bootstrap) == [f"e{number}" for number in range(30)]
-    assert edge.metric("clickstage_edge_replayed_total") >= 20
+    assert wait_for(lambda: edge.metric("clickstage_edge_replayed_total") >= 20, PATIENCE_S)
 
 
 @pytest.mark.timeout(600)
