@@ -12,13 +12,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edge.problems import Problem
-from featurestore.contract.decode import decode
+from featurestore.contract.decode import read as read_event
 from featurestore.contract.event import Event
+from featurestore.contract.junk import is_junk
 from featurestore.errors import InvalidEvent
 
 
 class Verdict(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What became of one event, in the order sent."""
+    """What became of one event, in the order sent; ``fields`` are those that were repaired, or left out."""
 
     status: Literal["accepted", "repaired", "refused"]
     fields: list[str] = []
@@ -102,10 +103,11 @@ def take(raw: msgspec.Raw, envelope: Envelope, session_id: str, *, private: bool
         return Verdict("refused", reason="session: the token belongs to another session"), None
     value = _completed(value, peek, envelope, session_id, private=private)
     try:
-        event = decode(value)
+        event, problems = read_event(value)
     except InvalidEvent as error:
         return Verdict("refused", reason=str(error)), None
-    return ACCEPTED, Taken(event, value)
+    verdict = Verdict("repaired", fields=[name for name, _ in problems]) if problems else ACCEPTED
+    return verdict, Taken(event, value)
 
 
 def new_event_id() -> str:
@@ -117,7 +119,7 @@ def _completed(value: bytes, peek: _Peek, envelope: Envelope, session_id: str, *
     added: dict[str, Any] = {}
     if session_id and peek.session_id in (msgspec.UNSET, None):
         added["session_id"] = session_id
-    if peek.event_id in (msgspec.UNSET, None, ""):
+    if peek.event_id in (msgspec.UNSET, None) or (isinstance(peek.event_id, str) and is_junk(peek.event_id)):
         added["event_id"] = new_event_id()
     if envelope.sent_ts is not None and peek.sent_ts is msgspec.UNSET:
         added["sent_ts"] = envelope.sent_ts
