@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_SECONDS ?= 30
+DEMO_SECONDS ?= 60
 FAULT_SEEDS ?= 1,2,3
 FAULT_JOBS ?= 2
 
@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: $(RUNTIME)  ## a shop, a worker and a live view in this terminal; no server needed (DEMO_SECONDS=30)
+demo: $(RUNTIME)  ## a shop to walk through, a worker and a live view in this terminal; no server needed (DEMO_SECONDS=60)
 	@$(BIN)/clickstage demo --seconds $(DEMO_SECONDS) $(DEMO_ARGS)
 
 test: $(DEV)  ## the tests, on real Kafka, Redis and Valkey where they can be had
@@ -42,6 +42,10 @@ faults: $(DEV)  ## every fault, the central ones at three seeds (FAULT_SEEDS=4,5
 
 identity: $(DEV)  ## one log through an earlier revision and this tree: the same bytes? (IDENTITY_ARGS="--base main")
 	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)
+
+tracker:  ## build the browser's script, edge/tracker/dist; needs Node 20
+	@npm ci --prefix edge/tracker --silent --no-audit --no-fund
+	@npm run build --prefix edge/tracker --silent
 
 train: $(DEV)  ## simulate, train and write a bundle (TRAIN_ARGS="--seed 7")
 	@$(BIN)/clickstage train $(TRAIN_ARGS)

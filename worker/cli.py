@@ -12,7 +12,10 @@ from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, P
 from worker.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "demo": ("worker.demo.command", "a shop, a worker and a live view in this terminal; no server needed"),
+    "demo": (
+        "worker.demo.command",
+        "a shop to walk through, a worker and a live view in this terminal; no server needed",
+    ),
     "worker": ("worker.commands.worker", "read clicks, write decisions, until stopped"),
     "edge": ("edge.command", "collect events over HTTP and hand out decisions, until stopped"),
     "train": ("models.training.command", "from simulated or own events to a model bundle"),

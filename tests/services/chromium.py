@@ -22,7 +22,7 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--window-size=1440,1000",
+    "--window-size=1360,920",
 )
 
 

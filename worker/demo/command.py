@@ -24,6 +24,7 @@ from worker.demo.gauges import Reading, quantile, scrape
 from worker.demo.newest import Newest
 from worker.demo.shop import Shop
 from worker.demo.stack import TOPICS, EmbeddedStack
+from worker.demo.storefront import Visitors
 from worker.demo.view import Figures, render
 from worker.errors import ExitCode
 
@@ -33,7 +34,13 @@ DRAIN_S: Final = 20.0
 def main(argv: Sequence[str]) -> int:
     """Run the demo; `ExitCode.CHECK` if its self-check finds a difference."""
     parser = argparse.ArgumentParser(prog="clickstage demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.0, metavar="N", help="stop after N seconds (until Ctrl-C)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="stop after N seconds, later while somebody walks through the shop (until Ctrl-C)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was counted")
     parser.add_argument("--shoppers", type=int, default=1_000, metavar="N", help="shoppers at a time (1000)")
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
@@ -56,6 +63,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     stack.callback(newest.close)
     console.print(f"[dim]follow along: redis-cli -u {valkey.url} --scan --pattern 'decision:*'[/dim]\n")
     shop.start()
+    visitors = Visitors(edge)
     begun = time.monotonic()
     first = Reading()
     open_for_business = False
@@ -63,7 +71,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     figures = None
     try:
         with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=False) as view:
-            while options.seconds <= 0 or time.monotonic() - begun < options.seconds:
+            while options.seconds <= 0 or time.monotonic() - begun < options.seconds or visitors.around():
                 time.sleep(0.25)
                 worker.check()
                 now = scrape(worker.port)
@@ -74,14 +82,14 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
                     open_for_business = shop.backlog is not None and now.records >= shop.backlog
                 rate = (now.records - last.records) / (time.monotonic() - last_at)
                 last, last_at = now, time.monotonic()
-                figures = _figures(shop, now, first, rate, time.monotonic() - begun, edge.collected())
+                figures = _figures(shop, now, first, rate, time.monotonic() - begun, visitors.clicks())
                 if console.is_terminal:
                     view.update(render(figures, newest.latest, newest.story), refresh=True)
     except KeyboardInterrupt:
         pass
     shop.stop()
     seconds = time.monotonic() - begun
-    collected = edge.collected()
+    collected = visitors.clicks()
     edge.stop()
     end = _drained(worker.port, shop.produced + collected)
     code = worker.stop()

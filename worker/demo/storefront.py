@@ -1,5 +1,6 @@
 """The edge of the demo: it serves the shop that a person can walk through, between the simulated shoppers."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from worker.demo.ports import free_port, is_free
 
 PORT: Final = 8200
 START_S: Final = 120.0
+STAYS_S: Final = 200.0
+"""A shopper who is quiet for so long has left; longer than the silence that the demo shows."""
 SENT: Final = {
     ("clickstage_edge_events_total", ("accepted",)),
     ("clickstage_edge_events_total", ("repaired",)),
@@ -93,3 +96,23 @@ class StorefrontEdge:
         with urllib.request.urlopen(self.address + path, timeout=2) as answer:
             text: str = answer.read().decode()
         return text
+
+
+class Visitors:
+    """People in the shop, by what their pages send."""
+
+    def __init__(self, edge: StorefrontEdge) -> None:
+        self._edge = edge
+        self._clicks = 0
+        self._last = -math.inf
+
+    def clicks(self) -> int:
+        """What they have sent until now; never less than before."""
+        now = self._edge.collected()
+        if now > self._clicks:
+            self._clicks, self._last = now, time.monotonic()
+        return self._clicks
+
+    def around(self) -> bool:
+        """Whether somebody has done something lately."""
+        return time.monotonic() - self._last < STAYS_S

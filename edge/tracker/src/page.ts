@@ -27,7 +27,7 @@ function set(fields: Record<string, unknown>, name: string, text: string): void 
 }
 
 let address = "";
-const viewed = new WeakMap<Element, string>();
+let viewed = new Set<string>();
 let depth = 0;
 
 export function pageAddress(): string {
@@ -41,14 +41,16 @@ export function view(track: Track): void {
   track("page_view");
 }
 
-/** Events of elements that are new, or name another thing than before: single-page apps use them again. */
+/** Events of what is there now and was not at the last look: single-page apps make elements anew, or use them again. */
 export function scan(track: Track): void {
+  const there = new Set<string>();
   for (const element of document.querySelectorAll("[data-clickstage-view]")) {
     const event: [string, EventFields] = [element.getAttribute("data-clickstage-view")!, fieldsOf(element)];
     const text = JSON.stringify(event);
-    if (viewed.get(element) !== text) track(...event);
-    viewed.set(element, text);
+    if (!viewed.has(text)) track(...event);
+    there.add(text);
   }
+  viewed = there;
 }
 
 export function watchPage(track: Track): void {
