@@ -95,14 +95,14 @@ def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(e
 
 
 def evaluates(shopper: Shopper) -> None:
-    """Look at many things, for minutes."""
+    """Look at many things, and take time for each."""
     begun = time.monotonic()
     stop = 0
     while not (shopper.decision().get("stage") == "Evaluator" and shopper.decision()["route"] == "act"):
         assert time.monotonic() - begun < 480, f"never an Evaluator for sure: {shopper.explained()}"
         shopper.go("?" + STOPS[stop % len(STOPS)])
         stop += 1
-        time.sleep(7)
+        time.sleep(17)  # as people do: the model takes hasty clicks for looking around
     shopper.go("?p=dune")
     shopper.until(lambda: shopper.there(".panel .compare") or shopper.there(".panel .quotes"), "the panel is shown")
 
