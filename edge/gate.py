@@ -92,11 +92,11 @@ class Gate:
         """What a token says.
 
         Raises:
-            Problem: 401 it is missing, forged or expired; 403 its session was withdrawn.
+            Problem: 401 it is missing, forged or expired; 410 its session was withdrawn.
         """
         claim = self.genuine(token)
         if await self._was_withdrawn(claim.session_id):
-            raise Problem(403, "withdrawn", "consent for this session was withdrawn; begin a new session")
+            raise Problem(410, "withdrawn", "consent for this session was withdrawn; send nothing more of this shopper")
         return claim
 
     def same(self, claim: Claim, session_id: str) -> None:

@@ -25,7 +25,7 @@ _NAME: Final = "#/components/schemas/{name}"
 WHY: Final = {
     400: "The body, the query or the encoding cannot be read",
     401: "No write key or token, or one that is not known, was forged or has expired",
-    403: "A page of another origin, a token of another session, or consent was withdrawn",
+    403: "A page of another origin, or a token of another session",
     404: "There is nothing here",
     405: "Another method",
     408: "The body did not arrive in time",
@@ -38,6 +38,7 @@ WHY: Final = {
 }
 LIMITED: Final = (400, 401, 403, 405, 429)
 WITH_BODY: Final = (*LIMITED, 408, 413, 415, 503)
+WITH_TOKEN: Final = (*WITH_BODY, 410)
 
 EVENT_EXAMPLE: Final = {
     "type": "add_to_cart",
@@ -137,7 +138,7 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "Collect events",
                 {202: ("Receipt", RECEIPT_EXAMPLE), 422: ("Receipt", None)},
-                WITH_BODY,
+                WITH_TOKEN,
                 body=("Events", EVENT_EXAMPLE),
                 parameters=[
                     _query("decide", "1: add the decision that these events lead to", {"enum": ["0", "1"]}),
@@ -149,7 +150,7 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "The decision that these events would lead to; they are sent nowhere",
                 {200: (decision, {**DECISION_EXAMPLE, "answer": "inline", "provisional": True})},
-                (*WITH_BODY, 422),
+                (*WITH_TOKEN, 422),
                 body=("Events", EVENT_EXAMPLE),
             )
         },
@@ -182,7 +183,7 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "Report what was really shown, clicked or dismissed",
                 {202: ("Counted", {"accepted": 1, "refused": 0})},
-                (*WITH_BODY, 404),
+                (*WITH_TOKEN, 404),
                 body=("Exposures", EXPOSURES_EXAMPLE),
             )
         },
@@ -192,7 +193,7 @@ def _paths() -> dict[str, Any]:
             "post": _operation(
                 "Begin a session, or renew the token of one",
                 {201: ("Session", SESSION_EXAMPLE)},
-                WITH_BODY,
+                WITH_TOKEN,
                 body=("Renewal", {}),
                 optional=True,
             )

@@ -45,7 +45,7 @@ const SHOWN = {
   },
   offer: {
     "timed-discount": () => html`<div class="bar hot"><b><span data-clickstage-text="parameters.discount_percent"></span> % off your basket</b>
-      <span>for another <time data-clickstage-text="remaining"></time></span><a href="?basket">To the basket</a>${close}</div>`,
+      <span>for another <time data-clickstage-text="remaining"></time></span><a href="?basket" data-clickstage-click="select_promotion">To the basket</a>${close}</div>`,
     "free-shipping-nudge": () => html`<div class="bar"><b>Free shipping from ${euro(FREE_SHIPPING_FROM)}</b>
       <span>${totals(0).goods >= FREE_SHIPPING_FROM ? "You are there." : `${euro(FREE_SHIPPING_FROM - totals(0).goods)} to go.`}</span><a href="?">Look around</a>${close}</div>`,
     coupon: (d) => html`<div class="bar hot"><b>${d.label}</b><span>Code <code>WELCOME-BACK</code></span>${close}</div>`,
@@ -58,7 +58,7 @@ const SHOWN = {
 
 function reminder(label, button) {
   return html`<aside class="reminder" role="status">${close}<h2>Still there?</h2><p>${label}.</p>
-    <div class="thumbs">${lines().slice(0, 4).map(({ product }) => html`<span class="art">${drawing(product)}</span>`)}</div><a class="button" href="?basket">${button}</a></aside>`;
+    <div class="thumbs">${lines().slice(0, 4).map(({ product }) => html`<span class="art">${drawing(product)}</span>`)}</div><a class="button" href="?basket" data-clickstage-click="select_promotion">${button}</a></aside>`;
 }
 
 /** Tell the tracker how to show every action; again after a page has changed, since some show what was looked at last. */

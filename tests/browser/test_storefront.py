@@ -72,7 +72,11 @@ def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(e
     shopper = enter().open()
     shopper.becomes("Explorer")
     evaluates(shopper)
+    shopper.driver.execute_script(
+        "document.querySelector('.panel').scrollIntoView({behavior: 'instant'}); scrollBy(0, -90)"
+    )
     shopper.picture("evaluator")
+    shopper.go("?p=full")
     shopper.click(".product .add")
     shopper.go("?p=almond")
     shopper.click(".product .add")
@@ -87,8 +91,9 @@ def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(e
     shopper.picture("intent-buyer")
     stops(shopper)
     shopper.picture("drop-off-risk")
+    silent = shopper.decision()["seq"]
     shopper.click(".reminder .button")
-    shopper.becomes("Intent Buyer")
+    shopper.until(lambda: shopper.decision()["seq"] > silent, "the return is decided")
     assert shopper.text(".sum .total dd") == total, "the offer is kept until its end, also for who comes back"
     buys(shopper)
     shopper.until(lambda: shopper.seen().get("purchase") == 1, "the worker has counted the purchase")

@@ -44,6 +44,19 @@ def test_withdrawing_consent_erases_the_session_and_stops_everything(enter: Ente
     valkey.close()
 
 
+def test_a_withdrawal_that_comes_from_elsewhere_stops_the_page(enter: EnterShop) -> None:
+    """Another device of the shopper, or the shop's own service: the stream says so."""
+    shopper = enter().open()
+    shopper.becomes("Explorer")
+    shopper.script("""
+        const { session_id, token } = clickstage.session();
+        const headers = { authorization: "Bearer " + token };
+        const address = `/v1/sessions/${session_id}?key=demo`;
+        return fetch(address, { method: "DELETE", headers }).then((response) => response.status);""")
+    shopper.until(lambda: shopper.stored() == {"cs.c": "0"}, "the browser has forgotten")
+    assert shopper.decision() == {}
+
+
 def test_two_tabs_are_one_session_and_a_withdrawal_in_one_counts_in_both(enter: EnterShop) -> None:
     """Shared by storage; what happens in one moves the other."""
     shopper = enter().open()

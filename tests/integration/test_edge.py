@@ -113,6 +113,7 @@ def test_from_a_page_to_a_decision_and_back(floor: Shopfloor, shop_edge: EdgePro
     assert [event for event, _, _ in pushed][-1] == "withdrawn"
     assert page.withdraw().status == 204
     assert page.decision().status == 410
+    assert page.send(_event("click")).status == 410
     assert page.stream().status == 204
     floor.until(lambda: floor.decision(page.session_id) is None, "the worker has forgotten the session")
 
