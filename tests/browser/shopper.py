@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 90.0
 """For what takes a moment: the machine may be busy with other tests."""
 
 
