@@ -50,6 +50,11 @@ export type EventType =
   | "view_reviews"
   | "scroll"
   | "click"
+  | "refund"
+  | "video_progress"
+  | "user_engagement"
+  | "page_ping"
+  | "first_visit"
   | (string & {});
 
 /** The decision document. Fields that this version does not name are there too. */
