@@ -1,6 +1,6 @@
 """Other people's clients, unmodified: Segment's HTTP API, GA4's Measurement Protocol, Snowplow's tracker protocol.
 
-The mapping is `featurestore.contract.trackers`, the same for the edge, the bridge and ``clickstage replay``. Here is
+The mapping is `featurestore.contract.trackers`, the same for the edge and ``clickstage replay``. Here is
 each protocol's address, where it carries the key, and the answer that its clients expect.
 """
 

@@ -81,7 +81,8 @@ def _object(value: bytes) -> dict[str, Any]:
 def _not_json(value: bytes) -> str:
     if value.count(b"\t") > 100:
         return (
-            "the value is a line of Snowplow's enriched format, not JSON: `clickstage bridge --from snowplow` maps it"
+            "the value is a line of Snowplow's enriched format, not JSON: send enriched events as CSV with "
+            "`clickstage replay --format snowplow`"
         )
     return "the value is not one JSON object in UTF-8"
 

@@ -56,13 +56,13 @@ EVENT_TYPES: Final = (
 TYPE_CODE: Final = {name: code for code, name in enumerate(EVENT_TYPES)}
 PASSIVE: Final = (
     "session_start",
-    "scroll",
-    "view_promotion",
-    "refund",
+    "first_visit",
     "user_engagement",
     "page_ping",
     "video_progress",
-    "first_visit",
+    "view_promotion",
+    "refund",
+    "scroll",
 )
 """Types that no shopper acts by: they count, but are no interaction, change no gap and end no silence."""
 CLICK: Final = TYPE_CODE["click"]

@@ -24,4 +24,7 @@ def tracker_of(told: Mapping[str, Any]) -> str | None:
 
 
 def _says(what: str, name: str) -> str:
-    return f"the value is {what}, not an event of the contract: `clickstage bridge --from {name}` maps it"
+    return (
+        f"the value is {what}, not an event of the contract: post it to `clickstage edge`, which maps it, or send a "
+        f"file with `clickstage replay --format {name}`"
+    )

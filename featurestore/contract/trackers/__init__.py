@@ -1,4 +1,4 @@
-"""Other trackers' payloads as events of the contract: one mapping for the edge, the bridge and ``clickstage replay``.
+"""Other trackers' payloads as events of the contract: one mapping for the edge and ``clickstage replay``.
 
 Pure functions: a decoded payload goes in, `Mapped` comes out. No input raises: what cannot become an event is left out
 with a reason of `LEFT_OUT`, and a field that cannot be read costs that field, never the click.

@@ -236,7 +236,7 @@ def test_a_reason_never_quotes_the_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "bridge"),
+    ("value", "tracker"),
     [
         ({"client_id": "c", "events": [{"name": "page_view"}]}, "ga4"),
         (
@@ -249,14 +249,14 @@ def test_a_reason_never_quotes_the_event() -> None:
         ({"event": "page_view", "domain_sessionid": "s", "derived_tstamp": "2024-01-02 03:04:05"}, "snowplow"),
     ],
 )
-def test_another_trackers_record_is_named_with_the_bridge_that_maps_it(value: dict[str, Any], bridge: str) -> None:
-    with pytest.raises(InvalidEvent, match=f"bridge --from {bridge}") as caught:
+def test_another_trackers_record_is_named_with_what_maps_it(value: dict[str, Any], tracker: str) -> None:
+    with pytest.raises(InvalidEvent, match=f"replay --format {tracker}") as caught:
         decode(json.dumps(value).encode())
     assert caught.value.reason == "schema"
 
 
 def test_a_line_of_snowplows_enriched_format_is_named_too() -> None:
-    with pytest.raises(InvalidEvent, match="bridge --from snowplow"):
+    with pytest.raises(InvalidEvent, match="replay --format snowplow"):
         decode(b"shop\tweb\t2024-01-02 03:04:05.678" + b"\t" * 128)
 
 
