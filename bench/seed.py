@@ -19,6 +19,7 @@ from featurestore.columns.column import Blobs
 from featurestore.columns.hashing import hash64
 from featurestore.session.codec import pack
 from featurestore.session.fold import IS_BOT, SILENT, deadlines
+from featurestore.session.layout import MEMORY_FIELDS, STATE_FIELDS
 from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import Due
@@ -28,9 +29,9 @@ TTL_MS: Final = 1_800_000
 CHUNK: Final = 1_000
 TALKING: Final = 0.06
 QUIET_MS: Final = 1_000_000
-CLOCKS: Final = ("t_min", "t_max", "last_int")
-"""Absolute times of a state; of a memory those that are not 0."""
-MEMORY_CLOCKS: Final = ("stage_since", "offer_until")
+CLOCKS: Final = ("t_min", *(field.name for field in STATE_FIELDS if field.time and field.name != "armed"))
+"""Absolute times of a state; 0 is no time."""
+MEMORY_CLOCKS: Final = tuple(field.name for field in MEMORY_FIELDS if field.time and not field.length)
 
 
 class Templates(NamedTuple):
@@ -82,7 +83,7 @@ def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64], na
     """The stored form of some templates, each moved in time and under another name."""
     states, memory = of.states[rows].copy(), of.memory[rows].copy()
     for name in CLOCKS:
-        states[name] += by_ms
+        states[name] += np.where(states[name] != 0, by_ms, 0)
     for name in MEMORY_CLOCKS:
         memory[name] += np.where(memory[name] != 0, by_ms, 0)
     states["armed"] = of.due[rows] + by_ms  # the index holds the deadline itself
