@@ -115,6 +115,41 @@ WORKERS: Final = Dashboard(
                     ],
                     lowest=0,
                 ),
+                Panel(
+                    "Fields mended or lost",
+                    help_of("event_field_problems_total"),
+                    "ops",
+                    [
+                        Query(
+                            f"sum by (field, outcome) (rate(clickstage_event_field_problems_total{_ON}[5m]))",
+                            "{{field}} {{outcome}}",
+                        )
+                    ],
+                    lowest=0,
+                ),
+                Panel(
+                    "Clocks of senders",
+                    "How far the slowest and the fastest twentieth of clocks are off: above 0 slow or late, below 0 fast.",
+                    "s",
+                    [
+                        Query(
+                            f"histogram_quantile({share}, "
+                            f"sum by (le) (rate(clickstage_event_clock_skew_seconds_bucket{_ON}[5m])))",
+                            label,
+                        )
+                        for share, label in (("0.05", "fast"), ("0.5", "median"), ("0.95", "slow"))
+                    ],
+                ),
+                Panel(
+                    "Corrected events",
+                    "Clocks that were corrected, and amounts in another currency than their session's: left out.",
+                    "ops",
+                    [
+                        Query(f"sum(rate(clickstage_clock_corrected_events_total{_ON}[5m]))", "clock"),
+                        Query(f"sum(rate(clickstage_foreign_currency_amounts_total{_ON}[5m]))", "currency"),
+                    ],
+                    lowest=0,
+                ),
             ],
         ),
         Section(
@@ -144,6 +179,13 @@ WORKERS: Final = Dashboard(
                     "Times a partition was read again, last hour, by cause. `assigned` is normal.",
                     "short",
                     [Query(f"sum by (cause) (increase(clickstage_rewinds_total{_ON}[1h]))", "{{cause}}")],
+                    lowest=0,
+                ),
+                Panel(
+                    "Records set aside",
+                    help_of("corrupt_records_total"),
+                    "short",
+                    [Query(f"sum by (kind) (increase(clickstage_corrupt_records_total{_ON}[1h]))", "{{kind}}")],
                     lowest=0,
                 ),
                 Panel(
