@@ -129,7 +129,7 @@ WORKERS: Final = Dashboard(
                 ),
                 Panel(
                     "Clocks of senders",
-                    "How far the slowest and the fastest twentieth of clocks are off: above 0 slow or late, below 0 fast.",
+                    "How far the slowest and fastest twentieth of clocks are off: above 0 slow or late, below fast.",
                     "s",
                     [
                         Query(
