@@ -22,6 +22,9 @@ from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import Outcome, outcome
 from decisions.shipped import load_bundle, load_policy
 from featurestore.columns.hashing import hash64
+from featurestore.contract.decode import read
+from featurestore.contract.event import columns
+from featurestore.contract.pages import USUAL
 from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
 from featurestore.session.visitors import unpack as unpack_profiles
@@ -121,6 +124,7 @@ def steps(context: Context) -> Samples:
 
     cpu, wall = time.process_time, time.perf_counter
     measure("decode", cpu, lambda one: decode([one.records]))
+    measure("decode_msgspec", cpu, lambda one: _by_msgspec(one.records))
     decoded = {id(one): decode([one.records]) for one in ready}
     measure("plan", cpu, lambda one: plan(decoded[id(one)], 1, lambda _: -1))
     measure("unpack", cpu, lambda one: unpack(one.blobs, one.batch.hashes))
@@ -133,6 +137,13 @@ def steps(context: Context) -> Samples:
     measure("process_batch", cpu, lambda one: _whole(core, one))
     _with_servers(context.stack, core, measure, wall)
     return samples
+
+
+def _by_msgspec(records: Records) -> NDArray[np.void]:
+    """What `decode` does, with msgspec in the place of the compiled reader (`featurestore.contract.scan`)."""
+    events = [read(value)[0] for value in records.values if value is not None]
+    hash64([event.session_id for event in events])
+    return columns(events, [0] * len(events), records.offsets, records.record_ms, USUAL)
 
 
 def prepared(core: Engine, context: Context) -> list[Prepared]:
