@@ -62,7 +62,7 @@ def test_withdrawn_consent_leaves_nothing(floor: Shopfloor) -> None:
     gone, stays = f"{floor.topic}-gone", f"{floor.topic}-stays"
     # Silence of 85 s after clicks every 20 s: 8 s from now both would be idle.
     last = now_ms() - 77_000
-    floor.send([*clicks(gone, last), *clicks(stays, last)])
+    floor.send([*clicks(gone, last), *clicks(stays, last)], recorded=True)
     floor.until(lambda: None not in floor.stages([gone, stays]), "both have a decision")
     assert floor.at_rest() == (2, 2)
     assert len(floor.mentions(gone)) >= 3, "state, deadline, decision"
