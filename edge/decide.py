@@ -161,7 +161,9 @@ class Decider:
 def _leave_out_applied(batch: Plan, states: np.ndarray[Any, np.dtype[np.void]]) -> None:
     """Leave out the events that a stored state has already seen: it knows the offset of the last one."""
     index = batch.events["session_index"]
-    live = states["flags"][index] & LIVE != 0
-    fresh = ~live | (batch.events["offset"] > states["offset"][index])
+    live = states["flags"] & LIVE != 0
+    # A session that withdrew is not live, and its place in the log is kept all the same; one that is absent has none.
+    absent = (~live & (states["offset"] == 0))[index]
+    fresh = absent | (batch.events["offset"] > states["offset"][index])
     if not fresh.all():
         batch.events, batch.record_ms = batch.events[fresh], batch.record_ms[fresh]
