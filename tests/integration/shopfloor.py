@@ -121,6 +121,11 @@ class Shopfloor:
             deadlines += [self.client.llen(self.namespace.ending(shard, int(bucket))) for bucket in buckets]
         return sum(states), sum(deadlines)
 
+    def stored(self, session: str) -> list[bytes]:
+        """The stored record of a session, wherever it is."""
+        found: list[Any] = [self.client.hget(self.namespace.states(Shard(n)), session) for n in range(PARTITIONS)]
+        return [record for record in found if record]
+
     def mentions(self, text: str) -> list[str]:
         """The keys in the store that hold ``text``, in their name or their value."""
         found = []

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from featurestore.columns.hashing import hash64
+from featurestore.session.codec import unpack
 from models.simulator.casestreams import CASE_NAMES, case_events
 from tests.integration.shopfloor import Shopfloor, clicks, now_ms
 from tests.services import RedisServer
@@ -56,20 +58,21 @@ def test_the_published_cases_end_in_the_published_actions(floor: Shopfloor) -> N
     assert all(found[name]["expires_at"] >= end + 29 * 60_000 for name in "ABDE")
 
 
-def test_withdrawn_consent_leaves_nothing(floor: Shopfloor) -> None:
-    """`consent: false` clears state, deadline and decision, and no timer brings them back."""
+def test_withdrawn_consent_leaves_only_the_withdrawal(floor: Shopfloor) -> None:
+    """`consent: false` clears state and decision; neither a timer nor an event that is sent again brings them back."""
     floor.worker().start()
     gone, stays = f"{floor.topic}-gone", f"{floor.topic}-stays"
     # Silence of 85 s after clicks every 20 s: 8 s from now both would be idle.
     last = now_ms() - 77_000
     floor.send([*clicks(gone, last), *clicks(stays, last)], recorded=True)
     floor.until(lambda: None not in floor.stages([gone, stays]), "both have a decision")
-    assert floor.at_rest() == (2, 2)
     assert len(floor.mentions(gone)) >= 3, "state, deadline, decision"
     floor.send([{"session_id": gone, "type": "view_item", "ts": now_ms(), "page": "/x", "consent": False}])
-    floor.until(lambda: floor.at_rest() == (1, 1), "the state is cleared")
-    assert floor.stages([gone, stays])[0] is None
+    floor.until(lambda: floor.stages([gone])[0] is None, "the decision is gone")
+    floor.send(clicks(gone, last), recorded=True)
     floor.until(lambda: floor.stages([stays]) == ["Drop-Off Risk"], "the deadline of the other has passed")
-    floor.until(lambda: not floor.mentions(gone), "nothing in the store mentions the session, the outbox neither")
-    assert floor.mentions(stays)
-    assert floor.at_rest() == (1, 1)
+    floor.until(lambda: not any("outbox" in key for key in floor.mentions(gone)), "the outbox has been delivered")
+    assert floor.stages([gone]) == [None]
+    [state] = unpack(floor.stored(gone), hash64([gone])).states
+    assert state["withdrawn"] != 0
+    assert (state["num_clicks"], state["pages"], state["visitor"], state["counts"].sum()) == (0, 0, 0, 0)
