@@ -75,6 +75,7 @@ class Shopper:
 
     def explained(self) -> dict[str, Any]:
         """What the worker keeps of this shopper."""
+        self.session_id()
         code = """
             const { session_id, token } = clickstage.session();
             const headers = { authorization: "Bearer " + token };
