@@ -63,7 +63,7 @@ def test_an_owner_that_has_nothing_to_read_commits() -> None:
 def test_no_end_goes_into_a_list_that_may_have_been_read() -> None:
     """The write that deletes such a list would delete it unread; the worlds come to that point too rarely."""
     shard = Shard(0)
-    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], asked_bucket=7)
+    partition = Partition(0, [shard], Status.RUNNING, [Lease("1:a", 4)], [deque()], [[]], asked_bucket=7)
     write = ShardWrite(shard, "", None, None, ending=["a", "b", "c"], expiry_buckets=[5, 7, 9])
     World(0).loop()._fencing.fence(write, partition, 6)
     assert write.expiry_buckets == [7, 7, 9]
