@@ -60,7 +60,10 @@ def test_who_stops_clicking_is_a_drop_off_risk_within_a_second(floor: Shopfloor)
     first = now_ms() + 4_000
     deadlines = {session: first + 250 * i for i, session in enumerate(shoppers(floor, [0] * 20))}
     silence = idle_ms(5)
-    floor.send(event for session, deadline in deadlines.items() for event in clicks(session, deadline - silence))
+    floor.send(
+        (event for session, deadline in deadlines.items() for event in clicks(session, deadline - silence)),
+        recorded=True,
+    )
     names = list(deadlines)
     floor.until(lambda: None not in floor.stages(names), "everybody has a decision")
     turned: dict[str, int] = {}
@@ -94,7 +97,7 @@ def test_silence_speaks_once_whenever_the_worker_is_killed(floor: Shopfloor, mom
     # Half fall silent at one moment, which takes several batches of timers; half in the seconds after it.
     deadline, silence = now_ms() + 8_000, idle_ms(1)
     lasts = shoppers(floor, [deadline + (0 if i % 2 else i) - silence for i in range(n)])
-    floor.send(event for session, last in lasts.items() for event in clicks(session, last, 1))
+    floor.send((event for session, last in lasts.items() for event in clicks(session, last, 1)), recorded=True)
     names = list(lasts)
     floor.until(lambda: worker.metric(APPLIED) >= n, "all is applied")
     if moment == "long before":
