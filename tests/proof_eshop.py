@@ -9,6 +9,7 @@ neither the fold nor the adapter's events: the CSV, the definitions of the featu
 import argparse
 import csv
 import gzip
+import itertools
 import os
 import re
 import subprocess
@@ -183,15 +184,15 @@ def recomputed(path: Path) -> dict[str, list[float]]:
 
 
 def stored(client: "redis.Redis", namespace: Namespace, partitions: int) -> dict[str, list[float]]:
-    """The nine features of each session out of Redis."""
+    """The nine features of each live session out of Redis; what is kept of a withdrawn one has none."""
     found: dict[str, list[float]] = {}
     for partition in range(partitions):
         sessions = cast(dict[bytes, bytes], client.hgetall(namespace.states(Shard(partition))))
         if not sessions:
             continue
         states = unpack(list(sessions.values()), hash64([name.decode() for name in sessions])).states
-        assert bool((states["flags"] & LIVE != 0).all())
-        for name, row in zip(sessions, observe(states).tolist(), strict=True):
+        live = states["flags"] & LIVE != 0
+        for name, row in itertools.compress(zip(sessions, observe(states).tolist(), strict=True), live):
             assert name.decode() not in found, f"session {name.decode()} is stored in two partitions"
             found[name.decode()] = row
     return found

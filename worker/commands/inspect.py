@@ -48,12 +48,13 @@ def main(argv: Sequence[str]) -> int:
     lines = list(describe(found, settings))
     if args.timeline:
         lines += timeline(settings, found.session_id)
-    if len(lines) == 1:
+    known = len(lines) > 1 or found.decision is not None
+    if not known:
         lines.append("nothing is stored of it: it never came, it ended, or it was erased (--timeline shows its past)")
         if not args.everywhere:
             lines.append("--everywhere looks in all partitions: some producer may not use the murmur2 partitioner")
     print("\n".join(lines))
-    return ExitCode.OK if len(lines) > 2 or found.decision is not None else ExitCode.CHECK
+    return ExitCode.OK if known else ExitCode.CHECK
 
 
 def describe(found: Found, settings: Settings) -> Iterator[str]:
