@@ -25,6 +25,7 @@ SHORT = (
     "test_sigkill_and_takeover[classic-1]",
     "test_zombie[classic-1]",
     "test_broker_killed[classic]",
+    "test_the_poison_is_poison",
     "test_poison",
     "test_producer_duplicates",
     "test_out_of_order_and_late",
