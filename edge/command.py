@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -23,9 +24,12 @@ log = logging.getLogger(__name__)
 
 HEADER_BYTES: Final = 16_384
 """Of all headers of a request; more is 431. Half of it is the least that the server takes."""
-HEADER_MS: Final = 30_000
+HEADER_MS: Final = 10_000
+"""A request's headers must arrive within this, so that half-open requests hold a connection for no longer."""
 SPARE: Final = 2_000
 """Requests that may be open beside the streams of a process."""
+OWN_FILES: Final = 256
+"""Open files that a process needs for itself: Kafka, Redis, the spool, the bundle."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +91,7 @@ def server(settings: EdgeSettings) -> Any:
         http=HTTPModes.auto,
         websockets=False,
         backlog=2_048,
-        backpressure=settings.edge_streams_most + SPARE,
+        backpressure=connections_most(settings),
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS, max_buffer_size=HEADER_BYTES),
         ssl_cert=settings.edge_tls_cert,
         ssl_key=settings.edge_tls_key,
@@ -95,6 +99,29 @@ def server(settings: EdgeSettings) -> Any:
         respawn_failed_workers=True,
         workers_kill_timeout=10,
     )
+
+
+def connections_most(settings: EdgeSettings) -> int:
+    """Connections that a process may hold: what the settings ask for, as far as its open files reach.
+
+    The limit of open files is raised as far as the system allows. Connections beyond wait to be accepted, so that
+    clients never take the files of Kafka and Redis.
+
+    Raises:
+        Unsafe: the limit leaves no room for clients.
+    """
+    wanted = settings.edge_streams_most + SPARE
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OWN_FILES
+    if files != resource.RLIM_INFINITY and files < needed:
+        files = needed if most == resource.RLIM_INFINITY else min(most, needed)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    if files == resource.RLIM_INFINITY or files >= needed:
+        return wanted
+    if files < 2 * OWN_FILES:
+        raise Unsafe(f"the edge may open {files} files and needs {2 * OWN_FILES}: raise the limit (ulimit -n)")
+    log.warning("the limit of %d open files allows %d connections a process", files, files - OWN_FILES)
+    return files - OWN_FILES
 
 
 def _free(settings: EdgeSettings) -> None:

@@ -46,7 +46,11 @@ class Settings(AccessSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         9108, description="Port of /metrics, /live and /ready; 0 takes a free one"
     )
-    metrics_host: str = Field("0.0.0.0", description="Address of that port")  # noqa: S104 - Prometheus scrapes from another host
+    metrics_host: str = Field(
+        "0.0.0.0",  # noqa: S104 - Prometheus and the kubelet come from other hosts
+        description="Address of that port, every interface by default. It asks for no password: let only Prometheus "
+        "and the supervisor reach it, or give 127.0.0.1",
+    )
 
     def streams(self) -> list[tuple[Stream, str]]:
         """Each output stream that is wanted, and its topic."""

@@ -3,7 +3,9 @@
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import pytest
@@ -116,6 +118,15 @@ def test_from_a_page_to_a_decision_and_back(floor: Shopfloor, shop_edge: EdgePro
     assert page.send(_event("click")).status == 410
     assert page.stream().status == 204
     floor.until(lambda: floor.decision(page.session_id) is None, "the worker has forgotten the session")
+
+
+def test_half_open_requests_keep_nobody_waiting(edge: EdgeProcess) -> None:
+    """200 clients that never finish their request: the next page is served."""
+    with ExitStack() as half_open:
+        for _ in range(200):
+            one = half_open.enter_context(create_connection(("127.0.0.1", edge.port), timeout=5))
+            one.sendall(b"POST /v1/events?key=demo HTTP/1.1\r\nHost: ")
+        assert edge.page().send(_event()).status == 202
 
 
 @one_store

@@ -24,7 +24,7 @@ from featurestore.errors import Forked, SettingsError, Unsafe
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
-from worker.metrics.health import HealthServer
+from worker.metrics.health import MOST, HealthServer
 from worker.pipeline.watchdog import Watchdog
 from worker.settings import Settings
 from worker.wiring import build
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 START_LIMIT_S: Final = 120.0
 """A worker that has not started by then writes its stacks and ends with code 1."""
 
-FILES: Final = 64
-"""Fewest open files of a worker: connections to each broker and each node of Redis, and what reads the bundle."""
+FILES: Final = 64 + MOST
+"""Fewest open files of a worker: each broker, each node of Redis, what reads the bundle; and the metrics port's."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,14 +1,16 @@
 """What Prometheus and a supervisor ask a worker."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from socket import create_connection
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from worker.metrics.health import HealthServer
+from worker.metrics.health import MOST, HealthServer
 
 
 @dataclass
@@ -69,3 +71,35 @@ def test_another_path_names_the_right_ones(server: HealthServer) -> None:
     status, text = _get(server, "/")
     assert status == 404
     assert "/metrics" in text
+
+
+def test_half_open_requests_cost_few_files_and_keep_nobody_waiting(server: HealthServer, worker: _Worker) -> None:
+    """200 clients that never finish their request: the port holds a few of them, and the next scrape is served."""
+    half_open = []
+    try:
+        for _ in range(200):
+            half_open.append(create_connection(("127.0.0.1", server.port), timeout=5))
+            half_open[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        assert _get(server, "/ready") == (200, "ready\n")
+        assert server.connections <= MOST
+    finally:
+        for one in half_open:
+            one.close()
+
+
+def test_a_request_that_comes_drop_by_drop_is_ended() -> None:
+    """Every byte would begin a timeout anew: the life of the connection is what is limited."""
+    slow = HealthServer("127.0.0.1", 0, WORKER.registry, lambda: True, lambda: None, longest_s=0.2)
+    try:
+        with create_connection(("127.0.0.1", slow.port), timeout=5) as drop, suppress(OSError):
+            for _ in range(200):
+                drop.sendall(b"G")
+                drop.settimeout(0.02)
+                with suppress(TimeoutError):
+                    if not drop.recv(1):
+                        break
+            else:
+                pytest.fail("it lives on")
+        assert slow.connections == 0
+    finally:
+        slow.close()
