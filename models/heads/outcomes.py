@@ -52,6 +52,23 @@ COLUMNS: Final = (
 )
 """What the heads read: a small part of the view does as well as all of it, and costs less."""
 
+COLUMNS_OF_INTEREST: Final = (
+    *COLUMNS,
+    "n_add_to_cart",
+    "n_search",
+    "n_view_item_list",
+    "n_select_item",
+    "n_select_promotion",
+    "n_page_view",
+    "n_add_to_wishlist",
+    "n_contact",
+    "n_click",
+    "visitor_sessions",
+    "device",
+    "source",
+)
+"""For an addition what was looked at matters more than how far the checkout is."""
+
 COLUMNS_BEFORE_CART: Final = tuple(name for name in WIDE if name not in CART_COLUMNS | TOTALS)
 """Nothing of the cart or the checkout, and no total that they follow from."""
 
@@ -105,14 +122,25 @@ class Outcome(BaseModel):
 
 
 BUILT_IN: Final = (
-    Outcome(name="add_rest", events=("add_to_cart",), meaning="puts something into the cart later in this visit"),
+    Outcome(
+        name="add_rest",
+        events=("add_to_cart",),
+        columns=COLUMNS_OF_INTEREST,
+        meaning="puts something into the cart later in this visit",
+    ),
     Outcome(name="order_rest", events=("purchase",), meaning="orders later in this visit"),
     Outcome(
         name="checkout_rest",
         events=("begin_checkout", "add_shipping_info", "add_payment_info"),
         meaning="takes a step of the checkout later in this visit",
     ),
-    Outcome(name="exit_next", events=INTERACTIONS, absent=True, meaning="leaves without another click"),
+    Outcome(
+        name="exit_next",
+        events=INTERACTIONS,
+        absent=True,
+        columns=COLUMNS_OF_INTEREST,
+        meaning="leaves without another click",
+    ),
     Outcome(
         name="order_before_cart",
         events=("purchase",),

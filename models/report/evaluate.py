@@ -6,7 +6,6 @@ rest, as shown on the page.
 
 import argparse
 import json
-import math
 import os
 import platform
 import tempfile
@@ -23,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from featurestore.errors import BundleError, SettingsError
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
-from models.report import figures, live_figures, page
+from models.report import figures, live_figures, outcome_page, page
+from models.report.outcome_evaluation import run_outcomes
 from models.study import cases, latency, measures, mistakes, published, shoppers
 from models.study.checks import asked_for
 from models.study.protocol import TREES, Study, build_study
@@ -295,7 +295,7 @@ def run(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     measured["checks"] = asked_for(measured)
-    report: dict[str, Any] = _jsonable(measured)
+    report: dict[str, Any] = outcome_page.jsonable(measured)
     (report_dir / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (report_dir / "report.html").write_text(page.build(report, evaluation.pictures), encoding="utf-8")
     return report
@@ -323,7 +323,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--data", type=Path, default=DATA, metavar="DIR", help=f"folder of {shoppers.FILE} (default: ../shared/data)"
     )
     parser.add_argument("--quick", action="store_true", help="rough figures in seconds")
+    parser.add_argument(
+        "--outcomes", action="store_true", help="the outcome heads instead: outcomes.html, .json, and tables printed"
+    )
     options = parser.parse_args(argv)
+    if options.outcomes:
+        _writable(options.report)
+        outcomes = run_outcomes(options.report, options.seed, options.data, options.quick)
+        Console().print(outcome_page.text_tables(outcomes), highlight=False, markup=False, soft_wrap=True)
+        return 0
     report = run(options.report, options.seed, options.data, options.quick, options.bundle)
     met = [check["met"] for check in report["checks"]]
     Console(stderr=True).print(
@@ -340,16 +348,3 @@ def _writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise SettingsError(f"--report {folder}: cannot be written: {error.strerror}") from None
-
-
-def _jsonable(value: Any) -> Any:
-    """Lists for tuples, None for NaN, plain numbers for numpy's; keys as text."""
-    if isinstance(value, dict):
-        return {str(key): _jsonable(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, (float, np.floating)):
-        return None if math.isnan(value) else float(f"{value:.6g}")
-    if isinstance(value, np.integer):
-        return int(value)
-    return value

@@ -1,0 +1,142 @@
+"""``clickstage evaluate --outcomes``: the outcome heads on every log at hand, as a page, a JSON file and text.
+
+The logs: the simulated shop, L's log as it is generated here, a third party's synthetic shop, and, where the data
+folder is there, C's clicks and the real labels of UCI 468.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.heads.outcomes import BUILT_IN, Outcome
+from models.report import outcome_page
+from models.rules import StageRules
+from models.simulator.simulator import SimConfig, SimEvent, simulate
+from models.study import action_log, next_price, shop_log, shoppers, uci_intent
+from models.study.outcome_study import judge_outcome
+from models.study.windows import WINDOWS, by_window
+from models.training.dataset import observe_log
+from models.training.outcomes import (
+    OutcomeRows,
+    Parts,
+    outcome_rows,
+    split_visits,
+    split_visits_by_time,
+    visit_folds,
+)
+
+SIMULATED: Final = SimConfig(sessions=20_000, seed=4_343, sessions_per_s=0.25)
+_QUICK_SESSIONS: Final = 3_500
+_QUICK_WINDOWS: Final = (4, 14)
+
+
+class OutcomeEvaluation:
+    """Measures log by log; ``report`` fills up."""
+
+    def __init__(self, seed: int, data: Path | None, quick: bool) -> None:
+        self.seed, self.data, self.quick = seed, data, quick
+        self.draws = 20 if quick else 200
+        self.report: dict[str, Any] = {"seed": seed, "quick": quick, "logs": {}}
+
+    def steps(self) -> dict[str, Callable[[], None]]:
+        """What to do, by name."""
+        return {
+            "the simulated shop": self.simulated,
+            "L's log, generated": self.generated,
+            "a third party's shop": self.third_party,
+            "C's tasks": self.next_prices,
+            "real labels": self.real_labels,
+        }
+
+    def simulated(self) -> None:
+        """Later visits of the simulated shop."""
+        sessions = _QUICK_SESSIONS if self.quick else SIMULATED.sessions
+        rows = _rows(
+            [event for chunk in simulate(SIMULATED.model_copy(update={"sessions": sessions})) for event in chunk]
+        )
+        self._judge("simulator", rows, [split_visits_by_time(rows)], BUILT_IN)
+
+    def generated(self) -> None:
+        """L's counts; visits split at random, and L's windows beside the state."""
+        sessions = _QUICK_SESSIONS if self.quick else action_log.SESSIONS
+        rows = _rows(action_log.generate(self.seed, sessions))
+        parts = split_visits(rows, self.seed)
+        asked = tuple(outcome for outcome in BUILT_IN if outcome.name in {"order_rest", "add_rest"})
+        self._judge("L", rows, [parts], asked)
+        events = ~rows.silent
+        seen, cut = rows.take(events), Parts(*(part[events] for part in parts))
+        sizes = _QUICK_WINDOWS if self.quick else WINDOWS
+        self.report["windows"] = by_window(seen, cut, ("order_rest", "add_rest"), self.seed, sizes)
+
+    def third_party(self) -> None:
+        """`shop_synthetic_ecom` by ten folds of visits."""
+        path = self._file(shop_log.FILE)
+        if path is not None:
+            rows = _rows(shop_log.load_shop_log(path))
+            self._judge("shop_synthetic_ecom", rows, visit_folds(rows, self.seed, 3 if self.quick else 10), BUILT_IN)
+
+    def next_prices(self) -> None:
+        """`eshop_clothing_2008`: C's tasks from prefixes, and the published way beside them."""
+        path = self._file(next_price.FILE)
+        if path is not None:
+            clicks = next_price.load_clicks(path)
+            tasks = next_price.judge_tasks(clicks, self.seed)
+            self.report["eshop"] = {**tasks, "published_way": next_price.published_way(clicks, self.seed)}
+
+    def real_labels(self) -> None:
+        """UCI 468."""
+        path = self._file(shoppers.FILE)
+        if path is not None:
+            table = shoppers.load_shoppers(path)
+            self.report["uci468"] = uci_intent.judge_intent(table, self.seed, 3 if self.quick else shoppers.FOLDS)
+
+    def _file(self, name: str) -> Path | None:
+        path = self.data / name if self.data is not None else None
+        if path is None or not path.is_file():
+            self.report.setdefault("not_at_hand", []).append(name)
+            return None
+        return path
+
+    def _judge(self, log: str, rows: OutcomeRows, folds: Sequence[Parts], outcomes: Sequence[Outcome]) -> None:
+        found = {outcome.name: judge_outcome(rows, folds, outcome, self.seed, self.draws) for outcome in outcomes}
+        self.report["logs"][log] = {
+            "visits": int(np.unique(rows.visit).size),
+            "rows": int((~rows.silent).sum()),
+            "censored": rows.censored,
+            "heads": {name: figures for name, figures in found.items() if figures is not None},
+            "left_out": [name for name, figures in found.items() if figures is None],
+        }
+
+
+def run_outcomes(
+    folder: Path, seed: int = 42, data: Path | None = None, quick: bool = False, console: Console | None = None
+) -> dict[str, Any]:
+    """Measure everything, write ``outcomes.html`` and ``outcomes.json`` to ``folder``; returns what the JSON holds.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation = OutcomeEvaluation(seed, data, quick)
+    steps = evaluation.steps()
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console or Console(stderr=True)) as bar:
+        task = bar.add_task("", total=len(steps))
+        for name, step in steps.items():
+            bar.update(task, description=name)
+            step()
+            bar.advance(task)
+    report: dict[str, Any] = outcome_page.jsonable(evaluation.report)
+    (folder / "outcomes.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "outcomes.html").write_text(outcome_page.build(report), encoding="utf-8")
+    return report
+
+
+def _rows(events: list[SimEvent]) -> OutcomeRows:
+    rules = StageRules()
+    return outcome_rows(observe_log([events], rules, wide=True), rules)
