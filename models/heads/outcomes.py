@@ -22,13 +22,11 @@ COLUMNS: Final = (
     "clicks",
     "duration_s",
     "pages",
-    "clicks_per_page",
     "gap_mean_s",
     "idle_s",
     "silent_s",
     "gap_1_s",
     "gap_2_s",
-    "gap_3_s",
     "cart_additions",
     "cart_items",
     "cart_value",
@@ -37,39 +35,23 @@ COLUMNS: Final = (
     "type_1",
     "type_2",
     "type_3",
-    "type_4",
     "n_view_item",
     "n_view_cart",
-    "n_begin_checkout",
-    "n_purchase",
     "n_view_reviews",
     "n_compare",
-    "n_view_policy",
     "n_remove_from_cart",
     "price_n",
     "price_mean",
     "price_sd",
 )
-"""What the heads read: a small part of the view does as well as all of it, and costs less."""
+"""What the heads read: a small part of the view does as well as all of it, and the cost grows with the columns."""
 
-COLUMNS_OF_INTEREST: Final = (
-    *COLUMNS,
-    "n_add_to_cart",
-    "n_search",
-    "n_view_item_list",
-    "n_select_item",
-    "n_select_promotion",
-    "n_page_view",
-    "n_add_to_wishlist",
-    "n_contact",
-    "n_click",
-    "visitor_sessions",
-    "device",
-    "source",
-)
+_LOOKED_AT: Final = ("n_search", "n_view_item_list", "n_add_to_wishlist", "visitor_sessions", "source")
+
+COLUMNS_OF_INTEREST: Final = (*COLUMNS, *_LOOKED_AT)
 """For an addition what was looked at matters more than how far the checkout is."""
 
-COLUMNS_BEFORE_CART: Final = tuple(name for name in WIDE if name not in CART_COLUMNS | TOTALS)
+COLUMNS_BEFORE_CART: Final = tuple(name for name in COLUMNS_OF_INTEREST if name not in CART_COLUMNS | TOTALS)
 """Nothing of the cart or the checkout, and no total that they follow from."""
 
 

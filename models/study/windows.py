@@ -13,7 +13,7 @@ from models.study import outcome_figures as measure
 from models.training.outcome_fit import fit_boosting, log_odds
 from models.training.outcomes import OutcomeRows, Parts
 
-WINDOWS: Final = (4, 8, 11, 14, 20, 25, 30)
+WINDOWS: Final = (4, 8, 14, 20, 30)
 _TYPE, _GAP = WIDE.index("type_1"), WIDE.index("gap_1_s")
 
 

@@ -18,10 +18,10 @@ from featurestore.store.memory import MemoryStore
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import Bundle, write_bundle
 from models.bundle.manifest import Training
-from models.heads import WIDE, Head
+from models.heads import WIDE, Head, Heads
 from models.rules import StageRules
 from models.trees.ensemble import Ensemble
-from tests.laws.heads import BUNDLES, heads
+from tests.laws.heads import heads
 from tests.unit.decisions.policy.policy_cases import policy_text
 
 T = 1_700_000_000_000
@@ -123,7 +123,8 @@ def test_the_wide_view_is_computed_only_for_who_reads_it(bundle: Bundle) -> None
     engine, batch = engine_of(bundle, "busy >= 0"), clicks()
     judgement = engine.judge.judge(*engine.loader(MemoryStore(engine.namespace)).load(batch), batch.events, T)
     assert judgement.observations.wide.shape[1] == len(COLUMNS)
-    alone = Engine.of(Bundle.load(BUNDLES / "journey-1"), Policy.from_text(policy_text()), engine.namespace)
+    stage = Bundle(bundle.manifest, Heads([bundle.stage]))
+    alone = Engine.of(stage, Policy.from_text(policy_text()), engine.namespace)
     judgement = alone.judge.judge(*alone.loader(MemoryStore(engine.namespace)).load(batch), batch.events, T)
     assert judgement.observations.wide.size == 0
     assert judgement.outputs.shape == (len(judgement.scored), 0)
