@@ -96,7 +96,7 @@ class TrainConfig(BaseModel):
     sessions: Annotated[int, Field(ge=100, le=1_000_000)] = 12_000
     rows: Annotated[int, Field(ge=100, le=5_000_000)] = 40_000
     model: Annotated[str, AfterValidator(_grown)] = "random_forest"
-    trees: Annotated[int, Field(ge=5, le=2_000)] = 200
+    trees: Annotated[int, Field(ge=5, le=2_000)] = 64
     depth: Annotated[int, Field(ge=1, le=64)] = 20
     leaves: Annotated[int, Field(ge=2, le=4_096)] = 32
     features_tried: Annotated[int, Field(ge=1, le=len(FEATURES))] = 5

@@ -84,7 +84,8 @@ def test_sessions_that_are_all_alike_are_refused_before_anything_grows() -> None
     with pytest.raises(SettingsError) as caught:
         train(config, StageRules(), events(200), lambda step, share: steps.append(step))
     assert "Evaluator has 0 of" in str(caught.value)
-    assert "lower evaluator_pages" in str(caught.value)
+    assert "lower evaluator_pages, evaluator_clicks or evaluator_duration_s" in str(caught.value)
+    assert "Intent Buyer" not in str(caught.value)
     assert steps == ["run events through the fold"]
 
 

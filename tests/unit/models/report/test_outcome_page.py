@@ -1,0 +1,46 @@
+"""The page of the outcome heads: every figure it is given stands in it, in text and in HTML."""
+
+import numpy as np
+
+from models.report import outcome_page
+from models.study import outcome_figures as measure
+
+
+def report() -> dict[str, object]:
+    """Of one head on invented scores."""
+    rng = np.random.default_rng(4)
+    p = rng.random(3_000) * 0.5
+    y = rng.random(3_000) < p
+    position, visit = np.tile(np.arange(1, 16), 200), np.repeat(np.arange(200), 15)
+    ranking = {"accuracy": 0.75, "auc": 0.61, "ap": 0.3, "lift_10": 1.5}
+    head = {
+        **measure.figures(y, p),
+        "interval": measure.intervals(y, p, visit, 1, 10),
+        "by_position": measure.by_position(y, p, position),
+        "lift_by_click": measure.lift_by_click(y, p, position),
+        "reliability": measure.reliability(y, p),
+        "stage_alone": ranking,
+        "logistic": ranking,
+        "before_first_addition": ranking,
+    }
+    log = {"visits": 200, "rows": 3_000, "censored": 2, "heads": {"order_rest": head}, "left_out": ["add_rest"]}
+    windows = {"order_rest": {4: {"accuracy": 0.9, "auc": 0.8123, "ap": 0.4}}}
+    found: dict[str, object] = outcome_page.jsonable({"logs": {"shop": log}, "windows": windows})
+    return found
+
+
+def test_the_tables_hold_what_was_measured() -> None:
+    text = outcome_page.text_tables(report())
+    assert "### shop: 200 visits, 3,000 rows at events" in text
+    assert "| order_rest | 3,000 |" in text
+    assert "0.61" in text
+    assert "left out, too few visits: add_rest" in text
+    assert "0.8123" in text
+
+
+def test_the_page_stands_alone_and_draws_the_lift_by_click() -> None:
+    page = outcome_page.build(report())
+    assert page.startswith("<!doctype html>")
+    assert "Lift by click number" in page
+    assert page.count("<svg") == 2
+    assert "http://" not in page.replace("http://www.w3.org", "")
