@@ -190,7 +190,7 @@ def _document(seq: int) -> bytes:
             "probabilities": [0.02, 0.03, 0.04, 0.91],
             "action": "exit-intent-reminder",
             "route": "act",
-            "model": "journey-1",
+            "model": "journey-2",
             "policy": "24e3eabc",
             "event_ts": now,
             "decided_at": now,

@@ -36,7 +36,8 @@ def made(core: Engine, sessions: range) -> tuple[Plan, Result]:
 
 def observed(bundle: Bundle, sizes: list[int]) -> tuple[Observer, Metrics]:
     """Batches of these sizes, written five milliseconds after their records."""
-    core, metrics = engine(FoldConfig()), Metrics(new_registry())
+    plain, metrics = engine(FoldConfig()), Metrics(new_registry())
+    core = Engine.of(bundle, plain.judge.policy, plain.namespace)
     drift = DriftMonitor(bundle.stage.baseline, metrics, SystemClock())
     observer = Observer(metrics, bundle, drift, Kpis(metrics, core.judge.policy))
     first = 0
