@@ -36,6 +36,10 @@ class Records(NamedTuple):
     offsets: list[int] | range
     record_ms: list[int]
 
+    def first(self, n: int) -> "Records":
+        """The first ``n`` of them."""
+        return Records(self.partition, self.values[:n], self.offsets[:n], self.record_ms[:n])
+
 
 class Decoded(NamedTuple):
     """The events of some partitions, one partition after the other, in log order.

@@ -13,8 +13,7 @@
     ├── SettingsError      the operator: stop with a documented exit code
     │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
     │   └── PolicyError    marketing: the policy file is wrong
-    ├── BundleError        the data scientist: stop with a documented exit code
-    └── DeadLetterLimit    the operator: too many bad records, stop
+    └── BundleError        the data scientist: stop with a documented exit code
 
 Messages say what happened and what to do; they never carry an event's content.
 """
@@ -79,7 +78,3 @@ class PolicyError(SettingsError):
 
 class BundleError(ClickstageError):
     """A model bundle was refused."""
-
-
-class DeadLetterLimit(ClickstageError):
-    """More bad records than the limit allows: stop before a wrong deployment empties a topic into the dead letters."""

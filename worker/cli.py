@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn
 
-from featurestore.errors import BundleError, ClickstageError, DeadLetterLimit, PolicyError, SettingsError, Unsafe
+from featurestore.errors import BundleError, ClickstageError, PolicyError, SettingsError, Unsafe
 from worker.errors import ExitCode
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -87,8 +87,6 @@ def exit_code(error: ClickstageError) -> ExitCode:
         return ExitCode.USAGE
     if isinstance(error, BundleError):
         return ExitCode.BUNDLE
-    if isinstance(error, DeadLetterLimit):
-        return ExitCode.DEAD_LETTERS
     return ExitCode.UNSAFE
 
 

@@ -10,7 +10,6 @@ class ExitCode(IntEnum):
     USAGE = 2  # a setting or an argument is missing or wrong
     BUNDLE = 3  # the model bundle was refused
     POLICY = 4  # the policy file was refused
-    DEAD_LETTERS = 5  # more bad records than the limit allows
     STUCK = 6  # no progress while the log grows
     UNSAFE = 7  # Kafka or Redis cannot be reached at start, or void the promise
     SHUTDOWN = 8  # shutdown overran its time

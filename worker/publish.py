@@ -29,7 +29,6 @@ EXIT_CODES: Final = {
     ExitCode.USAGE: "a setting or an argument is missing or wrong",
     ExitCode.BUNDLE: "the model bundle was refused",
     ExitCode.POLICY: "the policy file was refused",
-    ExitCode.DEAD_LETTERS: "more bad records than the limit allows: the deployment is wrong",
     ExitCode.STUCK: "nothing was applied for `stuck_after_s` while the log grew; a restart reads on",
     ExitCode.UNSAFE: "Kafka or Redis void the promise (`clickstage check` says how), or are out of reach",
     ExitCode.SHUTDOWN: "the shutdown overran `shutdown_s`; nothing applied is lost",

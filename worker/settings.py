@@ -38,9 +38,11 @@ class Settings(AccessSettings):
     commit_every_s: _Seconds = Field(1.0, description="How often offsets are committed to Kafka (for lag tools)")
     verify_every_s: _Seconds = Field(1.0, description="How often an idle partition checks its fence")
     dlq_max_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Stop when more than this share of the last 1,000 records is bad"
+        0.5, description="Hold a partition when more than this share of its last 1,000 records is bad"
     )
-    dlq_max_consecutive: _Positive = Field(500, description="Stop after this many bad records in a row")
+    dlq_max_consecutive: _Positive = Field(
+        500, description="Hold a partition after this many of its records in a row are bad"
+    )
     stuck_after_s: _Seconds = Field(60.0, description="Exit when nothing was applied for this long while the log grows")
     shutdown_s: _Seconds = Field(10.0, description="Longest clean shutdown")
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(

@@ -9,6 +9,7 @@ from featurestore.session.visitors import append_entry
 from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
+from featurestore.store.refusals import Refused, refused_of
 from featurestore.store.tombstones import Erased
 from featurestore.store.write_ops import Bulk, Each, Extend, Key, Keys, Part, Run, Step, decisions_and_profiles, steps
 
@@ -18,6 +19,8 @@ class _ShardData:
     epoch: str = ""
     applied: int | None = None
     written: int = 0
+    refused: bytes | None = None
+    passes: bytes | None = None
     lists: dict[Part, list[bytes]] = field(default_factory=lambda: {Part.OUTBOXES: [], Part.SET_ASIDE: []})
     states: dict[str, bytes] = field(default_factory=dict)
     idle: dict[str, int] = field(default_factory=dict)
@@ -89,6 +92,11 @@ class MemoryStore:
         """See `SessionStore`."""
         return Erased.of(self.tombstones, now_ms)
 
+    def refusals(self, partitions: Sequence[int]) -> list[Refused]:
+        """See `SessionStore`."""
+        kept = [self._shard(Shard(partition)) for partition in partitions]
+        return [refused_of((data.refused, data.passes)) for data in kept]
+
     def _shard(self, shard: Shard) -> _ShardData:
         return self.shards.setdefault(shard, _ShardData())
 
@@ -123,6 +131,8 @@ class MemoryStore:
                 pass
             case Run(_, "HSET", Key(_, Part.META), (_, applied, _, number)):
                 data.applied, data.written = None if applied == "" else int(applied), int(number)
+            case Run(_, "HSET", Key(_, Part.META), (_, bytes(note))):
+                data.refused = note
             case Run(_, "RPUSH", key, values):
                 data.lists[key.part].extend(bytes(value) for value in values if isinstance(value, bytes))
             case Run(_, "LTRIM", key, (int(first), _)):

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from featurestore.errors import StoreUnavailable
 from featurestore.store.keys import Shard
+from featurestore.store.refusals import Note, Refused
 from featurestore.store.set_aside import SetAside
 from featurestore.store.tombstones import Erased
 
@@ -90,6 +91,7 @@ class ShardWrite:
         outbox: what the batch produces, b"" for nothing; kept beside those of the batches before it.
         acknowledged: how many of the oldest stored outboxes hold what Kafka has acknowledged.
         set_aside: records that could not be read (`set_aside`), kept beside those of before, in a bounded list.
+        refused: what was refused of the partition, None where nothing is to be noted; of its first bucket only.
         number: larger than those of the owner's earlier writes: one that comes again is applied once. 0 for none.
     """
 
@@ -109,6 +111,7 @@ class ShardWrite:
     outbox: bytes = b""
     acknowledged: int = 0
     set_aside: Sequence[SetAside] = ()
+    refused: Note | None = None
     number: int = 0
     disarmed: Sequence[str] = ()
     ending: Sequence[str] = ()
@@ -169,6 +172,10 @@ class SessionWriter(Protocol):
 
     def erased(self, now_ms: int) -> Erased:
         """The tombstones; read after every `acquire`, since an erasure fences the owner."""
+        ...
+
+    def refusals(self, partitions: Sequence[int]) -> list[Refused]:
+        """What was refused of each partition; read after its `acquire`."""
         ...
 
 

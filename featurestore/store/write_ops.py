@@ -17,6 +17,7 @@ from featurestore.store import set_aside
 from featurestore.store.expiry_buckets import by_expiry_bucket, life_s
 from featurestore.store.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.store.protocols import ShardWrite
+from featurestore.store.refusals import REFUSED, encoded
 
 PREFIX: Final = DECISION_PREFIX.encode()
 NO_NUMBER: Final = Blobs.of([])
@@ -148,6 +149,8 @@ def steps(write: ShardWrite, keys: Keys, elsewhere: Iterable[Step]) -> Iterator[
     """
     applied = "" if write.applied is None else write.applied
     yield Run(Phase.PROGRESS, "HSET", keys.meta, ("applied", applied, "write", write.number))
+    if write.refused is not None:
+        yield Run(Phase.PROGRESS, "HSET", keys.meta, (REFUSED, encoded(write.refused)))
     yield from _kept(write, keys)
     if write.passed:
         yield from (Run(Phase.PROGRESS, "UNLINK", keys.ending(bucket), ()) for bucket in write.passed)

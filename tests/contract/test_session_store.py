@@ -31,6 +31,7 @@ from featurestore.store.protocols import (
 )
 from featurestore.store.redis.connection import Client, connect, connect_cluster
 from featurestore.store.redis.store import RedisSessionStore
+from featurestore.store.refusals import PASSES, Note, Refused
 from featurestore.store.tombstones import Erased
 from tests.run_services import RunServices
 
@@ -612,3 +613,20 @@ def test_a_server_that_is_gone_is_unavailable() -> None:
     store = RedisSessionStore(connect("redis://127.0.0.1:1/0", timeout_s=0.5), SPACE)
     with pytest.raises(StoreUnavailable, match="will retry"):
         store.acquire([ZERO], 1, 0)
+
+
+def test_what_was_refused_is_noted_with_the_applied_offset_and_an_operators_word_is_heard(bench: Bench) -> None:
+    """Behind the fence: a replaced owner notes nothing. The next owner reads the newest note."""
+    assert bench.store.refusals([0, 1]) == [Refused(None, 0), Refused(None, 0)]
+    first, second = Note(5, 3, 5, 4), Note(9, 7, 9, 8, 1_234)
+    lease = bench.lease()
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 4, refused=first, number=1))
+    bench.write(ShardWrite(ZERO, lease.epoch, 4, 8, refused=second, sessions=["a"], blobs=[b"s"], number=2))
+    bench.write(ShardWrite(ZERO, lease.epoch, 8, 9, number=3))
+    assert bench.store.refusals([0, 1]) == [Refused(second, 0), Refused(None, 0)]
+    bench.lease(own=lease.number)
+    assert bench.write(ShardWrite(ZERO, lease.epoch, 9, 10, refused=first, number=4)).status == FENCED
+    if bench.client is not None:
+        bench.client.hset(SPACE.meta(ZERO), PASSES, "77")
+        assert bench.store.refusals([0]) == [Refused(second, 77)]
+    assert bench.store.acquire([ZERO], 1, 0)[0].applied == 9

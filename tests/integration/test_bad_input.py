@@ -11,8 +11,6 @@ from confluent_kafka import Producer
 from tests.proof_eshop import PARTITIONS, Stack, stored, wait_applied, workers
 from tests.services import RedisServer, read_topic
 from tests.services.kafka_broker import Kafka
-from tests.services.process import wait_for
-from worker.errors import ExitCode
 
 pytestmark = pytest.mark.parametrize("flavour", ["redis"])
 NOW = time.time_ns() // 1_000_000
@@ -81,22 +79,3 @@ def test_the_worker_never_stops_for_a_record(
     found = stored(redis_client, stack.namespace(), PARTITIONS)
     assert found.keys() == {json.loads(value or b"")["session_id"] for _, value in ACCEPTED.values()} | {"last"}
     assert all(redis_client.exists(f"decision:{session}") for session in found)
-
-
-def test_a_deployment_that_reads_the_wrong_topic_stops_with_its_own_code(
-    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
-) -> None:
-    stack = Stack(kafka.bootstrap, redis_server, unique)
-    stack.make_topics()
-    producer = Producer({"bootstrap.servers": kafka.bootstrap})
-    code = int(ExitCode.DEAD_LETTERS)
-    with (  # noqa: PT012 - the exit code belongs to the inner context
-        pytest.raises(AssertionError, match=rf"workers left with \[{code}\]") as left,
-        workers(stack, 1, tmp_path / "worker.log") as running,
-    ):
-        for i in range(4_000):
-            producer.produce(unique, b"<xml/>", f"k{i}")
-        assert producer.flush(20) == 0
-        assert wait_for(lambda: running[0].process.poll() is not None, 30)
-    assert "clickstage dlq list" in str(left.value)
-    assert "Traceback" not in str(left.value)

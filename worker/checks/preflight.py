@@ -17,6 +17,7 @@ from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import ERASED_TTL_S, Namespace
 from featurestore.store.redis.connection import Client
 from worker.checks.findings import ADVICE, GOOD, VOID, Finding
+from worker.checks.held_check import held_findings, refused_by_partition
 from worker.checks.placement_check import look_at_placement
 from worker.settings import Settings
 
@@ -228,7 +229,7 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     Raises:
         SettingsError: one cannot be reached, or the topic is missing.
     """
-    from worker.wiring import kafka_admin, kafka_topic, redis_client
+    from worker.wiring import kafka_admin, kafka_topic, namespace_of, redis_client
 
     topic_id, partitions = kafka_topic(settings)
     client = redis_client(settings)
@@ -241,6 +242,8 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     count = None if recorded is None else int(recorded.decode().split('"partitions": ')[1].split(",")[0])
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
     log += look_at_placement(settings, partitions)
+    refused = refused_by_partition(client, namespace_of(settings, client, topic_id), range(partitions))
+    log += held_findings(refused, settings.dlq_max_share, settings.dlq_max_consecutive)
     return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
 
 

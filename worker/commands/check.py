@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 _NEEDED = ("kafka", "kafka_config", "kafka_password", "kafka_password_file", "redis", "redis_timeout_s", "group", "env",
-           *TOPICS, "topic_id", "rebuild_horizon_s", "buckets")  # fmt: skip
+           *TOPICS, "topic_id", "rebuild_horizon_s", "buckets", "dlq_max_share", "dlq_max_consecutive")  # fmt: skip
 
 
 def _policies(paths: Sequence[Path]) -> int:

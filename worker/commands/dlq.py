@@ -1,4 +1,4 @@
-"""``clickstage dlq``: look at dead letters, and send them again once what was wrong is mended."""
+"""``clickstage dlq``: look at dead letters, send them again once mended, let a held partition go on."""
 
 import argparse
 from collections import Counter
@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from featurestore.contract.decode import decode
 from featurestore.errors import Backpressure, InvalidEvent, SettingsError, Unsafe
+from worker.commands import dlq_pass
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.kafka.letters import PREFIX, was_cut
@@ -22,7 +23,7 @@ _ACCESS: Final = ("kafka", "kafka_config", "kafka_password", "kafka_password_fil
 
 
 def main(argv: Sequence[str]) -> int:
-    """List, show or re-drive."""
+    """List, show, re-drive or let pass."""
     parser = argparse.ArgumentParser(prog="clickstage dlq", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="a line a dead letter, without its content")
@@ -40,12 +41,22 @@ def main(argv: Sequence[str]) -> int:
     redrive.add_argument("--dry-run", action="store_true", help="count only")
     for part in (listing, show, redrive):
         add_settings(part, _ACCESS)
+    passing = commands.add_parser("pass", help="let held partitions go on", description=dlq_pass.DESCRIPTION)
+    passing.add_argument(
+        "--partition", type=int, nargs="+", default=[], metavar="N", help="these alone (default: all that are held)"
+    )
+    passing.add_argument(
+        "--until", type=int, metavar="OFFSET", help="let pass what lies before it (default: what is there now)"
+    )
+    add_settings(passing, dlq_pass.ACCESS)
     args = parser.parse_args(argv)
     settings = settings_from(args)
     if args.command == "list":
         return _list(settings, args.limit)
     if args.command == "show":
         return _show(settings, args.where)
+    if args.command == "pass":
+        return dlq_pass.let_pass(settings, args.partition, args.until)
     return _redrive(settings, again=args.again, force=args.force, dry_run=args.dry_run)
 
 

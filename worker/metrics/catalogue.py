@@ -162,6 +162,13 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
     Spec(
         "dead_letters_total", _C, "records", "Records moved to the dead letter topic.", {"reason": DEAD_LETTER_REASONS}
     ),
+    Spec(
+        "held_partitions",
+        _G,
+        "partitions",
+        "Owned partitions of which nothing more is read, since too many of their records are no events; "
+        "`clickstage dlq pass` lets them go on.",
+    ),
     Spec("duplicates_skipped_total", _C, "events", "Events skipped since their event_id was among the session's last."),
     Spec("late_events_total", _C, "events", "Events applied although older than the session's latest event."),
     Spec("placement_checked_total", _C, "records", "Records whose partition was compared with their key's: a sample."),

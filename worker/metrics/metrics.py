@@ -104,6 +104,7 @@ class Metrics(Family):
         self.assigned_partitions = self._gauge("assigned_partitions")
         self.topic_partitions = self._gauge("topic_partitions")
         self.dead_letters = self._counter("dead_letters_total")
+        self.held_partitions = self._gauge("held_partitions")
         self.duplicates_skipped = self._counter("duplicates_skipped_total")
         self.late_events = self._counter("late_events_total")
         self.placement_checked = self._counter("placement_checked_total")

@@ -12,6 +12,7 @@ from featurestore.errors import CorruptRecord, UnknownStream
 from featurestore.store import outbox
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import MOVED, Lease, SessionStore, WriteResult, epoch_number
+from featurestore.store.refusals import Note, Refused
 from featurestore.store.set_aside import SetAside
 from featurestore.store.tombstones import Erased
 from worker.clock import Clock
@@ -19,6 +20,7 @@ from worker.kafka.source import Bounds
 from worker.metrics.corrupt import CorruptRecords
 from worker.metrics.metrics import Metrics
 from worker.partitions.partition import Partition
+from worker.partitions.refusals import Refusals
 from worker.protocols import Consumer, Producer
 from worker.settings import Settings
 
@@ -120,10 +122,18 @@ class Ownership:
         self._corrupt.met("tombstone", self.erased.corrupt)
         bounds = self._consumer.bounds(partition.number, fresh=True) or Bounds(0, 0)
         start, truncated = self._start(partition, bounds, committed)
+        partition.refuses(self._refusals(partition.number, start, truncated=truncated))
         self._consumer.start_at(partition.number, start)
         partition.runs(start, bounds.high, self._clock.monotonic(), ignore_applied=truncated)
         log.info("partition %d: reading from offset %d (%s)", partition.number, start, partition.cause)
         return committed is None or committed < start
+
+    def _refusals(self, number: int, start: int, *, truncated: bool) -> Refusals:
+        """What the last owner counted; offsets of a truncated log come again with new content, and count anew."""
+        [stored] = self._store.refusals([number])
+        if truncated:
+            stored = Refused(Note(start, 0, 0, 0), 0)
+        return Refusals(self._settings.dlq_max_share, self._settings.dlq_max_consecutive, stored)
 
     def _produce_left_behind(
         self, partition: Partition, leases: list[Lease], committed: int | None

@@ -9,7 +9,9 @@ from typing import Final
 
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import Lease, ShardWrite
+from featurestore.store.refusals import Refused
 from featurestore.store.set_aside import SetAside
+from worker.partitions.refusals import Refusals
 
 MOST_ENDS: Final = 512
 """Ends of the log that are kept until they are read: two minutes of lag, with a question every quarter second."""
@@ -53,6 +55,8 @@ class Partition:
         asked_bucket: expiry buckets before this one may have been read, and their lists may be deleted at any moment:
             nothing is put into them any more.
         ending: of each shard, how many sessions this owner has put into each expiry bucket that is still to be read.
+        refusals: counts its records that are no events; made anew with each lease.
+        held: nothing more of it is read until an operator lets it pass.
         ignore_applied: the log was truncated: offsets up to the applied one come again with new content.
     """
 
@@ -78,6 +82,8 @@ class Partition:
     asked_bucket: int = 0
     ignore_applied: bool = False
     ending: list[dict[int, int]] = field(default_factory=list)
+    refusals: Refusals = field(default_factory=lambda: Refusals(1.0, 1 << 62, Refused(None, 0)))
+    held: bool = False
 
     def __post_init__(self) -> None:
         self.ending = [{} for _ in self.shards]
@@ -149,11 +155,25 @@ class Partition:
         """Nothing is applied; the lease is to be taken again at the monotonic time ``until``."""
         self.cause = cause
         self.status = Status.WAITING
+        self.held = False
         self.at_end = False
         self.watermark = None
         self.ends_told = deque()
         self.proven_ms = None
         self.retry_at = until
+
+    def refuses(self, refusals: Refusals) -> None:
+        """What the last owner counted of its records that are no events."""
+        self.refusals = refusals
+
+    def is_held(self) -> None:
+        """Too much of it was refused: nothing more is read."""
+        self.held = True
+        self.at_end = False
+
+    def is_released(self) -> None:
+        """It is read on from where reading stopped."""
+        self.held = False
 
     def retries(self, at: float) -> None:
         """The lease could not be taken: again at this monotonic time."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decisions.effects import Result
 from featurestore.store import outbox
 from featurestore.store.protocols import APPLIED, SessionWriter, ShardWrite, WriteResult
+from featurestore.store.refusals import Note
 from worker.clock import Clock
 from worker.metrics.corrupt import CorruptRecords
 from worker.partitions.ownership import Ownership
@@ -50,7 +51,11 @@ class Fencing:
         self._writes = 0
 
     def fenced(
-        self, result: Result | None, partitions: Mapping[int, Partition], done: Mapping[int, int]
+        self,
+        result: Result | None,
+        partitions: Mapping[int, Partition],
+        done: Mapping[int, int],
+        refused: Mapping[int, Note],
     ) -> list[Written]:
         """The writes of a batch with their fences, and a bare one for partitions whose records brought no event.
 
@@ -58,16 +63,21 @@ class Fencing:
             result: of the batch, None where no record held an event.
             partitions: those of the batch.
             done: partition → offset of its last record.
+            refused: partition → what its first bucket is to note.
         """
         writes: list[Written] = []
         if result is not None:
             writes += zip(result.writes, result.outputs, strict=True)
         touched = {write.shard.partition for write, _ in writes}
-        writes += [(ShardWrite(partitions[n].shards[0], "", None, None), []) for n in done if n not in touched]
+        noting = {write.shard.partition for write, _ in writes if write.shard.bucket == 0}
+        bare = [n for n in done if n not in touched or (n in refused and n not in noting)]
+        writes += [(ShardWrite(partitions[n].shards[0], "", None, None), []) for n in bare]
         mine = []
         for write, produced in writes:
             partition = partitions[write.shard.partition]
             if self._own.current(partition):
+                if write.shard.bucket == 0:
+                    write.refused = refused.get(partition.number)
                 self.fence(write, partition, done.get(partition.number))
                 if produced:
                     offset = done.get(partition.number, outbox.NEVER_COMMITTED)

@@ -142,5 +142,7 @@ class Flow:
         """Read on from where reading stopped."""
         self._pulse.works()
         for partition in self._own.running():
+            if partition.held:
+                continue
             self._consumer.start_at(partition.number, partition.next_offset)
             partition.reads_again()

@@ -11,6 +11,7 @@ from decisions.loading import Loading
 from decisions.overlay import Overlay
 from featurestore.store.outbox import Output
 from featurestore.store.protocols import ShardWrite, WriteResult
+from featurestore.store.refusals import Note
 from worker.partitions.partition import Partition
 from worker.protocols import Stopwatch
 
@@ -33,6 +34,7 @@ class Batch:
         bad: records that were none.
         watch: its stopwatch.
         dead: what `Outputs.acknowledged` must reach for its dead letters to be safe; 0 without any.
+        refused: partition → what is to be noted of its refused records.
         loading: of its sessions and profiles, until it is decided.
         result: what it changed, once decided.
         writes: what was sent; once it is answered, what of it is applied.
@@ -48,6 +50,7 @@ class Batch:
     watch: Stopwatch
     dead: int
     loading: Loading | None
+    refused: dict[int, Note] = field(default_factory=dict)
     result: Result | None = None
     writes: list[Written] = field(default_factory=list)
     answer: Callable[[], list[WriteResult]] | None = None

@@ -79,7 +79,7 @@ class Liveness:
             self._pulse.progressed(proven=False)  # a restart would not bring it back
             return
         why = self._of_partitions(now) if self._own.partitions else self._without_partitions()
-        self._pulse.stands(why)
+        self._pulse.stands(why or self._held())
         if why is None:
             self._pulse.progressed()
         elif now - self._pulse.progress >= self._renew_after_s and not self._pulse.renewed:
@@ -93,8 +93,13 @@ class Liveness:
         if not running:  # the leases cannot be taken yet, which is told elsewhere
             self._pulse.progressed(proven=False)
             return "no partition is taken yet"
-        still = [p.number for p in running if now - p.read_at > PROVEN_FOR_S]
+        still = [p.number for p in running if not p.held and now - p.read_at > PROVEN_FOR_S]
         return f"partition {still[0]} neither moves nor is known to be at its end" if still else None
+
+    def _held(self) -> str | None:
+        """Not ready, though all is well with the worker: only an operator can let a held partition go on."""
+        held = [p for p in self._own.running() if p.held]
+        return f"partition {held[0].number} is held: {held[0].refusals.why()}" if held else None
 
     def _without_partitions(self) -> str | None:
         standing = self._group.standing()

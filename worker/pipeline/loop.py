@@ -22,14 +22,14 @@ one is decided, so that the worker need not wait for Redis: more events a second
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
 from confluent_kafka import KafkaException
 
 from decisions.engine import Engine
-from decisions.intake import decode, plan_ticks
+from decisions.intake import Decoded, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import Pages
@@ -45,6 +45,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets
 from worker.pipeline.fencing import Fencing
 from worker.pipeline.flow import Flow
+from worker.pipeline.holds import Holds
 from worker.pipeline.in_flight import Batch, InFlight
 from worker.pipeline.liveness import Group, Liveness
 from worker.pipeline.log_ends import LogEnds
@@ -116,7 +117,8 @@ class Loop:
             store, self._calls, ownership, self._flow, clock, engine.decision_ttl_ms, version, corrupt
         )
         self._loader = engine.loader(store, self._calls.asked)
-        self._dead_letters = DeadLetters(settings, outputs, observer.metrics, engine.namespace.topic_id)
+        self._holds = Holds(consumer, store, ownership, observer.metrics, clock)
+        self._dead_letters = DeadLetters(outputs, observer.metrics, engine.namespace.topic_id)
         self._silence = Silence(settings.timers, store, ownership, clock)
         self._pace = Pace(settings.batch_max, settings.latency_target_ms)
         self._in_flight = InFlight()
@@ -134,7 +136,6 @@ class Loop:
         """Block until stopped.
 
         Raises:
-            DeadLetterLimit: too many bad records.
             Backpressure: the Kafka client is unusable.
         """
         try:
@@ -170,6 +171,7 @@ class Loop:
         if self._log_ends.turn():  # before the batch: what waits in it may outdate an end seen now
             self._next_timer = 0.0
         self._liveness.turn()
+        self._holds.turn()
         batch = self._prepare(polled) if polled.records else None  # 2, 3
         if batch is not None:
             self._push(batch)
@@ -205,17 +207,27 @@ class Loop:
         mine = [records for records in polled.records if self._owned(records.partition)]
         if not mine:
             return None
-        decoded = without_erased(decode(mine, self._ids, self._pages), self._own.erased)  # 2
+        written = {records.partition: self._own.partitions[records.partition].refusals.next for records in mine}
+        decoded = self._decoded(mine)  # 2
+        taken = self._holds.taken(mine, decoded.bad)
+        if taken is not None:
+            if not taken:
+                return None
+            mine, decoded = taken, self._decoded(taken)
         self._observer.decoded(decoded)
         if self.placement is not None:
             self.placement.look(polled.messages)
-        partitions, begin, done = {}, {}, {}
+        partitions, begin, done, refused = {}, {}, {}, {}
         for records in mine:
             number = records.partition
             partition = partitions[number] = self._own.partitions[number]
-            self._dead_letters.send(records, decoded.bad.get(number, []), polled.messages[number])
+            bad_ones = decoded.bad.get(number, [])
+            self._dead_letters.send(records, bad_ones, polled.messages[number], written[number])
+            if (note := partition.refusals.note()) is not None:
+                refused[number] = note
             done[number] = records.offsets[-1]
             begin[number] = partition.read(done[number], self._clock.monotonic())
+            self._holds.look(partition)
         # What was read before may be in flight and not applied yet: a seek must not bring it in twice.
         floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
         plan = make_plan(decoded, self._settings.buckets, floor)
@@ -223,12 +235,16 @@ class Loop:
         loading = None if plan.empty else self._loader.begin(plan)  # 3
         bad = sum(map(len, decoded.bad.values()))
         dead = self._outputs.given if bad else 0
-        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, loading)
+        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, loading, refused)
 
     def _owned(self, number: int) -> bool:
         """Whether the partition's events may be applied."""
         partition = self._own.partitions.get(number)
-        return partition is not None and self._own.current(partition)
+        return partition is not None and not partition.held and self._own.current(partition)
+
+    def _decoded(self, mine: Sequence[Records]) -> Decoded:
+        """The events of records, without those that were erased."""
+        return without_erased(decode(mine, self._ids, self._pages), self._own.erased)
 
     def _push(self, batch: Batch) -> None:
         """Take up a batch, and complete the one before it while Redis answers for this one."""
@@ -253,7 +269,7 @@ class Loop:
             in_flight.overlays.append(batch.result.overlay)
         if in_flight.prepared is not None and in_flight.prepared.loading is not None:
             in_flight.prepared.loading.open(in_flight.overlays)  # now: what it asks for would wait behind the write
-        batch.writes = self._fencing.fenced(batch.result, batch.partitions, batch.done)
+        batch.writes = self._fencing.fenced(batch.result, batch.partitions, batch.done, batch.refused)
         self._fencing.send(batch)  # 7
         in_flight.send(batch)
 
@@ -367,6 +383,7 @@ class Loop:
             try:
                 if self._own.take(partition):
                     self._applied.begins(partition)
+                self._holds.look(partition)
                 self.pulse.works()
             except (StoreUnavailable, KafkaException) as error:
                 self.pulse.waits(f"partition {partition.number} cannot be taken")

@@ -105,6 +105,14 @@ WORKERS: Final = Dashboard(
                     lowest=0,
                 ),
                 Panel(
+                    "Held partitions",
+                    help_of("held_partitions"),
+                    "short",
+                    [Query(f"clickstage_held_partitions{_ON}", "{{instance}}")],
+                    lowest=0,
+                    decimals=0,
+                ),
+                Panel(
                     "Odd events",
                     "Duplicates skipped, late events, unknown types; all are handled.",
                     "ops",

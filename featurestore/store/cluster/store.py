@@ -40,6 +40,7 @@ from featurestore.store.protocols import (
 )
 from featurestore.store.redis import resp
 from featurestore.store.redis.script_call import WRITE, call
+from featurestore.store.refusals import PASSES, REFUSED, Refused, refused_of
 from featurestore.store.set_aside import LIFE_S, MOST, SetAside
 from featurestore.store.tombstones import Erased
 from featurestore.store.write_ops import Keys, cross_slot, steps
@@ -166,6 +167,12 @@ class ClusterSessionStore:
         [reply] = self._cluster.ask([(slot_of(key), ("HGETALL", key))], "reading tombstones")
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return Erased.of(dict(pairs), now_ms)
+
+    def refusals(self, partitions: Sequence[int]) -> list[Refused]:
+        """See `SessionStore`."""
+        shards = [Shard(partition) for partition in partitions]
+        asked = [(self._slot(shard), ("HMGET", self._namespace.meta(shard), REFUSED, PASSES)) for shard in shards]
+        return [refused_of(reply) for reply in self._cluster.ask(asked, "reading what was refused")]
 
     def _slot(self, shard: Shard) -> int:
         slot = self._slots.get(shard)

@@ -37,6 +37,7 @@ from featurestore.store.redis.lua import script_text
 from featurestore.store.redis.pipelined_connection import Command, PipelinedConnection
 from featurestore.store.redis.script_call import WRITE, Call, call
 from featurestore.store.redis.transaction import transaction
+from featurestore.store.refusals import PASSES, REFUSED, Refused, refused_of
 from featurestore.store.tombstones import Erased
 from featurestore.store.write_ops import Keys, Step, decisions_and_profiles, steps
 
@@ -202,6 +203,11 @@ class RedisSessionStore:
         [reply] = self._begin([("HGETALL", self._namespace.erased())], "reading tombstones")()
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return Erased.of(dict(pairs), now_ms)
+
+    def refusals(self, partitions: Sequence[int]) -> list[Refused]:
+        """See `SessionStore`."""
+        asked = [("HMGET", self._namespace.meta(Shard(partition)), REFUSED, PASSES) for partition in partitions]
+        return [refused_of(reply) for reply in self._begin(asked, "reading what was refused")()]
 
     # -- writing ---------------------------------------------------------------------------------
 

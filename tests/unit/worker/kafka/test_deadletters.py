@@ -1,9 +1,7 @@
-"""Dead letters carry what is needed to drive them again; too many stop the worker."""
+"""Dead letters carry what is needed to drive them again."""
 
-import pytest
-
-from featurestore.errors import DeadLetterLimit, InvalidEvent
-from worker.kafka.deadletters import Limit, letter
+from featurestore.errors import InvalidEvent
+from worker.kafka.deadletters import letter
 
 
 class _Message:
@@ -47,40 +45,3 @@ def test_the_headers_are_the_original_ones_then_kafka_connects() -> None:
         "__connect.errors.reason": b"schema",
         "__connect.errors.timestamp": b"1700000000000",
     }
-
-
-def test_a_run_of_bad_records_stops_the_worker_also_across_batches() -> None:
-    limit = Limit(1.0, 5)
-    limit.check(10, [7, 8, 9])
-    with pytest.raises(DeadLetterLimit, match="5 records in a row"):
-        limit.check(10, [0, 1])
-
-
-def test_one_good_record_breaks_the_run() -> None:
-    limit = Limit(1.0, 5)
-    for _ in range(50):
-        limit.check(10, [0, 1, 2, 3])
-        limit.check(10, [6, 7, 8, 9])
-        limit.check(1, [])
-    limit.check(10, [6, 7, 8, 9])
-    limit.check(10, [1, 2, 3, 4])
-
-
-def test_a_share_counts_once_there_are_a_thousand_records() -> None:
-    limit = Limit(0.5, 10_000)
-    limit.check(999, list(range(999)))
-    with pytest.raises(DeadLetterLimit, match="of the last 1000 records"):
-        limit.check(1, [0])
-
-
-def test_old_batches_leave_the_window() -> None:
-    limit = Limit(0.5, 10_000)
-    limit.check(900, list(range(0, 900, 2)))
-    for _ in range(20):
-        limit.check(500, [])
-    limit.check(500, list(range(0, 500, 2)))
-
-
-def test_the_limits_message_says_what_to_do_and_quotes_nothing() -> None:
-    with pytest.raises(DeadLetterLimit, match="clickstage dlq list"):
-        Limit(1.0, 1).check(1, [0])
