@@ -513,6 +513,21 @@ def _apply(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
 
 
 @inlined
+def _priced(s: np.void, price: float) -> None:
+    """One more price. The squares are Welford's, which lose nothing where prices are large and close together."""
+    n = s["price_n"]
+    if n == 0:
+        s["price_min"] = price
+    elif price != s["price_min"] or price != s["price_max"]:
+        off = price - s["price_sum"] / n
+        s["price_squares"] += off * off * (n / (n + 1))
+    s["price_min"] = min(s["price_min"], price)
+    s["price_max"] = max(s["price_max"], price)
+    s["price_sum"] += price
+    s["price_n"] = min(n + 1, 65_535)
+
+
+@inlined
 def _money(s: np.void, e: np.void) -> int:
     """Prices, cart, purchases and refunds; returns whether amounts were left out, being in a second currency."""
     kind = e["kind"]
@@ -527,11 +542,7 @@ def _money(s: np.void, e: np.void) -> int:
             foreign = 1
             price, value, amount = np.nan, np.nan, np.nan
     if not np.isnan(price) and kind != _REFUND:
-        s["price_min"] = min(s["price_min"], price) if s["price_n"] > 0 else price
-        s["price_max"] = max(s["price_max"], price)
-        s["price_sum"] += price
-        s["price_squares"] += price * price
-        s["price_n"] = min(s["price_n"] + 1, 65_535)
+        _priced(s, price)
     worth = price * quantity if np.isnan(amount) else amount
     if kind == _ADD:
         s["cart_additions"] = min(s["cart_additions"] + quantity, 65_535)

@@ -91,7 +91,7 @@ STATE_FIELDS: Final = (
     Field("purchase_value", "<f8"),
     Field("refund_value", "<f8"),
     Field("price_sum", "<f8"),
-    Field("price_squares", "<f8"),
+    Field("price_squares", "<f8"),  # of the deviations from their mean, summed: 0 while all prices are the same
     Field("price_min", "<f8"),
     Field("price_max", "<f8"),
     Field("arrival", "<i8", time=True),  # of the newest record, epoch ms

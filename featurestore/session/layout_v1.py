@@ -117,14 +117,23 @@ def upgraded(states: NDArray[np.void], memory: NDArray[np.void]) -> tuple[NDArra
     """Rows of version 1 as rows of `STATE` and `MEMORY`. It knew one time alone: events arrived when they happened."""
     new = _UP[0](states)
     new["arrival"], new["int_arrival"] = new["t_max"], new["last_int"]
+    new["price_squares"] = np.maximum(new["price_squares"] - _mean_squares(new), 0)
+    new["price_squares"][new["price_min"] == new["price_max"]] = 0
     return new, _UP[1](memory)
 
 
 def downgraded(states: NDArray[np.void], memory: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """Rows of `STATE` and `MEMORY` as well as version 1 can hold them."""
     old, mind = _DOWN[0](states), _DOWN[1](memory)
+    old["price_squares"] = states["price_squares"] + _mean_squares(states)
     _fit(states, old, mind)
     return old, mind
+
+
+def _mean_squares(states: NDArray[np.void]) -> NDArray[np.float64]:
+    """What version 1 added to the squares of the deviations: it summed the squares of the prices themselves."""
+    squares: NDArray[np.float64] = states["price_sum"] ** 2 / np.maximum(states["price_n"], 1)
+    return squares
 
 
 def plausible(states: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -183,9 +183,8 @@ def _prices(s: np.void, row: NDArray[np.float64], at: int) -> int:
     if n == 0:
         row[at + 1 : at + 5] = -1.0
     else:
-        mean = s["price_sum"] / n
-        row[at + 1] = mean
-        row[at + 2] = np.sqrt(max(s["price_squares"] / n - mean * mean, 0.0))
+        row[at + 1] = s["price_sum"] / n
+        row[at + 2] = np.sqrt(s["price_squares"] / n)
         row[at + 3] = s["price_min"]
         row[at + 4] = s["price_max"]
     return at + 5

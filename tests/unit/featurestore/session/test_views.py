@@ -1,7 +1,9 @@
 """The wide view: every column from a session told by hand, and the laws that keep it servable."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from featurestore.contract.event import TYPE_CODE, Event, columns
 from featurestore.session.features import FEATURES
@@ -127,3 +129,15 @@ def test_the_columns_are_named_once_and_the_groups_are_columns() -> None:
     assert set(WIDE) >= CART_COLUMNS
     assert set(WIDE) >= TOTALS
     assert not CART_COLUMNS & TOTALS
+
+
+@given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=12), st.sampled_from([0.0, 1e8]))
+def test_the_spread_of_prices_is_exact_however_large_they_are(prices: list[float], added: float) -> None:
+    """Sums of squares would lose all digits of a spread that is small beside the prices."""
+    prices = [price + added for price in prices]
+    events = [
+        Event(session_id="s", type="view_item", ts=START_MS + 1_000 * k, price=price) for k, price in enumerate(prices)
+    ]
+    row = dict(zip(WIDE, folded(events)[0].wide[-1].tolist(), strict=True))
+    assert row["price_sd"] == pytest.approx(float(np.std(prices)), rel=1e-6, abs=1e-6)
+    assert (row["price_sd"] == 0) == (len(set(prices)) == 1)
