@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "train": ("models.training.command", "from simulated or own events to a model bundle"),
     "evaluate": ("models.report.evaluate", "a report: the published study, the streaming protocol, real labels"),
     "simulate": ("models.simulator.simulator", "simulated shoppers as JSON lines"),
+    "score": ("worker.commands.score", "what every head says about a file of events or of sessions"),
     "shoppers": ("worker.commands.shoppers", "simulated shoppers that publish to Kafka, until stopped"),
     "calibrate": ("models.training.calibrate", "stage rules proposed from a shop's own events"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),

@@ -1,0 +1,148 @@
+"""One pass over a log in memory, as a worker would judge it: what the heads say after every event.
+
+The pass holds what a worker's store would hold: the sessions that are open and the profiles of visitors. A session
+leaves when it is over and forgotten, so memory follows the open sessions and not the length of the log.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.core import Judge, Judgement
+from decisions.intake import Plan, Records, decode, plan
+from decisions.outcome import visitors_wanted
+from featurestore.columns.jit import compiled
+from featurestore.session.fold import EVENT_ROW, LIVE, bounced, deadlines, empty_states, ticks
+from featurestore.session.layout import MEMORY
+from featurestore.session.visitors import PROFILE, remember_session
+
+
+class Scored(NamedTuple):
+    """What was said after the events of a batch, in log order; events that a worker does not score are left out.
+
+    Attributes:
+        offsets: (n,) of the records.
+        sessions: (n,) ids.
+        t: (n,) epoch ms of the event.
+        probabilities: (n, 4) of the stages.
+        outputs: (n, k) of the other heads, NaN where a head has none.
+        read: events in the batch, scored or not.
+        bad: (offset, why) of the records that are no events.
+    """
+
+    offsets: NDArray[np.int64]
+    sessions: list[str]
+    t: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    outputs: NDArray[np.float64]
+    read: int
+    bad: list[tuple[int, str]]
+
+
+class LogPass:
+    """Scores a log batch by batch; not for more than one thread.
+
+    Args:
+        judge: folds, scores and decides.
+        capacity: sessions to begin with; it grows.
+    """
+
+    def __init__(self, judge: Judge, capacity: int = 4_096) -> None:
+        self._judge = judge
+        self._states = empty_states(capacity)
+        self._memories = np.zeros(capacity, MEMORY)
+        self._place: dict[str, int] = {}
+        self._names: list[str] = [""] * capacity
+        self._free = list(range(capacity))[::-1]
+        self._profiles: dict[int, NDArray[np.void]] = {}
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions that are held now."""
+        return len(self._place)
+
+    def score(self, records: Records) -> Scored:
+        """Judge the next records of the log. Silence is judged by the time of the records, as a worker does."""
+        decoded = decode([records])
+        batch = plan(decoded, 1, lambda _: -(1 << 62))
+        bad = [(records.offsets[i], str(why)) for i, why in decoded.bad.get(records.partition, [])]
+        if not batch.events.size:
+            return _nothing(self._judge, bad)
+        judgement, names = self._apply(batch)
+        rows = judgement.observations.rows
+        told = np.flatnonzero(judgement.scored & (rows["kind"] == EVENT_ROW))
+        return Scored(
+            batch.events["offset"][rows["event"][told]].astype(np.int64),
+            [names[i] for i in rows["session_index"][told].tolist()],
+            rows["t"][told].astype(np.int64),
+            judgement.probabilities[told],
+            judgement.outputs[told],
+            batch.events.size,
+            bad,
+        )
+
+    def let_time_pass(self, t_ms: int) -> None:
+        """Let silences and ends come that are due by ``t_ms``, epoch ms, and forget what is over."""
+        due = deadlines(self._states, self._judge.config)
+        at = np.flatnonzero((due > 0) & (due <= t_ms))
+        if at.size == 0:
+            return
+        states, memories = self._states[at], self._memories[at]
+        profiles = np.zeros(at.size, PROFILE)
+        judgement = self._judge.judge(states, memories, profiles, ticks(np.arange(at.size), t_ms), t_ms)
+        self._keep(at, judgement)
+        for i in at[(states["flags"] & LIVE == 0) & (states["arrival"] == 0)].tolist():
+            del self._place[self._names[i]]
+            self._free.append(i)
+
+    def _apply(self, batch: Plan) -> tuple[Judgement, list[str]]:
+        names = list(batch.sessions)
+        at = np.fromiter(map(self._slot, names), np.int64, len(names))
+        states, memories = self._states[at], self._memories[at]
+        states["session"] = batch.hashes
+        profiles = np.zeros(at.size, PROFILE)
+        for i in visitors_wanted(batch.events, states, self._judge.config.session_gap_ms).tolist():
+            event = batch.events[i]
+            if (known := self._profiles.get(int(event["visitor"]))) is not None:
+                profiles[event["session_index"]] = known[0]
+        judgement = self._judge.judge(states, memories, profiles, batch.events, 0)
+        self._keep(at, judgement)
+        return judgement, names
+
+    def _keep(self, at: NDArray[np.int64], judgement: Judgement) -> None:
+        """Write sessions back, and count those that ended in their visitors' profiles."""
+        self._states[at] = judgement.states
+        self._memories[at] = judgement.memories
+        ended, memories = judgement.ended
+        for i in np.flatnonzero(ended["visitor"]).tolist():
+            profile = self._profiles.setdefault(int(ended["visitor"][i]), np.zeros(1, PROFILE))
+            _remember(profile, ended[i : i + 1], memories["persuasive"][i])
+
+    def _slot(self, name: str) -> int:
+        if (found := self._place.get(name)) is not None:
+            return found
+        if not self._free:
+            before = self._states.size
+            self._states = np.concatenate([self._states, empty_states(before)])
+            self._memories = np.concatenate([self._memories, np.zeros(before, MEMORY)])
+            self._names += [""] * before
+            self._free = list(range(before, 2 * before))[::-1]
+        place = self._place[name] = self._free.pop()
+        self._names[place] = name
+        self._states[place] = empty_states(1)[0]
+        self._memories[place] = np.zeros(1, MEMORY)[0]
+        return place
+
+
+def _nothing(judge: Judge, bad: list[tuple[int, str]]) -> Scored:
+    none = np.zeros(0, np.int64)
+    outputs = 0 if judge.others is None else judge.others.n_others
+    return Scored(none, [], none, np.zeros((0, 4)), np.zeros((0, outputs)), 0, bad)
+
+
+@compiled
+def _remember(profile: NDArray[np.void], ended: NDArray[np.void], shown: int) -> None:
+    state = ended[0]
+    key = state["session"] ^ np.uint64(state["t_min"])
+    remember_session(profile[0], key, state["t_max"], shown, bounced(state))
