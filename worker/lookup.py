@@ -28,6 +28,7 @@ ACCESS: Final = (
     "kafka",
     "kafka_config",
     "kafka_password",
+    "kafka_key_password",
     "kafka_password_file",
     "redis",
     "redis_timeout_s",

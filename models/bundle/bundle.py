@@ -165,6 +165,16 @@ def _head(path: Path, entry: HeadEntry) -> Head:
     return head
 
 
+def refuse_existing(target: Path, *, replace: bool) -> None:
+    """Refuse a bundle's folder that is there, unless it is to be replaced; before the work that goes into a bundle.
+
+    Raises:
+        BundleError: naming it.
+    """
+    if target.exists() and not replace:
+        raise BundleError(f"{target} exists; give the new bundle another --version, or replace it with --replace")
+
+
 def write_bundle(
     directory: Path,
     *,
@@ -196,8 +206,7 @@ def write_bundle(
         BundleError: if the bundle exists, cannot be written, or would be refused by `Bundle.load`.
     """
     target = directory / f"{name}-{version}"
-    if target.exists() and not replace:
-        raise BundleError(f"{target} exists; give the new bundle another version, or replace it on purpose")
+    refuse_existing(target, replace=replace)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as scratch:

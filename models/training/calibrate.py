@@ -257,6 +257,9 @@ def main(arguments: Sequence[str]) -> int:
     aims = Aims()
     parser = argparse.ArgumentParser(prog="clickstage calibrate", description="Thresholds from a shop's own sessions.")
     parser.add_argument("events", type=Path, metavar="EVENTS.jsonl", help="events of the contract, one a line (or .gz)")
+    parser.add_argument(
+        "--max-bad-lines", type=int, metavar="N", help="leave out, count and name up to N lines that are no events"
+    )
     parser.add_argument("--out", type=Path, metavar="RULES.yaml", help="write the rule file (.yaml or .json)")
     parser.add_argument("--active", type=float, default=aims.active, help="share of active rows below idle_s (0.95)")
     parser.add_argument("--gone", type=float, default=aims.gone, help="share of the silent that stay away (0.75)")
@@ -266,7 +269,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, share in aims._asdict().items():
         if not 0 < share < 1:
             raise SettingsError(f"--{name} {share:g}: give a share between 0 and 1")
-    proposal = calibrate(read_events(options.events), aims)
+    proposal = calibrate(read_events(options.events, options.max_bad_lines), aims)
     show(proposal, Console())
     if options.out is not None:
         save_rules(proposal.rules, options.out)

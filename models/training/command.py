@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.bundle.bundle import refuse_existing
 from models.heads.head import Head
 from models.heads.outcomes import BUILT_IN, Outcome, read_outcome
 from models.rules import StageRules, load_rules
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     rules = StageRules() if options.rules is None else load_rules(options.rules)
     names = set(TrainConfig.model_fields) & set(vars(options))
     config = TrainConfig.checked(**{name: getattr(options, name) for name in names})
-    events = None if options.events is None else read_events(options.events)
+    refuse_existing(options.out / f"{config.name}-{config.version}", replace=options.replace)
+    events = None if options.events is None else read_events(options.events, options.max_bad_lines)
     created = options.created or datetime.now(UTC).date().isoformat()
     outcomes = () if options.no_outcomes else (*BUILT_IN, *(read_outcome(path) for path in options.outcome))
     path, trained = train_bundle(
@@ -106,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replace", action="store_true", help="replace a bundle of that name and version")
     parser.add_argument("--rules", type=Path, metavar="FILE", help="stage rules (.yaml or .json); default: built in")
     parser.add_argument("--events", type=Path, metavar="FILE", help="own events, one a line; default: simulated")
+    parser.add_argument(
+        "--max-bad-lines", type=int, metavar="N", help="leave out, count and name up to N lines that are no events"
+    )
     parser.add_argument("--created", metavar="TEXT", help="date written into the bundle; default: today")
     parser.add_argument(
         "--outcome", type=Path, action="append", default=[], metavar="FILE", help="an outcome of your own"

@@ -1,34 +1,41 @@
 """A shop's own events from a file of JSON lines."""
 
-import gzip
+import zlib
 from pathlib import Path
 
 from featurestore.contract.decode import decode
+from featurestore.contract.files import Left, byte_lines
 from featurestore.errors import InvalidEvent, SettingsError
 from models.simulator.simulator import SimEvent
 
 
-def read_events(path: Path) -> list[SimEvent]:
+def read_events(path: Path, max_bad_lines: int | None = None) -> list[SimEvent]:
     """Events of the contract, one JSON object a line (.gz too), sorted by their time; blank lines are skipped.
 
+    Args:
+        path: the file, for example a dump of the topic (``kcat -C``).
+        max_bad_lines: lines that are no events are left out and named; more than this, and the file is refused. None
+            for the limits of `featurestore.contract.files`.
+
     Raises:
-        SettingsError: if the file cannot be read, holds no event, or a line is no event (naming the line).
+        SettingsError: if the file cannot be read, holds no event, or too many lines that are none.
     """
+    left = Left(path, max_bad_lines)
     events = []
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                value = line.strip()
-                if not value:
-                    continue
-                try:
-                    event = decode(value)
-                except InvalidEvent as error:
-                    raise SettingsError(f"{path}, line {number}: {error}") from None
+        for number, line in byte_lines(path, left):
+            value = line.strip()
+            try:
+                event = decode(value)
+            except InvalidEvent as error:
+                left.out(number, str(error))
+            else:
                 events.append((event.session_id.encode(), value, event.ts))
-    except (OSError, EOFError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise SettingsError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not events:
-        raise SettingsError(f"{path}: holds no event; write one JSON object of the event contract a line")
+        why = f"; {left.named[0]}" if left.named else ""
+        raise SettingsError(f"{path}: holds no event{why}; write one JSON object of the event contract a line")
+    left.say()
     events.sort(key=lambda event: event[2])
     return events

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
 from worker.checks.recompute import Difference, compare, engine_for, expect, records_of
+from worker.kafka.reading import BOUNDED, bounds, records
 from worker.settings import Settings
 
 WAIT_S: Final = 120.0
@@ -37,30 +38,10 @@ def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
 
 def read_all(settings: Settings, topic: str) -> list[Any]:
     """Every message from the beginning to the present end of a topic."""
-    consumer = Consumer(
-        {
-            **settings.kafka_client(),
-            "group.id": f"{settings.group}.read-all",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = Consumer({**settings.kafka_client(), **BOUNDED, "group.id": f"{settings.group}.read-all"})
     try:
-        partitions = consumer.list_topics(topic, timeout=8.0).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        messages: list[Any] = []
-        ended: set[int | None] = set()
-        while len(ended) < len(partitions):
-            for message in consumer.consume(5_000, 0.2):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's name
-                    ended.add(message.partition())
-                else:
-                    raise KafkaException(error)
-        return messages
+        partitions = list(consumer.list_topics(topic, timeout=8.0).topics[topic].partitions)
+        return list(records(consumer, topic, bounds(consumer, topic, partitions)))
     finally:
         consumer.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decisions.policy.lint import CODES, report
-from worker.commands.options import add_settings, settings_from
+from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
 from worker.settings import TOPICS
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     return worst
 
 
-_NEEDED = ("kafka", "kafka_config", "kafka_password", "kafka_password_file", "redis", "redis_timeout_s", "group", "env",
+_NEEDED = (*KAFKA, "redis", "redis_timeout_s", "group", "env",
            *TOPICS, "topic_id", "rebuild_horizon_s", "buckets", "dlq_max_share", "dlq_max_consecutive")  # fmt: skip
 
 

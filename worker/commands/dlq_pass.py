@@ -12,12 +12,13 @@ from featurestore.store.keys import Namespace, Shard
 from featurestore.store.redis.connection import Client
 from featurestore.store.refusals import PASSES
 from worker.checks.held_check import refused_by_partition
+from worker.commands.options import KAFKA
 from worker.errors import ExitCode
 from worker.partitions.refusals import Refusals
 from worker.settings import Settings
 
 ACCESS: Final = (
-    "kafka", "kafka_config", "kafka_password", "kafka_password_file", "redis", "redis_timeout_s", "group", "env",
+    *KAFKA, "redis", "redis_timeout_s", "group", "env",
     "topic", "topic_id", "dlq_topic", "decisions_topic", "sessions_topic", "dlq_max_share", "dlq_max_consecutive",
 )  # fmt: skip
 DESCRIPTION: Final = (

@@ -1,23 +1,26 @@
 """``clickstage erase``: remove a session, or a visitor with all of their sessions, and keep replays from undoing it."""
 
 import argparse
+import shlex
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
-from confluent_kafka import Producer
 
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.ids import IdKey
-from featurestore.errors import Backpressure
 from featurestore.store.erasure import Eraser, Removed, eraser_for, fields_of
 from featurestore.store.keys import Shard
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
+from worker.kafka.sender import NotDelivered, Sender
 from worker.lookup import ACCESS, Lookup, known_buckets
 from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
+DELIVERY_S: Final = 20.0
 NOTES = """What it does: state, deadline, decision and (for a visitor) profile are deleted from Redis; a tombstone makes
 workers ignore older events of the session or visitor for 15 days, also in a replay; an event with `consent: false` goes
 to the clicks topic, so that even a rebuild after a total loss of Redis ends without the session. Workers stop for about
@@ -48,15 +51,16 @@ def main(argv: Sequence[str]) -> int:
     if args.session is not None:
         name = ids.session(args.session)
         removed = erase_session(eraser, lookup.shards if args.everywhere else [lookup.home(args.session)], name)
-        _publish(settings, [args.session])
+        sessions = [args.session]
     else:
         name = ids.visitor(args.visitor)
         removed, sessions = erase_visitor(eraser, lookup.shards, name)
-        if not ids:  # pseudonyms are no keys of the topic: the tombstone of the visitor has to do
-            _publish(settings, sessions)
+        if ids:  # pseudonyms are no keys of the topic: the tombstone of the visitor has to do
+            sessions = []
     for count, what in zip(removed, ("session states", "deadlines", "decisions", "visitor profiles"), strict=True):
         print(f"{count} {what} removed")
     print("events of before this moment are ignored for 15 days")
+    withdraw(settings, sessions)
     return ExitCode.OK
 
 
@@ -89,19 +93,34 @@ def erase_visitor(eraser: Eraser, shards: Sequence[Shard], visitor_id: str) -> t
             return Removed(states, deadlines, decisions, eraser.forget_profile(visitor)), erased
 
 
-def _publish(settings: Settings, sessions: Sequence[str]) -> None:
-    """Withdraw consent in the log itself.
+def withdraw(settings: Settings, sessions: Sequence[str]) -> None:
+    """Withdraw the consent of ``sessions`` in the log itself, so that a rebuild ends without them.
 
     Raises:
-        Backpressure: Kafka did not take it; Redis is erased all the same.
+        NotDelivered: the log does not say so of every session; Redis is erased all the same. Which ones is printed with
+            the command to repeat, since a visitor's sessions cannot be found any more.
     """
-    producer = Producer({**producer_config(settings), "message.timeout.ms": 20_000})
+    sender = Sender({**producer_config(settings), "message.timeout.ms": round(DELIVERY_S * 1000)})
     now = _now_ms()
+    open_ = dict.fromkeys(sessions)
     for session_id in sessions:
         event = {"session_id": session_id, "type": "click", "ts": now, "consent": False}
-        producer.produce(settings.topic, msgspec.json.encode(event), session_id, timestamp=now)
-    if producer.flush(20):
-        raise Backpressure("Redis is erased, but Kafka did not take the withdrawal of consent; run this again")
+        sender.send(
+            settings.topic,
+            msgspec.json.encode(event),
+            session_id,
+            timestamp=now,
+            on_delivered=partial(open_.pop, session_id, None),
+        )
+    if not sender.finish(DELIVERY_S + 1):
+        return
+    for session_id in open_:
+        print(f"not withdrawn in {settings.topic}; repeat: clickstage erase --session {shlex.quote(session_id)}")
+    raise NotDelivered(
+        f"Redis is erased, but {settings.topic} is not: Kafka did not take the withdrawal of consent of {len(open_)} "
+        f"of {len(sessions)} sessions ({sender.why()}). If Redis is ever rebuilt from {settings.topic} without its "
+        "tombstones, these sessions come back. Then repeat the commands above"
+    )
 
 
 def _now_ms() -> int:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from typing import Literal, get_args, get_origin
+from typing import Final, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -13,6 +13,28 @@ from decisions.settings import unknown_variables
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+KAFKA: Final = ("kafka", "kafka_config", "kafka_password", "kafka_key_password", "kafka_password_file")
+"""The settings that any command needs to reach Kafka."""
+
+
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
+    number = int(text) if text.strip().isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a duration."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
 
 
 def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None:

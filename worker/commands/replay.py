@@ -3,20 +3,24 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined] # all public
 
-from featurestore.errors import ClickstageError, SettingsError
-from worker.commands.options import add_settings, settings_from
+from featurestore.contract.files import MAX_BAD_LINES, MAX_BAD_SHARE
+from featurestore.errors import SettingsError
+from worker.commands.options import KAFKA, add_settings, positive, settings_from
 from worker.errors import ExitCode
+from worker.kafka.sender import NotDelivered, Sender
 from worker.pipeline.outputs import producer_config
 from worker.settings import TOPICS, Settings
-from worker.trackers.adapters import ESHOP_SEED, FORMATS, read, shifted
-from worker.trackers.rows import MAX_BAD_LINES, Click
+from worker.trackers.adapters import ESHOP_SEED, FORMATS, shifted, spooled
+from worker.trackers.rows import Click
+from worker.trackers.spool import Spool
 
 NOTES: Final = f"""formats:
   eshop  UCI 553, `eshop_clothing_2008.csv`. The file has no time of day: the times inside a session are made from
@@ -29,10 +33,10 @@ The key is the session id, the record's timestamp the event's time. Kafka delete
 historic data needs retention.ms=-1, or use --shift. Workers that read historic data want --timers event or off.
 """
 REPORT_EVERY_S: Final = 2.0
-
-
-class NotSent(ClickstageError):
-    """Kafka did not take every record."""
+MOST_COUNTED: Final = 1_000_000
+"""Session ids that are told apart."""
+STOP_S: Final = 2.0
+"""After Ctrl-C, what is under way may take so long."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,13 +51,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--format", choices=tuple(FORMATS), required=True, dest="kind", help="of the file")
     parser.add_argument("--speed", default="max", metavar="max|FACTOR", help="1 is real time, 60 a minute a second")
     parser.add_argument("--shift", action="store_true", help="move all times so that the newest event happens now")
-    parser.add_argument("--limit", type=int, metavar="N", help="send the first N events only")
+    parser.add_argument("--limit", type=positive, metavar="N", help="send the first N events only")
     parser.add_argument(
         "--max-bad-lines",
         type=int,
-        default=MAX_BAD_LINES,
         metavar="N",
-        help="leave out and count up to N lines that are no events, %(default)s by default",
+        help=f"leave out, count and name up to N lines that are no events (default: {MAX_BAD_LINES}, or "
+        f"{MAX_BAD_SHARE * 100:g} %% of the lines if that is more)",
     )
     parser.add_argument(
         "--verify",
@@ -62,23 +66,19 @@ def main(argv: Sequence[str]) -> int:
         "through the batch code alone, byte for byte but for the times of computing; needs topics of its own and "
         "workers with --timers off",
     )
-    add_settings(
-        parser, ("kafka", "kafka_config", "kafka_password", "kafka_password_file", *TOPICS, "bundle", "policy")
-    )
+    add_settings(parser, (*KAFKA, *TOPICS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)
-    clicks = read(args.kind, args.file, args.max_bad_lines)[: args.limit]
-    if args.shift:
-        clicks = shifted(clicks, time.time_ns() // 1_000_000)
-    _ready(settings, clicks)
-    started = time.monotonic()
-    send(settings, clicks, speed)
-    seconds = max(time.monotonic() - started, 1e-9)
-    sessions = len({click.session_id for click in clicks})
+    with spooled(args.kind, args.file, args.max_bad_lines) as spool:
+        chosen = Chosen(spool, args.limit, shift=args.shift)
+        _ready(settings, chosen.first_ts)
+        started = time.monotonic()
+        send(settings, chosen, speed)
+        seconds = max(time.monotonic() - started, 1e-9)
     print(
-        f"sent {len(clicks)} events of {sessions} session ids to {settings.topic} in {seconds:.1f} s, "
-        f"{len(clicks) / seconds:.0f} events/s"
+        f"sent {len(chosen)} events of {chosen.sessions()} session ids to {settings.topic} in {seconds:.1f} s, "
+        f"{len(chosen) / seconds:.0f} events/s"
     )
     if args.verify:
         from worker.checks.replay_check import verify
@@ -90,7 +90,55 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def send(settings: Settings, clicks: Sequence[Click], speed: float | None = None) -> None:
+class Clicks(Protocol):
+    """Clicks in order of time."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Click]: ...
+
+
+class Chosen:
+    """Clicks of a spool on their way: the first ones, moved in time if that is wanted.
+
+    Args:
+        spool: the clicks.
+        limit: take so many; None for all.
+        shift: move all by one duration, so that the newest of them happens now.
+
+    Attributes:
+        first_ts: of the oldest, as it will be sent, epoch ms.
+    """
+
+    def __init__(self, spool: Spool, limit: int | None, *, shift: bool) -> None:
+        self._spool = spool
+        self._n = len(spool) if limit is None else min(limit, len(spool))
+        self._by_ms = 0
+        if shift:
+            newest = spool.last_ts
+            if self._n < len(spool):
+                newest = max(click.ts for click in islice(spool, self._n))
+            self._by_ms = time.time_ns() // 1_000_000 - newest
+        self.first_ts = spool.first_ts + self._by_ms
+        self._ids: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many."""
+        return self._n
+
+    def __iter__(self) -> Iterator[Click]:
+        """In order of time."""
+        for click in islice(self._spool, self._n):
+            if len(self._ids) <= MOST_COUNTED:
+                self._ids.add(hash(click.session_id))
+            yield shifted(click, self._by_ms) if self._by_ms else click
+
+    def sessions(self) -> str:
+        """How many session ids were sent."""
+        n = len(self._ids)
+        return str(n) if n <= MOST_COUNTED else f"more than {MOST_COUNTED}"
+
+
+def send(settings: Settings, clicks: Clicks, speed: float | None = None) -> None:
     """Produce in order and wait for the last acknowledgement.
 
     Args:
@@ -99,45 +147,42 @@ def send(settings: Settings, clicks: Sequence[Click], speed: float | None = None
         speed: seconds of the log a second; None for as fast as it goes.
 
     Raises:
-        NotSent: Kafka refused a record or did not answer within a minute.
+        NotDelivered: Kafka refused a record or did not answer within a minute.
     """
-    failures: list[KafkaError] = []
+    sender = Sender({**producer_config(settings), "linger.ms": 5, "message.timeout.ms": 60_000})
+    try:
+        _produce(settings.topic, clicks, speed, sender)
+    except KeyboardInterrupt:
+        sender.finish(STOP_S)
+        print(f"stopped: {sender.delivered} of {len(clicks)} events are in {settings.topic}", file=sys.stderr)
+        raise
+    if sender.finish(60):
+        raise NotDelivered(
+            f"{sender.delivered} of {len(clicks)} events were sent to {settings.topic}; Kafka does not have the others "
+            f"({sender.why()})"
+        )
 
-    def delivered(error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
-            failures.append(error)
 
-    config = {**producer_config(settings), "linger.ms": 5, "message.timeout.ms": 60_000}
-    producer = Producer(config)
-    first = clicks[0].ts
+def _produce(topic: str, clicks: Clicks, speed: float | None, sender: Sender) -> None:
+    first: int | None = None
     started = said = time.monotonic()
     for n, click in enumerate(clicks):
+        first = click.ts if first is None else first
         if speed is not None:
-            _wait(producer, started + (click.ts - first) / 1000 / speed)
-        while True:
-            try:
-                producer.produce(
-                    settings.topic, click.value, click.session_id, timestamp=click.ts, on_delivery=delivered
-                )
-                break
-            except BufferError:
-                producer.poll(0.05)
+            _wait(sender, started + (click.ts - first) / 1000 / speed)
+        sender.send(topic, click.value, click.session_id, timestamp=click.ts)
         if n % 1_000 == 0:
-            producer.poll(0)
-            if failures:
+            sender.poll()
+            if sender.refused:
                 break
             if time.monotonic() - said >= REPORT_EVERY_S:
                 said = time.monotonic()
                 print(f"  {n} of {len(clicks)} events ({n / len(clicks):.0%})", file=sys.stderr)
-    left = producer.flush(60)
-    if failures or left:
-        why = failures[0].name() if failures else "no acknowledgement within a minute"
-        raise NotSent(f"{len(failures) + left} records were not sent to {settings.topic} ({why}); the rest was")
 
 
-def _wait(producer: Any, until: float) -> None:
+def _wait(sender: Sender, until: float) -> None:
     while (left := until - time.monotonic()) > 0:
-        producer.poll(min(left, 0.1))
+        sender.poll(min(left, 0.1))
 
 
 def _speed(text: str) -> float | None:
@@ -152,7 +197,7 @@ def _speed(text: str) -> float | None:
     return speed
 
 
-def _ready(settings: Settings, clicks: Sequence[Click]) -> None:
+def _ready(settings: Settings, first_ts: int) -> None:
     """The topic exists and will keep what is sent.
 
     Raises:
@@ -172,7 +217,7 @@ def _ready(settings: Settings, clicks: Sequence[Click]) -> None:
             f"Kafka at {settings.kafka} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA"
         ) from None
     retention = int(config["retention.ms"].value) if "retention.ms" in config else -1
-    age = time.time_ns() // 1_000_000 - clicks[0].ts
+    age = time.time_ns() // 1_000_000 - first_ts
     if 0 <= retention < age:
         raise SettingsError(
             f"the oldest event is {age / 86_400_000:.0f} days old and topic {settings.topic} keeps records for "

@@ -11,31 +11,35 @@ from threading import Event
 from types import FrameType
 from typing import Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
 from featurestore import logs
 from featurestore.errors import SettingsError
-from models.simulator.simulator import SimConfig, SimEvent, live
-from worker.commands.options import add_settings, settings_from
+from models.simulator.simulator import SimConfig, live
+from worker.commands.options import KAFKA, add_settings, positive, settings_from
 from worker.errors import ExitCode
+from worker.kafka.sender import NotDelivered, Sender
 from worker.pipeline.outputs import RELIABLE
 from worker.settings import Settings
+from worker.wiring import kafka_admin
 
 log = logging.getLogger(__name__)
 
-_FLUSH_S: Final = 10.0
+_FLUSH_S: Final = 2.0
 _WARM_S: Final = 240.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Publish until SIGTERM or SIGINT, or for so many sessions."""
     parser = argparse.ArgumentParser(prog="clickstage shoppers", description=__doc__)
-    parser.add_argument("--shoppers", type=int, default=200, metavar="N", help="sessions at a time, on average (200)")
-    parser.add_argument("--sessions", type=int, default=100_000_000, metavar="N", help="stop after so many")
+    parser.add_argument(
+        "--shoppers", type=positive, default=200, metavar="N", help="sessions at a time, on average (200)"
+    )
+    parser.add_argument("--sessions", type=positive, default=100_000_000, metavar="N", help="stop after so many")
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
     parser.add_argument("--drift", action="append", default=[], metavar="FEATURE=X", help="shift one feature")
     parser.add_argument("--mix", action="append", default=[], metavar="PERSONA=X", help="multiply a persona's share")
-    add_settings(parser, only=("kafka", "kafka_config", "kafka_password", "kafka_password_file", "topic", "log_format"))
+    add_settings(parser, only=(*KAFKA, "topic", "log_format"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
     logs.configure(settings.log_format)
@@ -49,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
     signal.signal(signal.SIGTERM, stopped)
     signal.signal(signal.SIGINT, stopped)
-    publish(settings, config, max(1, args.shoppers), stop)
+    publish(settings, config, args.shoppers, stop)
     return ExitCode.OK
 
 
@@ -60,47 +64,36 @@ def publish(settings: Settings, config: SimConfig, shoppers: int, stop: Event, w
 
     Raises:
         SettingsError: Kafka cannot be reached at start, or has no such topic.
+        NotDelivered: Kafka does not have every event.
     """
-    producer = Producer(
-        {
-            **settings.kafka_client(),
-            **RELIABLE,
-            "linger.ms": 5,
-            "allow.auto.create.topics": False,
-        },
-        logger=logging.getLogger("worker.kafka"),
-    )
-    try:
-        missing = producer.list_topics(settings.topic, timeout=10.0).topics[settings.topic].error
-    except KafkaException as error:
-        raise SettingsError(
-            f"Kafka at {settings.kafka} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA"
-        ) from None
-    if missing is not None:
-        raise SettingsError(f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (README, 'Topics')")
+    _reachable(settings)
+    sender = Sender({**settings.kafka_client(), **RELIABLE, "linger.ms": 5, "allow.auto.create.topics": False})
     log.info("shoppers are coming", extra={"shoppers": shoppers})
     sent = 0
     for batch in live(config, shoppers=shoppers, warm_s=warm_s, sleep=lambda seconds: _wait(stop, seconds)):
         for event in batch:
-            _send(producer, settings.topic, event, stop)
-        sent += len(batch)
-        producer.poll(0)
+            key, value, _ = event
+            sent += sender.send(settings.topic, value, key, go_on=lambda: not stop.is_set())
+        sender.poll()
         if stop.is_set():
             break
-    producer.flush(_FLUSH_S)
-    log.info("the shop is closed", extra={"events": sent})
+    missing = sender.finish(_FLUSH_S)
+    log.info("the shop is closed", extra={"events": sender.delivered})
+    if missing:
+        raise NotDelivered(f"Kafka does not have {missing} of {sent} events ({sender.why()})")
     return sent
 
 
-def _send(producer: Producer, topic: str, event: SimEvent, stop: Event) -> None:
-    key, value, _ = event
-    while not stop.is_set():
-        try:
-            producer.produce(topic, value, key)
-        except BufferError:  # Kafka is slower than the shoppers, or away
-            producer.poll(0.1)
-        else:
-            return
+def _reachable(settings: Settings) -> None:
+    admin = kafka_admin(settings)
+    try:
+        topics = admin.list_topics(timeout=10.0).topics
+    except KafkaException as error:
+        raise SettingsError(
+            f"Kafka at {settings.kafka} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA"
+        ) from None
+    if settings.topic not in topics:
+        raise SettingsError(f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (README, 'Topics')")
 
 
 def _factors(pairs: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry, write_to_textfile
@@ -21,15 +21,14 @@ from featurestore import logs
 from featurestore.errors import SettingsError
 from worker.checks.decision_accuracy import Truth, as_json, export, join, report
 from worker.clock import SystemClock
-from worker.commands.options import add_settings, settings_from
+from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
+from worker.kafka.reading import BOUNDED, bounds, records
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DAY_MS: Final = 86_400_000
-_BATCH: Final = 5_000
-_SILENCE_S: Final = 15.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,10 +43,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the report as JSON")
     parser.add_argument("--every-h", type=float, metavar="HOURS", help="repeat, until stopped")
     wanted = (
-        "kafka",
-        "kafka_config",
-        "kafka_password",
-        "kafka_password_file",
+        *KAFKA,
         "decisions_topic",
         "sessions_topic",
         "bundle",
@@ -110,19 +106,12 @@ def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]
     Raises:
         SettingsError: Kafka does not answer, or there is no such topic.
     """
-    consumer = Consumer(
-        {
-            **settings.kafka_client(),
-            "group.id": "clickstage-evaluate",  # demanded by the client; nothing is committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
+    # The client demands a group; nothing is committed.
+    consumer = Consumer({**settings.kafka_client(), **BOUNDED, "group.id": "clickstage-evaluate"})
     with closing(consumer):
         try:
-            ends = _ends(consumer, topic, since_ms)
-            yield from _values(consumer, topic, ends)
+            spans = _spans(consumer, topic, since_ms)
+            yield from (m.value() for m in records(consumer, topic, spans) if m.value() is not None)
         except KafkaException as error:
             raise SettingsError(
                 f"Kafka at {settings.kafka} did not answer while reading {topic} ({error.args[0].name()}): "
@@ -130,37 +119,14 @@ def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]
             ) from None
 
 
-def _ends(consumer: Consumer, topic: str, since_ms: int) -> dict[int, int]:
-    """Assign what there is to read; the end of each partition that has any."""
+def _spans(consumer: Consumer, topic: str, since_ms: int) -> dict[int, tuple[int, int]]:
+    """Where to begin and where the end is, by partition."""
     described = consumer.list_topics(topic, timeout=10.0).topics[topic]
     if described.error or not described.partitions:
         raise SettingsError(f"there is no topic {topic}: create it, or name another in the settings")
-    at = [TopicPartition(topic, partition, since_ms) for partition in sorted(described.partitions)]
-    starts: list[TopicPartition] = []
-    ends: dict[int, int] = {}
+    spans = bounds(consumer, topic, sorted(described.partitions))
+    at = [TopicPartition(topic, partition, since_ms) for partition in spans]
     for start in consumer.offsets_for_times(at, timeout=10.0):
-        low, high = consumer.get_watermark_offsets(start, timeout=10.0)
-        if start.offset != OFFSET_END and max(start.offset, low) < high:
-            starts.append(TopicPartition(topic, start.partition, max(start.offset, low)))
-            ends[start.partition] = high
-    consumer.assign(starts)
-    return ends
-
-
-def _values(consumer: Consumer, topic: str, ends: dict[int, int]) -> Iterator[bytes]:
-    clock = SystemClock()
-    heard_s = clock.monotonic()
-    while ends:
-        messages: list[Any] = consumer.consume(_BATCH, 0.2)
-        for message in messages:
-            if message.error():
-                raise KafkaException(message.error())
-            if message.value() is not None and message.offset() < ends.get(message.partition(), 0):
-                yield message.value()
-        for reached in consumer.position([TopicPartition(topic, partition) for partition in ends]):
-            if reached.offset >= ends[reached.partition]:  # past control records too, which consume() never returns
-                del ends[reached.partition]
-        if messages:
-            heard_s = clock.monotonic()
-        elif clock.monotonic() - heard_s > _SILENCE_S:
-            raise SettingsError(f"{topic} stopped answering before its end was reached: look at the brokers, try again")
+        low, high = spans[start.partition]
+        spans[start.partition] = (high if start.offset == OFFSET_END else max(start.offset, low), high)
+    return spans

@@ -16,10 +16,12 @@ import msgspec
 
 from featurestore.contract.decode import decode
 from featurestore.contract.event import Event
+from featurestore.contract.files import Left, byte_lines
 from featurestore.contract.trackers.mapping import MAX_TS
 from featurestore.errors import InvalidEvent, SettingsError
 from worker.trackers.exports import of_ga4, of_segment, of_snowplow
-from worker.trackers.rows import MAX_BAD_LINES, Click, Left, byte_lines, click, csv_rows, json_lines
+from worker.trackers.rows import Click, click, csv_rows, json_lines
+from worker.trackers.spool import Spool
 
 ESHOP_SEED: Final = 2008
 """Of the times inside a session, which the file does not hold."""
@@ -29,6 +31,8 @@ ESHOP_COUNTRIES: Final = (  # noqa: SIM905 - reads as the codebook does
     "UA AE GB US"
 ).split()
 """By the codebook's number, from 1; its other numbers are top-level domains that name no country."""
+MOST_ESHOP_ROWS: Final = 1_000_000
+"""Rows that are held in memory: times can only be given to whole sessions."""
 OTTO_TYPES: Final = {"clicks": "view_item", "carts": "add_to_cart", "orders": "purchase"}
 
 
@@ -49,12 +53,16 @@ def eshop(path: Path, left: Left) -> Iterator[Click]:
     The file has a day and an order instead of a time of day: `eshop_times` makes the times, the same on every run.
     """
     sessions: dict[str, list[_View]] = {}
+    rows = 0
     for number, row in csv_rows(path, left, ";"):
+        if rows > MOST_ESHOP_ROWS:
+            raise SettingsError(f"{path}: more than {MOST_ESHOP_ROWS} rows; the eshop file has 165,474")
         if "session ID" not in row:
             raise SettingsError(f"{path}, line {number}: no column 'session ID'; is this eshop data?")
         try:
             view = _view(row)
             sessions.setdefault(row["session ID"], []).append(view)
+            rows += 1
         except (KeyError, TypeError, ValueError):
             left.out(number, "not a row of the eshop file")
     for session_id, views in sessions.items():
@@ -150,40 +158,45 @@ FORMATS: Final[dict[str, Callable[[Path, Left], Iterator[Click]]]] = {
 }
 
 
-def read(kind: str, path: Path, max_bad_lines: int = MAX_BAD_LINES) -> list[Click]:
+def spooled(kind: str, path: Path, max_bad_lines: int | None = None) -> Spool:
     """All clicks of a file, ``.gz`` too, in order of time; those of one millisecond stay in the file's order.
+
+    Memory is bounded, whatever the file unpacks to. The caller closes the spool.
 
     Args:
         kind: a name of `FORMATS`.
         path: the file.
-        max_bad_lines: lines that cannot be read are left out and logged; more than this, and the file is refused.
+        max_bad_lines: lines that cannot be read are left out and logged; more than this, and the file is refused. None
+            for the limits of `featurestore.contract.files`.
 
     Raises:
         SettingsError: the file cannot be read, holds no event, or too many lines that are none.
     """
     left = Left(path, max_bad_lines)
     try:
-        clicks = list(FORMATS[kind](path, left))
+        clicks = Spool(FORMATS[kind](path, left))
     except (OSError, EOFError, zlib.error) as error:
         raise SettingsError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not clicks:
-        raise SettingsError(f"{path}: holds no event" + (f"; {left.first}" if left.first else ""))
+        clicks.close()
+        raise SettingsError(f"{path}: holds no event" + (f"; {left.named[0]}" if left.named else ""))
     left.say()
-    clicks.sort(key=lambda c: c.ts)
     return clicks
 
 
-def shifted(clicks: list[Click], newest_ms: int) -> list[Click]:
-    """The same clicks, all moved by one duration so that the newest is at ``newest_ms``."""
-    by = newest_ms - clicks[-1].ts
-    moved = []
-    for session_id, ts, value in clicks:
-        fields: dict[str, Any] = json.loads(value)
-        for name in ("ts", "sent_ts"):
-            if isinstance(fields.get(name), int):
-                fields[name] += by
-        moved.append(Click(session_id, ts + by, msgspec.json.encode(fields)))
-    return moved
+def read(kind: str, path: Path, max_bad_lines: int | None = None) -> list[Click]:
+    """As `spooled`, in memory."""
+    with spooled(kind, path, max_bad_lines) as clicks:
+        return list(clicks)
+
+
+def shifted(click: Click, by_ms: int) -> Click:
+    """The same click at another time."""
+    fields: dict[str, Any] = json.loads(click.value)
+    for name in ("ts", "sent_ts"):
+        if isinstance(fields.get(name), int):
+            fields[name] += by_ms
+    return Click(click.session_id, click.ts + by_ms, msgspec.json.encode(fields))
 
 
 def _eshop_country(number: str) -> str | None:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from featurestore.contract.files import Left
 from featurestore.contract.trackers import LEFT_OUT, Mapped, encode, ga4, segment, snowplow_enriched
-from worker.trackers.rows import Click, Left, csv_rows, json_lines
+from worker.trackers.rows import Click, csv_rows, json_lines
 
+MOST_WAITING: Final = 10_000
+"""Payloads without a time that are kept until one has a time."""
 WHY: Final = dict(
     zip(
         LEFT_OUT,
@@ -45,9 +48,12 @@ def _received(
     waiting: list[tuple[int, Any]] = []
     for number, payload in payloads:
         made = _mapped(payload, mapping, newest)
-        if newest is None and "no_time" in made.left_out:
+        if newest is None and "no_time" in made.left_out and len(waiting) < MOST_WAITING:
             waiting.append((number, payload))
             continue
+        if newest is None and waiting and not made.events:  # none of so many has a time: they happen now
+            newest = time.time_ns() // 1_000_000
+            made = _mapped(payload, mapping, newest)
         newest = max((event["ts"] for event in made.events), default=newest)
         yield from _clicks(number, made, left)
         while waiting and newest is not None:

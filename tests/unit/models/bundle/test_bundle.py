@@ -240,7 +240,7 @@ print(*sorted({{m.split(".")[0] for m in sys.modules}} & {{"sklearn", "joblib", 
 
 
 def test_an_existing_bundle_is_replaced_only_on_purpose(written: Path, model: dict[str, Any]) -> None:
-    with pytest.raises(BundleError, match="exists; give the new bundle another version"):
+    with pytest.raises(BundleError, match="exists; give the new bundle another --version"):
         write_bundle(written.parent, version="1", **model)
     other = {**model, "created": "2026-02-02"}
     assert write_bundle(written.parent, version="1", replace=True, **other) == written

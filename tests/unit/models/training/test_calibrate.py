@@ -109,7 +109,7 @@ def test_too_few_visits_say_so() -> None:
     ("content", "message"),
     [
         (b"", "holds no event"),
-        (b'{"session_id":"a","type":"click","ts":1}\n\nnonsense\n', "line 3: not_json"),
+        (b"\n\nnonsense\n", "holds no event; line 3: not_json"),
         (b'{"session_id":"a","type":"click"}\n', "line 1: schema"),
     ],
 )
@@ -118,6 +118,28 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, content: bytes, m
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=message):
         main([str(path)])
+
+
+def test_a_dump_of_the_topic_with_rubbish_in_it_can_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """``kcat -C`` writes what producers sent: one line in a hundred is no event, and is left out, counted and named."""
+    good = [b'{"session_id":"a%d","type":"click","ts":%d}' % (n % 9, n) for n in range(110_000)]
+    rubbish = [
+        b"null",
+        b'{"session_id":"a"}',
+        b"\xff\xfe",
+        b'{"session_id":"\\ud83d","type":"click","ts":1}',
+        b"[" * 5_000,
+    ]
+    for n in range(1_100):
+        good[n * 100] = rubbish[n % len(rubbish)]
+    path = tmp_path / "dump.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join(good), 1))
+    assert len(read_events(path)) == 108_900, "more than a thousand bad lines, and far fewer than two per cent"
+    assert "left out 1100 lines (line 1: not_json" in caplog.text
+    assert "line 401: " in caplog.text
+    assert "and 1095 more" in caplog.text
+    with pytest.raises(SettingsError, match="more than 10 lines"):
+        read_events(path, 10)
 
 
 def test_files_are_read_in_time_order_also_compressed(tmp_path: Path) -> None:

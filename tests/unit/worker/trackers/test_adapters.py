@@ -132,9 +132,8 @@ def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
 
 def test_shifting_moves_everything_by_one_duration(tmp_path: Path) -> None:
     clicks = read("eshop", _eshop(tmp_path))
-    moved = shifted(clicks, 10**12)
-    assert moved[-1].ts == 10**12
-    assert {m.ts - c.ts for m, c in zip(moved, clicks, strict=True)} == {10**12 - clicks[-1].ts}
+    moved = [shifted(click, 10**9) for click in clicks]
+    assert {m.ts - c.ts for m, c in zip(moved, clicks, strict=True)} == {10**9}
     assert all(decode(m.value).ts == m.ts for m in moved)
 
 

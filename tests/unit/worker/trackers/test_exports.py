@@ -67,7 +67,7 @@ def test_a_bad_line_is_left_out_and_counted(
     good = {**_order(1), "client_id": "c", "events": [{"name": "x"}], "timestamp_micros": 10**15}
     clicks = read(kind, _lines(tmp_path, good, bad, good))
     assert len(clicks) == 2
-    assert "left out 1 lines, the first is line 2" in caplog.text
+    assert "left out 1 lines (line 2: " in caplog.text
     assert "yyy" not in caplog.text
 
 

@@ -1,0 +1,97 @@
+"""Reads a topic from given offsets to the ends that it has when the reading begins, for commands that look at it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from featurestore.errors import Unsafe
+from worker.clock import SystemClock
+
+BOUNDED: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.max.bytes": 8_388_608,
+    "log_level": 2,
+}
+"""Settings of a consumer that joins no group, commits nothing by itself and holds tens of megabytes at most."""
+
+_BATCH: Final = 500
+_MOVING: Final = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+_SILENCE_S: Final = 15.0
+_TIMEOUT_S: Final = 10.0
+
+
+@contextmanager
+def asked(what: str) -> Iterator[None]:
+    """Say in words what Kafka did not do.
+
+    Raises:
+        Unsafe: instead of the client's error.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        name = error.args[0].name()
+        remedy = (
+            "give this user the right (docs/guarantees.md lists them)"
+            if name.endswith("AUTHORIZATION_FAILED")
+            else "look at the brokers, try again"
+        )
+        raise Unsafe(f"Kafka did not {what} ({name}): {remedy}") from None
+
+
+def bounds(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
+    """First offset and end of each partition, as they are now.
+
+    Raises:
+        KafkaException: Kafka did not tell.
+    """
+    return {p: _watermarks(consumer, TopicPartition(topic, p)) for p in partitions}
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    clock = SystemClock()
+    until = clock.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            # The client does not repeat this question when a leader has just moved.
+            if error.args[0].code() not in _MOVING or clock.monotonic() > until:
+                raise
+            clock.sleep(0.1)
+
+
+def records(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Any]:
+    """Every record of ``topic`` whose offset is in its partition's span ``[first, end)``; blocks.
+
+    What is written meanwhile is not read, so a reader that writes to the topic itself comes to an end.
+
+    Raises:
+        KafkaException: the client's error.
+        Unsafe: Kafka says nothing for 15 s before the ends are reached.
+    """
+    ends = {p: end for p, (first, end) in spans.items() if first < end}
+    consumer.assign([TopicPartition(topic, p, spans[p][0]) for p in ends])
+    clock = SystemClock()
+    heard_s = clock.monotonic()
+    while ends:
+        messages: list[Any] = consumer.consume(_BATCH, 0.2)
+        for message in messages:
+            if error := message.error():
+                raise KafkaException(error)
+            if message.offset() < ends.get(message.partition(), 0):
+                yield message
+        for reached in consumer.position([TopicPartition(topic, p) for p in ends]):
+            # A position passes control records too, which consume() never returns.
+            if reached.offset >= ends[reached.partition]:
+                del ends[reached.partition]
+        if messages:
+            heard_s = clock.monotonic()
+        elif clock.monotonic() - heard_s > _SILENCE_S:
+            raise Unsafe(f"{topic} stopped answering before its end was reached: look at the brokers, try again")
