@@ -21,7 +21,7 @@ help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: $(RUNTIME)  ## a shop to walk through, a worker and a live view in this terminal; no server needed (DEMO_SECONDS=60)
-	@$(BIN)/clickstage demo --seconds $(DEMO_SECONDS) $(DEMO_ARGS)
+	@$(BIN)/clickstage demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
 
 test: $(DEV)  ## the tests, on real Kafka, Redis and Valkey where they can be had
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

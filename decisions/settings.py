@@ -17,8 +17,10 @@ from featurestore.store.redis.connection import check_url
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
 PREFIX = "CLICKSTAGE_"
-LIKE: Final = 0.8
-"""How alike a variable and a setting are, from 0 to 1, for one to be taken for the other."""
+LIKE: Final = 0.7
+"""How alike the names of a variable and a setting are, from 0 to 1, for one to be taken for the other."""
+ELSEWHERE: Final = ("EDGE_", "EXPOSURES_", "TEST_", "FAULT_", "REQUIRE", "CACHE", "PICTURES")
+"""Beginnings of variables that others read: the edge, the tests, the benchmarks."""
 _Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -133,18 +135,26 @@ class AccessSettings(BaseModel):
         return {"bootstrap.servers": self.kafka, **pairs}
 
 
-def unknown_variables(environ: Mapping[str, str], settings: type[AccessSettings]) -> list[str]:
+def unknown_variables(
+    environ: Mapping[str, str], settings: type[AccessSettings], elsewhere: tuple[str, ...] = ELSEWHERE
+) -> list[str]:
     """A line for each environment variable that looks like a setting written wrongly.
+
+    Args:
+        environ: the environment.
+        settings: those of the process that asks.
+        elsewhere: beginnings of the names that other processes read.
 
     >>> unknown_variables({"CLICKSTAGE_REDIS_URL": "redis://h"}, AccessSettings)
     ['CLICKSTAGE_REDIS_URL is not a setting: did you mean CLICKSTAGE_REDIS?']
     """
-    known = [PREFIX + name.upper() for name in settings.model_fields]
+    known = [name.upper() for name in settings.model_fields]
     lines = []
     for variable in sorted(environ):
-        if variable.startswith(PREFIX) and variable not in known:
-            meant = get_close_matches(variable, known, 1, LIKE)
-            lines += [f"{variable} is not a setting: did you mean {meant[0]}?"] if meant else []
+        name = variable.removeprefix(PREFIX)
+        if name != variable and name not in known and not name.startswith(elsewhere):
+            meant = get_close_matches(name, known, 1, LIKE)
+            lines += [f"{variable} is not a setting: did you mean {PREFIX}{meant[0]}?"] if meant else []
     return lines
 
 

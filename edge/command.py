@@ -14,8 +14,8 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 
-from decisions.settings import PREFIX
-from edge.settings import METRICS_DIRECTORY, EdgeSettings
+from decisions.settings import PREFIX, unknown_variables
+from edge.settings import ELSEWHERE, METRICS_DIRECTORY, EdgeSettings
 from edge.shops import new_secret
 from featurestore import logs
 from featurestore.errors import Unsafe
@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         text = (field.description or "").replace("%", "%%")
         group.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=text)
     flags = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    for line in unknown_variables(os.environ, EdgeSettings, ELSEWHERE):
+        log.warning(line)
     settings = EdgeSettings.load(flags, os.environ)
     logs.configure(settings.log_format)
     return run(settings, flags)

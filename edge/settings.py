@@ -5,9 +5,12 @@ from typing import Annotated, Final
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from decisions.settings import ELSEWHERE as OTHERS
 from decisions.settings import AccessSettings
 from edge.requests import Network, networks
 
+ELSEWHERE: Final = ("DLQ_", "DECISIONS_", "SESSION", "METRICS_", *(name for name in OTHERS if name != "EDGE_"))
+"""Beginnings of variables that others read: the worker, the tests, the benchmarks."""
 METRICS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of the Prometheus client: where processes keep figures that are to be added up."""
 _Positive = Annotated[int, Field(gt=0)]

@@ -11,6 +11,9 @@ from typing import Final, NoReturn
 from featurestore.errors import BundleError, ClickstageError, PolicyError, SettingsError, Unsafe
 from worker.errors import ExitCode
 
+STOPPED: Final = 130
+"""Exit code of a command that Ctrl-C, or the end of who reads its output, cut short."""
+
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": (
         "worker.demo.command",
@@ -59,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClickstageError as error:
         print(f"clickstage {name}: {error}", file=sys.stderr)
         return exit_code(error)
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
+    except KeyboardInterrupt:
+        print(f"clickstage {name}: stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        return STOPPED
     except Exception:
         traceback.print_exc()
         return ExitCode.INTERNAL

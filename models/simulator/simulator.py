@@ -330,7 +330,9 @@ def main(arguments: Sequence[str]) -> int:
         values["start_ms"] = options.start_ms
     config = SimConfig.checked(**values)
     config = config.clean() if options.clean else config
-    chunks = simulate(config) if options.live is None else live(config, shoppers=max(1, options.live))
+    if options.live is not None and options.live < 1:
+        raise SettingsError(f"--live {options.live}: how many shoppers, 1 or more")
+    chunks = simulate(config) if options.live is None else live(config, shoppers=options.live)
     if options.out is None:
         _write(sys.stdout.buffer, chunks)
         return 0
@@ -340,10 +342,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write(out: BinaryIO, chunks: Iterator[list[SimEvent]]) -> None:
-    for chunk in chunks:
-        if chunk:
-            out.write(b"\n".join([value for _, value, _ in chunk]) + b"\n")
-            out.flush()
+    written = 0
+    try:
+        for chunk in chunks:
+            if chunk:
+                out.write(b"\n".join([value for _, value, _ in chunk]) + b"\n")
+                out.flush()
+                written += len(chunk)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"stopped after {written} events\n")
+        raise
 
 
 def _factors(option: str, texts: Sequence[str]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """An inline decision equals the streamed one to the byte, times left out: the same events through both.
 
-`CLICKSTAGE_EDGE_EVENTS=100000 pytest tests/integration/test_edge_equality.py` runs the long version.
+`CLICKSTAGE_TEST_EDGE_EVENTS=100000 pytest tests/integration/test_edge_equality.py` runs the long version.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
 from tests.services.process import wait_for
 
-EVENTS: Final = int(os.environ.get("CLICKSTAGE_EDGE_EVENTS", "3000"))
+EVENTS: Final = int(os.environ.get("CLICKSTAGE_TEST_EDGE_EVENTS", "3000"))
 PAGES: Final = 12
 A_SESSION: Final = 40
 TIMES: Final = {"decided_at", "expires_at"}

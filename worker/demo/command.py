@@ -20,12 +20,14 @@ from rich.console import Console
 from rich.live import Live
 
 from featurestore.store.keys import decision_key
+from worker.commands.options import positive, seconds
 from worker.demo.gauges import Reading, quantile, scrape
 from worker.demo.newest import Newest
+from worker.demo.processes import endings_as_ctrl_c
 from worker.demo.shop import Shop
 from worker.demo.stack import TOPICS, EmbeddedStack
 from worker.demo.storefront import Visitors
-from worker.demo.view import Figures, render
+from worker.demo.view import Figures, Places, render
 from worker.errors import ExitCode
 
 DRAIN_S: Final = 20.0
@@ -36,17 +38,16 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="clickstage demo", description=__doc__)
     parser.add_argument(
         "--seconds",
-        type=float,
-        default=0.0,
+        type=seconds,
         metavar="N",
-        help="stop after N seconds, later while somebody walks through the shop (until Ctrl-C)",
+        help="stop after N seconds, later while somebody walks through the shop (default: until Ctrl-C)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was counted")
-    parser.add_argument("--shoppers", type=int, default=1_000, metavar="N", help="shoppers at a time (1000)")
+    parser.add_argument("--shoppers", type=positive, default=1_000, metavar="N", help="shoppers at a time (1000)")
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
     options = parser.parse_args(argv)
     console = Console()
-    with ExitStack() as stack:
+    with endings_as_ctrl_c(), ExitStack() as stack:
         return _demo(options, console, stack)
 
 
@@ -58,10 +59,10 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     kafka, valkey, worker, edge = embedded.kafka, embedded.valkey, embedded.worker, embedded.edge
     console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")
     console.print(f"[bold]walk through the shop: {edge.address}[/bold]")
+    places = Places(edge.address, valkey.port)
     shop = Shop(kafka.bootstrap, "clicks", options.shoppers, options.seed)
     newest = Newest(kafka.bootstrap, "decisions", TOPICS["decisions"])
     stack.callback(newest.close)
-    console.print(f"[dim]follow along: redis-cli -u {valkey.url} --scan --pattern 'decision:*'[/dim]\n")
     shop.start()
     visitors = Visitors(edge)
     begun = time.monotonic()
@@ -71,7 +72,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     figures = None
     try:
         with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=False) as view:
-            while options.seconds <= 0 or time.monotonic() - begun < options.seconds or visitors.around():
+            while options.seconds is None or time.monotonic() - begun < options.seconds or visitors.around():
                 time.sleep(0.25)
                 worker.check()
                 now = scrape(worker.port)
@@ -84,7 +85,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
                 last, last_at = now, time.monotonic()
                 figures = _figures(shop, now, first, rate, time.monotonic() - begun, visitors.clicks())
                 if console.is_terminal:
-                    view.update(render(figures, newest.latest, newest.story), refresh=True)
+                    view.update(render(figures, newest.sessions, places, console.height), refresh=True)
     except KeyboardInterrupt:
         pass
     shop.stop()
@@ -95,7 +96,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     code = worker.stop()
     figures = _figures(shop, end, first, end.records / max(seconds, 1e-9), seconds, collected)
     if not console.is_terminal:
-        console.print(render(figures, newest.latest, newest.story))
+        console.print(render(figures, newest.sessions, places))
     keys = [decision_key(session) for session in sorted(shop.sessions)]
     missing = sum(document is None for document in valkey.client.mget(keys)) if keys else 0
     return _report(console, options.json, figures, end, shop, missing, code, worker.log_tail())

@@ -3,13 +3,15 @@
 import threading
 from typing import Final
 
-from confluent_kafka import Producer
-
 from models.simulator.simulator import SimConfig, live
+from worker.kafka.sender import NotDelivered, Sender
 from worker.pipeline.outputs import RELIABLE
 
 POISON_EVERY: Final = 1_500
 """One record in so many is no event, so that the dead letters have something to show."""
+
+MIX: Final = {"bouncer": 0.15, "browser": 0.7, "evaluator": 4.0, "buyer": 4.0, "abandoner": 2.0}
+"""Fewer who leave at once than a real shop has: each stage is to be seen within half a minute."""
 
 _POISON: Final = b'{"session_id": "broken", "type": "page_view", "ts": "yesterday"}'
 
@@ -25,10 +27,10 @@ class Shop:
     """
 
     def __init__(self, bootstrap: str, topic: str, shoppers: int, seed: int) -> None:
-        self._producer = Producer({"bootstrap.servers": bootstrap, **RELIABLE, "linger.ms": 2})
+        self._sender = Sender({"bootstrap.servers": bootstrap, **RELIABLE, "linger.ms": 2})
         self._topic = topic
         self._shoppers = shoppers
-        config = SimConfig(sessions=1_000_000, seed=seed, start_ms=0, duplicates=0.0)
+        config = SimConfig(sessions=1_000_000, seed=seed, start_ms=0, duplicates=0.0, mix=MIX)
         self._config = config
         self._stop = threading.Event()
         self.sessions: set[str] = set()
@@ -46,11 +48,11 @@ class Shop:
         """Close it, and wait until all that was sent is in Kafka."""
         self._stop.set()
         self._thread.join()
-        left = self._producer.flush(10)
+        missing = self._sender.finish(10)
         if self._failure is not None:
             raise self._failure
-        if left:
-            raise RuntimeError(f"{left} records did not reach the embedded Kafka")
+        if missing:
+            raise NotDelivered(f"the embedded Kafka does not have {missing} records ({self._sender.why()})")
 
     def _run(self) -> None:
         try:
@@ -66,7 +68,7 @@ class Shop:
                 if self.produced % POISON_EVERY == 0:
                     self._send(b"broken", _POISON)
                     self.poisoned += 1
-            self._producer.poll(0)
+            self._sender.poll()
             if not batch and self.backlog is None:
                 self.backlog = self.produced
             if self._stop.is_set():
@@ -76,11 +78,5 @@ class Shop:
         self._stop.wait(seconds)
 
     def _send(self, key: bytes, value: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(self._topic, value, key)
-            except BufferError:
-                self._producer.poll(0.05)
-            else:
-                self.produced += 1
-                return
+        self._sender.send(self._topic, value, key)
+        self.produced += 1

@@ -1,7 +1,6 @@
 """The whole embedded stack: Kafka and Valkey in this process, a worker and an edge in processes of their own."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +13,15 @@ from featurestore.errors import SettingsError
 from worker.demo.gauges import scrape
 from worker.demo.mock_kafka import MockKafka
 from worker.demo.ports import free_port
+from worker.demo.processes import end
 from worker.demo.storefront import StorefrontEdge
 from worker.demo.valkey import EmbeddedValkey
 
 TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "exposures": 4, "clicks.dlq": 1}
 START_S: Final = 180.0
 STOP_S: Final = 15.0
+STOP_EARLY_S: Final = 2.0
+"""A worker that is still compiling has nothing to lose, and does not look at signals for long."""
 
 
 class EmbeddedStack:
@@ -85,6 +87,7 @@ class WorkerProcess:
     def __init__(self, environment: Mapping[str, str], log_file: Path) -> None:
         self.port = free_port()
         self._log_file = log_file
+        self._started = False
         own = {"CLICKSTAGE_METRICS_HOST": "127.0.0.1", "CLICKSTAGE_METRICS_PORT": str(self.port)}
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -92,6 +95,7 @@ class WorkerProcess:
                 env={**environment, **own},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for the demo, which ends this one in its turn
             )
 
     def wait(self) -> None:
@@ -101,7 +105,8 @@ class WorkerProcess:
             SettingsError: it ended, or did not get ready in time.
         """
         deadline = time.monotonic() + START_S
-        while scrape(self.port) is None:
+        while not self._started:
+            self._started = scrape(self.port) is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
                 raise SettingsError(f"the worker did not start:\n{self.log_tail()}")
@@ -114,14 +119,7 @@ class WorkerProcess:
 
     def stop(self) -> int:
         """End it; its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        return self._process.returncode
+        return end(self._process, STOP_S if self._started else STOP_EARLY_S)
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of what it said."""

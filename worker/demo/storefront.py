@@ -1,7 +1,6 @@
 """The edge of the demo: it serves the shop that a person can walk through, between the simulated shoppers."""
 
 import math
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from featurestore.errors import SettingsError
 from worker.demo.ports import free_port, is_free
+from worker.demo.processes import end
 
 PORT: Final = 8200
 START_S: Final = 120.0
@@ -46,6 +46,7 @@ class StorefrontEdge:
                 env=dict(environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for the demo, which ends this one in its turn
             )
 
     @property
@@ -77,13 +78,7 @@ class StorefrontEdge:
 
     def stop(self) -> None:
         """End it."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end(self._process, STOP_S)
 
     def _ready(self) -> bool:
         try:

@@ -10,8 +10,10 @@ import redis
 
 from featurestore.errors import SettingsError
 from worker.demo.ports import free_port
+from worker.demo.processes import end
 
 START_S: Final = 10.0
+STOP_S: Final = 10.0
 
 
 def find_server() -> str:
@@ -35,7 +37,7 @@ class EmbeddedValkey:
     """A server on a free port of this machine, empty at start, gone at `close`."""
 
     def __init__(self) -> None:
-        port = free_port()
+        port = self.port = free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="clickstage-demo-")
         self._process = subprocess.Popen(
             [
@@ -44,6 +46,7 @@ class EmbeddedValkey:
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is for the demo, which ends this one after its clients
         )  # fmt: skip
         self.url = f"redis://127.0.0.1:{port}/0"
         self.client = redis.Redis(port=port)
@@ -61,6 +64,5 @@ class EmbeddedValkey:
 
     def close(self) -> None:
         """Stop and clean up."""
-        self._process.terminate()
-        self._process.wait(10)
+        end(self._process, STOP_S)
         self._directory.cleanup()

@@ -1,5 +1,6 @@
 """Settings: flags over environment over defaults; all errors at once; no secrets shown."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -7,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from decisions.settings import PREFIX, table, unknown_variables
+from edge.settings import ELSEWHERE, EdgeSettings
 from featurestore.errors import SettingsError
 from featurestore.store.redis.connection import check_url, connect
 from worker.settings import Settings
@@ -121,6 +123,22 @@ def test_a_misspelt_variable_is_noticed() -> None:
     assert unknown_variables({"CLICKSTAGE_BATCHMAX": "1", "CLICKSTAGE_TOPIC": "t", "PATH": "x"}, Settings) == [
         "CLICKSTAGE_BATCHMAX is not a setting: did you mean CLICKSTAGE_BATCH_MAX?"
     ]
+    assert unknown_variables({"CLICKSTAGE_EDGE_PROT": "1", "CLICKSTAGE_REDIS_URL": "r"}, EdgeSettings, ELSEWHERE) == [
+        "CLICKSTAGE_EDGE_PROT is not a setting: did you mean CLICKSTAGE_EDGE_PORT?",
+        "CLICKSTAGE_REDIS_URL is not a setting: did you mean CLICKSTAGE_REDIS?",
+    ]
+
+
+def test_what_another_process_or_a_test_reads_is_no_misspelling() -> None:
+    """One environment file serves worker and edge, and CI sets variables of its own."""
+    root = Path(__file__).parents[3]
+    files = [*root.glob("tests/**/*.py"), *root.glob("bench/*.py"), root / ".ci" / "run", root / "Makefile"]
+    names = {name for f in files for name in re.findall(rf"{PREFIX}[A-Z_]*[A-Z]\b", f.read_text())}
+    names |= {PREFIX + name.upper() for s in (Settings, EdgeSettings) for name in s.model_fields}
+    names -= {"CLICKSTAGE_BATCHMAX", "CLICKSTAGE_REDIS_URL", "CLICKSTAGE_EDGE_PROT"}  # the misspellings of these tests
+    environ = dict.fromkeys(names, "")
+    assert not unknown_variables(environ, Settings)
+    assert not unknown_variables(environ, EdgeSettings, ELSEWHERE)
 
 
 def test_the_table_has_a_row_a_setting_and_no_default_secret() -> None:
