@@ -35,13 +35,13 @@ def test_the_followed_session_is_whole_at_80_by_24() -> None:
     for number in range(30):
         sessions.take(_decision(f"s2a-{number}", "Explorer"))
     for turn in range(TOLD):
-        sessions.take(_decision("s2a-7", STAGES[turn % 4], T + 1_000 * turn, f"action-{turn}"))
+        sessions.take(_decision("s2a-99", STAGES[turn % 4], T + 1_000 * turn, f"action-{turn}"))
     screen = _screen(sessions)
     assert len(screen) <= 24
     assert all(len(line) <= 80 for line in screen)
     text = "\n".join(screen)
     assert all(text.count(f" action-{turn} ") >= 1 for turn in range(TOLD)), text
-    assert "redis-cli -p 41234 GET decision:s2a-7 " in text
+    assert "redis-cli -p 41234 GET decision:s2a-99 " in text
     assert "http://127.0.0.1:8200/" in text
     assert text.count(" s2a-") > 3
     assert len(_screen(sessions, 50)) > 24, "a larger terminal shows more of the newest"
