@@ -1,6 +1,7 @@
 """``clickstage edge``: collect events over HTTP and hand out decisions, until stopped."""
 
 import argparse
+import errno
 import logging
 import os
 import resource
@@ -18,7 +19,7 @@ from decisions.settings import PREFIX, unknown_variables
 from edge.settings import ELSEWHERE, METRICS_DIRECTORY, EdgeSettings
 from edge.shops import new_secret
 from featurestore import logs
-from featurestore.errors import Unsafe
+from featurestore.errors import PortTaken, Unsafe
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ def _free(settings: EdgeSettings) -> None:
     """Find out now whether the port can be had: the server's processes would fail one by one, and without a word.
 
     Raises:
-        Unsafe: it is taken.
+        PortTaken: somebody listens there.
+        Unsafe: it cannot be had for another reason.
     """
     family = socket.AF_INET6 if ":" in settings.edge_host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -138,7 +140,8 @@ def _free(settings: EdgeSettings) -> None:
         try:
             probe.bind((settings.edge_host, settings.edge_port))
         except OSError as error:
-            raise Unsafe(
+            refusal = PortTaken if error.errno == errno.EADDRINUSE else Unsafe
+            raise refusal(
                 f"port {settings.edge_port} of {settings.edge_host} cannot be had ({error.strerror}): stop what "
                 "listens there, or choose another with CLICKSTAGE_EDGE_PORT"
             ) from None

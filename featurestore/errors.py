@@ -11,6 +11,7 @@
     ├── TopicReplaced      the supervisor: the topic was created anew, start again
     ├── Forked             whoever forked a running worker: its clients do not work in the child
     ├── SettingsError      the operator: stop with a documented exit code
+    │   ├── PortTaken      the operator: another process listens there
     │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
     │   └── PolicyError    marketing: the policy file is wrong
     └── BundleError        the data scientist: stop with a documented exit code
@@ -66,6 +67,10 @@ class Forked(ClickstageError):
 
 class SettingsError(ClickstageError):
     """A setting is missing or wrong; the message lists all of them."""
+
+
+class PortTaken(SettingsError):
+    """A port to listen at belongs to another process."""
 
 
 class Unsafe(SettingsError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn
 
-from featurestore.errors import BundleError, ClickstageError, PolicyError, SettingsError, Unsafe
+from featurestore.errors import BundleError, ClickstageError, PolicyError, PortTaken, SettingsError, Unsafe
 from worker.errors import ExitCode
 
 STOPPED: Final = 130
@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "dlq": ("worker.commands.dlq", "list, show and re-drive dead letters"),
     "reprocess": ("worker.commands.reprocess", "let a group read the log again from a given time"),
     "bench": ("worker.commands.bench", "the benchmarks, in a checkout (the same as make bench)"),
+    "completion": ("worker.commands.completion", "what makes bash, zsh or fish complete this command"),
     "erase": ("worker.commands.erase", "remove a session or a visitor, and keep replays from undoing it"),
 }
 
@@ -88,6 +89,8 @@ def exit_code(error: ClickstageError) -> ExitCode:
     """The documented exit code of an error that stops a command."""
     if isinstance(error, PolicyError):
         return ExitCode.POLICY
+    if isinstance(error, PortTaken):
+        return ExitCode.PORT
     if isinstance(error, Unsafe):
         return ExitCode.UNSAFE
     if isinstance(error, SettingsError):

@@ -32,7 +32,9 @@ EXIT_CODES: Final = {
     ExitCode.STUCK: "nothing was applied for `stuck_after_s` while the log grew; a restart reads on",
     ExitCode.UNSAFE: "Kafka or Redis void the promise (`clickstage check` says how), or are out of reach",
     ExitCode.SHUTDOWN: "the shutdown overran `shutdown_s`; nothing applied is lost",
-    ExitCode.CHECK: "a self-check found a difference",
+    ExitCode.CHECK: "a self-check found a difference; `inspect` knows nothing of the session",
+    ExitCode.PORT: "a port to listen at is taken",
+    ExitCode.REMARKS: "`check --policy` has remarks; the policy works",
     ExitCode.INTERNAL: "a bug",
 }
 

@@ -230,6 +230,9 @@ class Evaluation:
         self.pictures["shoppers"] = live_figures.shoppers(self.report["shoppers"])
 
 
+REPORT: Final = Path("out") / "report"
+
+
 def run(
     report_dir: Path,
     seed: int = 42,
@@ -316,7 +319,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         ClickstageError: as in `run`.
     """
     parser = argparse.ArgumentParser(prog="clickstage evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--report", type=Path, required=True, metavar="DIR", help="where report.html and .json go")
+    parser.add_argument(
+        "--report", type=Path, default=REPORT, metavar="DIR", help="where report.html and .json go (%(default)s)"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="judge what workers decided, from their topics, instead; `evaluate --live --help` has its options",
+    )
     parser.add_argument("--seed", type=int, default=42, help="of everything that is drawn (default: %(default)s)")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the served bundle (default: the one that ships)")
     parser.add_argument(

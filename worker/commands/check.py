@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from decisions.policy.lint import CODES, report
+from decisions.policy.lint import CODES, lint, report
+from featurestore.errors import PolicyError
 from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
 from worker.settings import TOPICS
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the findings; exit code 4 for a policy with findings, 7 where the promise is void."""
+    """Print the findings; exit code 11 for a policy with remarks, 4 for a refused one, 7 where the promise is void."""
     codes = "\n".join(f"  {code:24} {text}" for code, text in CODES.items())
     parser = argparse.ArgumentParser(
         prog="clickstage check",
@@ -46,9 +47,21 @@ _NEEDED = (*KAFKA, "redis", "redis_timeout_s", "group", "env",
 
 
 def _policies(paths: Sequence[Path]) -> int:
-    clean = True
+    refused = remarks = False
     for path in paths:
-        text, good = report(path)
-        clean = clean and good
+        text, clean = report(path)
         sys.stdout.write(text + "\n")
-    return ExitCode.OK if clean else ExitCode.POLICY
+        if not clean:
+            works = _works(path)
+            refused, remarks = refused or not works, remarks or works
+    if refused:
+        return ExitCode.POLICY
+    return ExitCode.REMARKS if remarks else ExitCode.OK
+
+
+def _works(path: Path) -> bool:
+    """Whether a worker takes this policy, whatever there is to remark."""
+    try:
+        return all(finding.code != "refused" for finding in lint(path))
+    except PolicyError:
+        return False

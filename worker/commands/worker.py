@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from decisions.kafka_settings import refused_setting
 from featurestore import logs
-from featurestore.errors import Forked, SettingsError, Unsafe
+from featurestore.errors import Forked, PortTaken, SettingsError, Unsafe
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
@@ -139,7 +139,7 @@ def _means(settings: Settings) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "thread" not in str(error):
             raise
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise SettingsError(
+            raise PortTaken(
                 f"port {settings.metrics_port} is taken: give CLICKSTAGE_METRICS_PORT another, or 0 for a free one"
             ) from None
         if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._INVALID_ARG:  # noqa: SLF001 - the client's name

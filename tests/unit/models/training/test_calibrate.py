@@ -135,7 +135,7 @@ def test_a_dump_of_the_topic_with_rubbish_in_it_can_be_used(tmp_path: Path, capl
     path = tmp_path / "dump.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n".join(good), 1))
     assert len(read_events(path)) == 108_900, "more than a thousand bad lines, and far fewer than two per cent"
-    assert "left out 1100 lines (line 1: not_json" in caplog.text
+    assert "left out 1100 lines (line 1: schema: " in caplog.text
     assert "line 401: " in caplog.text
     assert "and 1095 more" in caplog.text
     with pytest.raises(SettingsError, match="more than 10 lines"):
