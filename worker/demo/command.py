@@ -91,7 +91,7 @@ def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> in
     shop.stop()
     seconds = time.monotonic() - begun
     collected = visitors.clicks()
-    edge.stop()
+    edge.leave()  # while the worker reads what is left
     end = _drained(worker.port, shop.produced + collected)
     code = worker.stop()
     figures = _figures(shop, end, first, end.records / max(seconds, 1e-9), seconds, collected)
