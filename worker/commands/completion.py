@@ -45,14 +45,13 @@ def words() -> dict[tuple[str, ...], list[str]]:
     """What may follow each command and subcommand; the empty one's are the commands."""
     from worker.cli import COMMANDS
 
-    found = {(): [*COMMANDS, "--help", "--version"]}
+    found: dict[tuple[str, ...], list[str]] = {(): [*COMMANDS, "--help", "--version"]}
     for name, (module, _) in COMMANDS.items():
         text = _help(module, [])
         subcommands = [part for m in _SUBCOMMANDS.finditer(text) for part in m[1].split(",")]
         found[(name,)] = [*subcommands, *_options(text)]
         for part in subcommands:
             found[name, part] = _options(_help(module, [part]))
-    found[("completion",)] += SHELLS
     return found
 
 

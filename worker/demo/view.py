@@ -91,7 +91,7 @@ def _shares(stages: Mapping[str, int]) -> Table:
     now = Counter(stages)
     table = Table.grid(padding=(0, 2))
     for column in ("left", "right", "right", "left"):
-        table.add_column(justify=column, no_wrap=True)  # type: ignore[arg-type] # these are rich's words
+        table.add_column(justify=column, no_wrap=True)
     total = max(now.total(), 1)
     for stage in STAGES:
         share = now[stage] / total

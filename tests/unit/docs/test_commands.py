@@ -119,7 +119,7 @@ def test_a_mentioned_command_has_the_options_that_are_mentioned(
 
 def _targets() -> list[str]:
     [line] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return line.split()
+    return str(line).split()
 
 
 @pytest.mark.parametrize("words", _printed("make") + _mentioned("make"))
@@ -154,7 +154,7 @@ def test_help_of_make_names_every_target() -> None:
 
 def test_the_pages_are_read_at_all() -> None:
     """A change of their layout must not empty the tests above."""
-    assert len(_printed("clickstage")) > 15
+    assert len(_printed("clickstage")) > 10
     assert len(_mentioned("clickstage")) > 25
     assert len(_printed("make")) >= 5
 
