@@ -39,6 +39,7 @@ OTTO_TYPES: Final = {"clicks": "view_item", "carts": "add_to_cart", "orders": "p
 class _View(NamedTuple):
     """One row of the eshop file."""
 
+    line: int
     order: int
     day: tuple[int, int, int]
     model: str
@@ -60,7 +61,7 @@ def eshop(path: Path, left: Left) -> Iterator[Click]:
         if "session ID" not in row:
             raise SettingsError(f"{path}, line {number}: no column 'session ID'; is this eshop data?")
         try:
-            view = _view(row)
+            view = _view(number, row)
             sessions.setdefault(row["session ID"], []).append(view)
             rows += 1
         except (KeyError, TypeError, ValueError):
@@ -69,29 +70,37 @@ def eshop(path: Path, left: Left) -> Iterator[Click]:
         views.sort(key=lambda view: view.order)
         times = eshop_times(session_id, *views[0].day, len(views))
         for view, ts in zip(views, times, strict=True):
-            yield click(
-                session_id,
-                "view_item",
-                ts,
-                page=f"/{view.category}/{view.model}",
-                item_id=view.model,
-                category=view.category,
-                price=view.price,
-                currency="USD",
-                country=view.country,
-            )
+            try:
+                viewed = _viewed(session_id, ts, view)
+            except ValueError as error:
+                left.out(view.line, str(error))
+            else:
+                yield viewed
 
 
-def _view(row: dict[str, Any]) -> _View:
+def _viewed(session_id: str, ts: int, view: _View) -> Click:
+    return click(
+        session_id,
+        "view_item",
+        ts,
+        page=f"/{view.category}/{view.model}",
+        item_id=view.model,
+        category=view.category,
+        price=view.price,
+        currency="USD",
+        country=view.country,
+    )
+
+
+def _view(line: int, row: dict[str, Any]) -> _View:
     day = int(row["year"]), int(row["month"]), int(row["day"])
     datetime(*day, tzinfo=UTC)  # a day that there is
     category = ESHOP_CATEGORIES[row["page 1 (main category)"]]
     price = float(row["price"])
     if not 0 <= price <= 1e9:
         raise ValueError("not a price")
-    return _View(
-        int(row["order"]), day, row["page 2 (clothing model)"], category, price, _eshop_country(row["country"])
-    )
+    model = row["page 2 (clothing model)"]
+    return _View(line, int(row["order"]), day, model, category, price, _eshop_country(row["country"]))
 
 
 def eshop_times(session_id: str, year: int, month: int, day: int, n: int) -> list[int]:

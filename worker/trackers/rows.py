@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from featurestore.contract.decode import decode
 from featurestore.contract.files import MAX_LINE_BYTES, Left, byte_lines
+from featurestore.errors import InvalidEvent
 
 
 class Click(NamedTuple):
@@ -29,9 +31,18 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def click(session_id: str, kind: str, ts: int, **fields: Any) -> Click:
-    """An event with the fields that are known; None and "" are left out."""
+    """An event with the fields that are known; None and "" are left out.
+
+    Raises:
+        ValueError: it would not be an event of the contract.
+    """
     known = {name: value for name, value in fields.items() if value not in {None, ""}}
-    return Click(session_id, ts, _encoder.encode({"session_id": session_id, "type": kind, "ts": ts, **known}))
+    value = _encoder.encode({"session_id": session_id, "type": kind, "ts": ts, **known})
+    try:
+        decode(value)
+    except InvalidEvent as error:
+        raise ValueError(str(error)) from None
+    return Click(session_id, ts, value)
 
 
 def json_lines(path: Path, left: Left) -> Iterator[tuple[int, Any]]:

@@ -99,7 +99,7 @@ def _takes(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(_GOOD))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
 def test_a_row_of_json_is_an_event_or_left_out(kind: str, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever stands at any one place of a good row."""
@@ -134,7 +134,7 @@ _SNOWPLOW = [
 
 
 @pytest.mark.parametrize(("kind", "head", "delimiter"), [("eshop", _ESHOP, ";"), ("snowplow", _SNOWPLOW, ",")])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(rows=st.lists(st.lists(_WORDS | st.text(max_size=4) | st.just("2008"), max_size=12), max_size=5))
 def test_a_row_of_csv_is_an_event_or_left_out(
     kind: str, head: list[str], delimiter: str, tmp_path: Path, rows: list[list[str]]
