@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.contract.event import Event
+from featurestore.contract.files import MAX_LINE_BYTES
 from featurestore.errors import SettingsError
-from worker.trackers.rows import MAX_LINE_BYTES
 
 EVENT_COLUMNS: Final = ("session_id", "type", "ts")
 _NAMES: Final = (
