@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.experiments.arms import UNIT_SESSION, UNIT_VISITOR, arm_salt, layer_salt
-from decisions.policy.conditions import OPERATORS, HeadOutputs, category_code, numbers
+from decisions.policy.conditions import OPERATORS, HeadOutputs, category_code, compared, numbers
 from decisions.policy.model import (
     MAX_ACTIONS,
     MAX_ARMS,
@@ -89,7 +89,7 @@ def compile_policy(policy: PolicyFile, outputs: HeadOutputs = ()) -> NDArray[np.
     """Flatten a policy that `model.load` accepted, with the same ``outputs``, into one row of `TABLES`, shape (1,)."""
     tables = np.zeros(1, TABLES)
     number = {name: i for i, name in enumerate(policy.action_names)}
-    _rules(tables[0], policy, number, numbers(outputs))
+    _rules(tables[0], policy, number, outputs)
     _actions(tables[0], policy)
     _experiments(tables[0], policy, number)
     margin, persistence = policy.hysteresis.margin, policy.hysteresis.persistence
@@ -114,20 +114,21 @@ def compile_policy(policy: PolicyFile, outputs: HeadOutputs = ()) -> NDArray[np.
     return tables
 
 
-def _rules(t: np.void, policy: PolicyFile, number: dict[str, int], variables: dict[str, int]) -> None:
+def _rules(t: np.void, policy: PolicyFile, number: dict[str, int], outputs: HeadOutputs) -> None:
     stages = [policy.stages.get(name) for name in STAGES]
     rules = [rule for stage in stages if stage for rule in stage.rules]
     conditions = [rule.conditions() for rule in rules]
     flat = [c for many in conditions for c in many]
+    variables, sides = numbers(outputs), [compared(c, outputs) for c in flat]
     _fill(t["threshold"], [s.threshold if s else 0.0 for s in stages])
     _fill(t["fallback"], [_fallback(s.fallback) if s else FALLBACK_NEUTRAL for s in stages])
     _fill(t["rule_from"], _starts([len(s.rules) if s else 0 for s in stages]))
     _fill(t["rule_action"], [number[r.show] for r in rules])
     _fill(t["cond_from"], _starts([len(many) for many in conditions]))
-    _fill(t["cond_variable"], [variables[c.variable] for c in flat])
+    _fill(t["cond_variable"], [variables[name] for name, _ in sides])
     _fill(t["cond_operator"], [OPERATORS.index(c.operator) for c in flat])
-    _fill(t["value_from"], _starts([len(c.values) for c in flat]))
-    _fill(t["values"], [v for c in flat for v in c.values])
+    _fill(t["value_from"], _starts([len(values) for _, values in sides]))
+    _fill(t["values"], [v for _, values in sides for v in values])
 
 
 def _actions(t: np.void, policy: PolicyFile) -> None:

@@ -4,6 +4,7 @@ A hand-written scanner, linear in the text: there is nothing in the language tha
 
     conditions = condition { "and" condition }
     condition  = name ("<" | "<=" | ">" | ">=" | "==") value  |  name "in" "[" value { "," value } "]"
+               | head "in" "top" number "%"
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Final
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.event import DEVICES, SOURCES, country_code
 from featurestore.session.features import FEATURES
+from models.heads.scoring import OutputNames
 
 CONTEXT: Final = (
     "device",
@@ -33,10 +35,14 @@ VARIABLES: Final = (*FEATURES, *CONTEXT)
 HeadOutputs = Sequence[Sequence[str]]
 """The names of each output of a bundle's heads, in order (`models.heads.scoring.Heads.variables`)."""
 
+TOP: Final = ".top"
+"""Behind a head's name: a condition on its rank, in percent of later visits that have less, not on its value."""
+
 OPERATORS: Final = ("<", "<=", ">", ">=", "==", "in")
 """The index is the compiled operator code."""
 
 MAX_VALUES: Final = 64
+_TOPS: Final = tuple(f"{percent}%" for percent in range(10, 100, 10))
 _NAMED: Final = ("device", "source", "country", "first_time_visitor", "category")
 """Variables whose values are names: only == and in make sense."""
 
@@ -55,6 +61,8 @@ class Condition:
     words: tuple[str, ...]
 
     def __str__(self) -> str:
+        if self.variable.endswith(TOP):
+            return f"{self.variable.removesuffix(TOP)} in {self.words[0]}"
         right = f"[{', '.join(self.words)}]" if self.operator == "in" else self.words[0]
         return f"{self.variable} {self.operator} {right}"
 
@@ -63,6 +71,21 @@ def numbers(outputs: HeadOutputs) -> dict[str, int]:
     """The number of each variable in the compiled comparison, by each of its names."""
     known = {name: i for i, name in enumerate(VARIABLES)}
     return known | {name: len(VARIABLES) + i for i, names in enumerate(outputs) for name in names}
+
+
+def compared(condition: Condition, outputs: HeadOutputs) -> tuple[str, tuple[float, ...]]:
+    """What is compared in the end: the variable and the values. ``in top 20 %`` becomes its probability."""
+    if not condition.variable.endswith(TOP):
+        return condition.variable, condition.values
+    name = condition.variable.removesuffix(TOP)
+    return name, (_tenths(name, outputs)[round(condition.values[0] / 10) - 1],)
+
+
+def _tenths(name: str, outputs: HeadOutputs) -> tuple[float, ...]:
+    for names in outputs:
+        if name in names and isinstance(names, OutputNames):
+            return names.tenths
+    return ()
 
 
 def parse_conditions(text: str, outputs: HeadOutputs | None = None) -> tuple[Condition, ...]:
@@ -76,11 +99,14 @@ def parse_conditions(text: str, outputs: HeadOutputs | None = None) -> tuple[Con
         ConditionError: with a remedy.
     """
     known = None if outputs is None else tuple(numbers(outputs))
+    ranked = [name for names in outputs or () for name in names if _tenths(name, outputs or ())]
     tokens = _scan(text)
     found: list[Condition] = []
     at = 0
     while True:
         condition, at = _condition(tokens, at, known)
+        if condition.variable.endswith(TOP) and known is not None:
+            _check_ranked(condition.variable.removesuffix(TOP), ranked)
         found.append(condition)
         if at == len(tokens):
             return tuple(found)
@@ -133,6 +159,8 @@ def _condition(tokens: list[tuple[str, str]], at: int, known: tuple[str, ...] | 
     _, operator = _token(tokens, at + 1, f"an operator after {variable!r}")
     if operator not in OPERATORS:
         raise ConditionError(f"unknown operator {operator!r}; use one of {' '.join(OPERATORS)}")
+    if operator == "in" and tokens[at + 2 : at + 3] == [("word", "top")]:
+        return _top(variable, tokens, at + 3)
     if operator == "in":
         words, at = _list(tokens, at + 2)
     else:
@@ -143,6 +171,24 @@ def _condition(tokens: list[tuple[str, str]], at: int, known: tuple[str, ...] | 
             raise ConditionError(f"expected a value after {operator!r}, not {word!r}")
         words, at = (word,), at + 3
     return Condition(variable, operator, tuple(_value(variable, w) for w in words), words), at
+
+
+def _top(variable: str, tokens: list[tuple[str, str]], at: int) -> tuple[Condition, int]:
+    """``head in top 20 %``: its rank is 80 or more."""
+    _, word = _token(tokens, at, "a percentage after top, like top 20 %")
+    at += 1
+    if tokens[at : at + 1] == [("word", "%")]:
+        word, at = f"{word}%", at + 1
+    if word not in _TOPS:
+        raise ConditionError(f"top takes 10 %, 20 %, ... 90 %, not {word!r}")
+    percent = float(word[:-1])
+    return Condition(variable + TOP, ">=", (100 - percent,), (f"top {percent:g} %",)), at
+
+
+def _check_ranked(name: str, ranked: list[str]) -> None:
+    if name not in ranked:
+        choice = f"; known are {', '.join(ranked[::2])}" if ranked else "; train a bundle with outcome heads"
+        raise ConditionError(f"{name} has no tenths, so it has no top{choice}")
 
 
 def _list(tokens: list[tuple[str, str]], at: int) -> tuple[tuple[str, ...], int]:

@@ -1,7 +1,7 @@
 """All heads of a bundle, scored together: heads over one view share a pass of the kernel where that pays."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,23 @@ from models.heads.views import VIEWS, WIDE
 from models.trees.ensemble import Merged
 
 Floats = NDArray[np.float64]
+N_TENTHS: Final = 10
 _CART: Final = [VIEWS[WIDE].index(name) for name in ("cart_additions", "checkout_step")]
+
+
+class OutputNames(tuple[str, ...]):  # noqa: SLOT001 - a tuple has no slots for values
+    """The names of one output.
+
+    Attributes:
+        tenths: the nine values that cut the output on later visits of the training log into tenths; () if not known.
+    """
+
+    tenths: tuple[float, ...]
+
+    def __new__(cls, names: Iterable[str], tenths: Iterable[float] = ()) -> Self:
+        self = super().__new__(cls, names)
+        self.tenths = tuple(tenths)
+        return self
 
 
 class _Group(NamedTuple):
@@ -79,10 +95,19 @@ class Heads:
         self.score_others({view: np.zeros((1, len(VIEWS[view]))) for view in self.views})
 
 
-def variables(head: Head) -> list[tuple[str, ...]]:
+def variables(head: Head) -> list[OutputNames]:
     """The names that policy conditions have for each output of a head."""
     full = [f"{head.name}.{word(output)}" for output in head.outputs]
-    return [(head.name, full[0])] if head.task in SINGLE else [(name,) for name in full]
+    if head.task in SINGLE:
+        return [OutputNames((head.name, full[0]), _tenths(head))]
+    return [OutputNames((name,)) for name in full]
+
+
+def _tenths(head: Head) -> list[float]:
+    """As the training wrote them down; a manifest that says something else there says nothing."""
+    said = head.training.get("deciles")
+    edges = [float(edge) for edge in said if isinstance(edge, int | float)] if isinstance(said, list) else []
+    return edges if len(edges) == N_TENTHS - 1 and edges == sorted(edges) else []
 
 
 def word(output: str) -> str:
