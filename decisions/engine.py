@@ -10,6 +10,7 @@ from decisions.loading import Ask, Loaded, Loader, Unread
 from decisions.policy import Policy
 from decisions.reasons import Explainer
 from decisions.writer import DocumentWriter
+from featurestore.errors import SettingsError
 from featurestore.session import codec
 from featurestore.session.fold import FoldConfig
 from featurestore.session.stages import STAGES
@@ -20,6 +21,31 @@ from featurestore.store.outbox import encode
 from featurestore.store.protocols import Due, SessionReader
 from featurestore.store.set_aside import SetAside
 from models.bundle.bundle import Bundle
+
+ALL: Final = "all"
+NONE: Final = "none"
+
+
+def chosen(outputs: Sequence[str], outcomes: str) -> list[str]:
+    """Those of the outputs that the setting ``outcomes`` asks for, in their order.
+
+    Raises:
+        SettingsError: it names another one.
+
+    >>> chosen(["add_rest", "order_rest"], "order_rest"), chosen(["add_rest"], "none")
+    (['order_rest'], [])
+    """
+    named = [name.strip() for name in outcomes.split(",")]
+    if named == [ALL]:
+        return list(outputs)
+    if named == [NONE]:
+        return []
+    if unknown := [name for name in named if name not in outputs]:
+        raise SettingsError(
+            f"CLICKSTAGE_OUTCOMES (--outcomes): the bundle has no outcome {unknown[0]!r}; it has "
+            f"{', '.join(outputs) or 'none'}. Write all, none, or names of these"
+        )
+    return [name for name in outputs if name in named]
 
 
 class Engine:
@@ -34,6 +60,10 @@ class Engine:
         explainer: words for a stage change.
         log_decisions: whether every decision is wanted, or only the last of each session.
         others: the heads beside the stage; None for none.
+        outcomes: which of their outputs documents carry; see `chosen`.
+
+    Raises:
+        SettingsError: ``outcomes`` names one that there is not.
     """
 
     def __init__(
@@ -47,11 +77,13 @@ class Engine:
         *,
         log_decisions: bool = True,
         others: Others | None = None,
+        outcomes: str = ALL,
     ) -> None:
         self.namespace: Final = namespace
         self.judge: Final = Judge(bundle, policy, config, others)
         outputs = () if others is None else [names[0] for names in others.variables[len(STAGES) :]]
-        self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer, outputs)
+        shown = chosen(outputs, outcomes)
+        self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer, outputs, shown)
         self.effects: Final = Effects(self.judge, self.writer, namespace, log_decisions=log_decisions)
 
     @classmethod
@@ -63,6 +95,7 @@ class Engine:
         *,
         config: FoldConfig | None = None,
         log_decisions: bool = True,
+        outcomes: str = ALL,
     ) -> Self:
         """The engine of a bundle with all its heads; ``config`` of the fold is that of its rules by default."""
         return cls(
@@ -74,6 +107,7 @@ class Engine:
             Explainer(bundle),
             log_decisions=log_decisions,
             others=bundle.heads,
+            outcomes=outcomes,
         )
 
     def use_policy(self, policy: Policy) -> None:

@@ -7,7 +7,9 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
+from featurestore.session.views import NEVER
 
 
 class Contributor(Protocol):
@@ -57,8 +59,67 @@ _WORDS: Final[dict[str, Callable[[float], str]]] = {
 }
 
 
+def _times(one: str, many: str, none: str) -> Callable[[float], str]:
+    said = _count(one, many)
+    return lambda value: none if value < 1 else said(value)
+
+
+def _known(say: Callable[[float], str], unknown: str) -> Callable[[float], str]:
+    """-1 is what a view says of what it does not know."""
+    return lambda value: unknown if value < 0 else say(value)
+
+
+_TYPES: Final = tuple(name.replace("_", " ") for name in EVENT_TYPES)
+_TIMES: Final = {
+    "search": _times("search", "searches", "no search"),
+    "view_item": _times("item looked at", "items looked at", "no item looked at"),
+    "view_item_list": _times("list of items looked at", "lists of items looked at", "no list of items looked at"),
+    "view_cart": _times("look at the cart", "looks at the cart", "no look at the cart"),
+    "view_reviews": _times("look at reviews", "looks at reviews", "no look at reviews"),
+    "compare": _times("comparison", "comparisons", "nothing compared"),
+    "remove_from_cart": _times("removal from the cart", "removals from the cart", "nothing removed from the cart"),
+    "add_to_wishlist": _times("item put on the wish list", "items put on the wish list", "nothing on the wish list"),
+}
+
+
+def _latest(which: str) -> Callable[[float], str]:
+    return _known(lambda value: f"{which} was {_TYPES[round(value)]}", f"no {which} yet")
+
+
+_VIEW_WORDS: Final[dict[str, Callable[[float], str]]] = {
+    "clicks": _count("click", "clicks"),
+    "duration_s": _seconds("{} in the shop so far"),
+    "pages": _count("page viewed", "different pages viewed"),
+    "gap_mean_s": _seconds("{} between clicks on average"),
+    "idle_s": _seconds("{} idle"),
+    "silent_s": lambda v: "a click just now" if v <= 0 else _silent(v),
+    "gap_1_s": _known(_seconds("{} before the latest click"), "no click before this one"),
+    "gap_2_s": _known(_seconds("{} before the click before"), "at most two clicks so far"),
+    "gap_3_s": _known(_seconds("{} before the third latest click"), "at most three clicks so far"),
+    "cart_items": _times("item in the cart", "items in the cart", "nothing in the cart"),
+    "cart_value": lambda v: f"a cart worth {v:.2f}" if v > 0 else "a cart worth nothing",
+    "checkout_step": lambda v: f"checkout at step {v:.0f}" if v > 0 else "no checkout begun",
+    "purchases": _times("order so far", "orders so far", "no order so far"),
+    "since_add": lambda v: "nothing added lately" if v >= NEVER else _since(v),
+    "type_1": _latest("the latest click"),
+    "type_2": _latest("the click before"),
+    "type_3": _latest("the third latest click"),
+    "type_4": _latest("the fourth latest click"),
+    "price_n": _times("price seen", "prices seen", "no price seen"),
+    "price_mean": _known(lambda v: f"prices of {v:.2f} on average", "no price seen"),
+    "price_sd": _known(lambda v: f"prices that differ by {v:.2f}", "no price seen"),
+    "visitor_sessions": _times("earlier visit", "earlier visits", "no earlier visit known"),
+    "source": _known(lambda v: f"came by {SOURCES[round(v)]}", "source unknown"),
+    "device": _known(lambda v: f"on {DEVICES[round(v)]}", "device unknown"),
+    **{f"n_{name}": say for name, say in _TIMES.items()},
+}
+"""For the columns of the wide view that outcome heads read."""
+_silent: Final = _seconds("silent for {}")
+_since: Final = _count("click since the latest addition", "clicks since the latest addition")
+
+
 def _words(feature: str, value: float) -> str:
-    words = _WORDS.get(feature)
+    words = _WORDS.get(feature) or _VIEW_WORDS.get(feature)
     return f"{feature.replace('_', ' ')} {value:g}" if words is None else words(value)
 
 

@@ -25,16 +25,24 @@ class DocumentWriter:
         source: what documents name the topic by.
         explainer: words for a stage change.
         outputs: names of the outputs of the heads beside the stage, in order.
+        shown: those of them that documents carry, in that order; None for all.
     """
 
     def __init__(
-        self, judge: Judge, model: str, source: str, explainer: Explainer, outputs: Sequence[str] = ()
+        self,
+        judge: Judge,
+        model: str,
+        source: str,
+        explainer: Explainer,
+        outputs: Sequence[str] = (),
+        shown: Sequence[str] | None = None,
     ) -> None:
         self._judge = judge
         self.model = model
         self._source = source
         self._explainer = explainer
-        self._outputs = tuple(outputs)
+        self._outputs = tuple(outputs if shown is None else shown)
+        self._columns = [tuple(outputs).index(name) for name in self._outputs]
         self.use_policy()
 
     def use_policy(self) -> None:
@@ -70,7 +78,7 @@ class DocumentWriter:
             self._reasons(judgement, at, decisions),
             judgement.at,
             self.ttl_ms,
-            judgement.outputs[at] if self.words.outputs else None,
+            judgement.outputs[at][:, self._columns] if self.words.outputs else None,
         )
 
     def newest(self, plan: Plan, judgement: Judgement, *, provisional: bool = False) -> list[bytes | None]:

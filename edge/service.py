@@ -160,7 +160,7 @@ class Service:
 
     def _make_decider(self, namespace: Namespace, partitions: int) -> Decider:
         settings = self.settings
-        engine = Engine.of(self._bundle, self._policy_watch.policy, namespace)
+        engine = Engine.of(self._bundle, self._policy_watch.policy, namespace, outcomes=settings.outcomes)
         engine.warm_up()
 
         def reader() -> SessionReader:

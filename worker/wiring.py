@@ -231,7 +231,12 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     registry = new_registry()
     metrics = Metrics(registry)
     engine = Engine.of(
-        bundle, policy, namespace, config=fold_config(bundle), log_decisions=bool(settings.decisions_topic)
+        bundle,
+        policy,
+        namespace,
+        config=fold_config(bundle),
+        log_decisions=bool(settings.decisions_topic),
+        outcomes=settings.outcomes,
     )
     engine.warm_up()
     resp.warm_up()

@@ -15,6 +15,7 @@ from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 from models.trees.kernels import LOGISTIC
 from models.trees.layouts import Finish
+from models.trees.shapley import shapley
 
 Task = Literal["multiclass", "binary", "regression", "cluster"]
 """What the outputs mean: a probability a class, the probability of the one output, a value, a share a cluster."""
@@ -43,7 +44,7 @@ class Head:
         model: trees with as many outputs.
         calibration: of a binary head whose link is the logistic function; else `IDENTICAL`.
         baseline: of the training rows, for the drift monitor.
-        golden: what it must score.
+        golden: what it must score; all rows but the last, of missing values, are what exact contributions compare with.
         fill: (columns,) what a missing value counts as.
         minimum: (columns,) of the filled training rows, for models that need scaled input; empty if not known.
         maximum: (columns,)
@@ -124,6 +125,13 @@ class Head:
     def contributions(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> NDArray[np.float64]:
         """What each column (n, columns) added to the raw score of the row's output (n,); see `models.trees.explain`."""
         return contributions(self.model, self.filled(X), outputs).values
+
+    def shapley(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The same exactly, against the golden rows: what each column adds to their mean score; milliseconds a row.
+
+        See `models.trees.shapley`.
+        """
+        return shapley(self.model, self.filled(X), self.filled(self.golden.rows[:-1]), outputs).values
 
     def filled(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """The rows with `fill` where a value is missing."""

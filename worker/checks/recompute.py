@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from decisions.effects import Result
-from decisions.engine import Engine
+from decisions.engine import ALL, Engine
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.session.fold import FoldConfig
@@ -92,7 +92,9 @@ class Difference:
         )
 
 
-def engine_for(bundle: Path | None, config: FoldConfig | None, topic_id: str, policy: Path | None = None) -> Engine:
+def engine_for(
+    bundle: Path | None, config: FoldConfig | None, topic_id: str, policy: Path | None = None, outcomes: str = ALL
+) -> Engine:
     """An engine as a worker would have it, without any client.
 
     Args:
@@ -100,16 +102,23 @@ def engine_for(bundle: Path | None, config: FoldConfig | None, topic_id: str, po
         config: None for the bundle's own.
         topic_id: what decisions name as their source.
         policy: None for the one that ships.
+        outcomes: that documents carry, as the setting says.
 
     Raises:
-        BundleError, PolicyError: refused.
+        BundleError, PolicyError, SettingsError: refused.
     """
     from decisions.shipped import load_bundle, load_policy
     from worker.wiring import fold_config
 
     model = load_bundle(bundle)
     namespace = Namespace("verify", "verify", topic_id)
-    return Engine.of(model, load_policy(policy, model.heads.variables), namespace, config=config or fold_config(model))
+    return Engine.of(
+        model,
+        load_policy(policy, model.heads.variables),
+        namespace,
+        config=config or fold_config(model),
+        outcomes=outcomes,
+    )
 
 
 def expect(engine: Engine, log: Mapping[int, Records], until_ms: Mapping[int, int] | int | None = None) -> Expected:

@@ -15,6 +15,8 @@ from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES
 from featurestore.session.views import wide
 from featurestore.store.set_aside import SetAside
+from models.heads import Head
+from models.heads.scoring import OutputNames
 from models.heads.views import PUBLISHED, WIDE
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
@@ -121,12 +123,21 @@ def timeline(settings: Settings, session_id: str) -> list[str]:
     return lines
 
 
+class _Exact:
+    """A head's exact contributions, for `Explainer`."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    def contributions(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return self._head.shapley(X, outputs)
+
+
 def _why(settings: Settings, X: NDArray[np.float64], stage: NDArray[np.uint8]) -> list[str]:
     from decisions.reasons import Explainer
     from decisions.shipped import load_bundle
 
-    bundle = load_bundle(settings.bundle)
-    [words] = Explainer(bundle).words(X, stage)
+    [words] = Explainer(_Exact(load_bundle(settings.bundle).stage)).words(X, stage)
     return words or ["no feature speaks for it more than it does on average"]
 
 
@@ -135,13 +146,28 @@ def _outcomes(settings: Settings, state: NDArray[np.void]) -> Iterator[str]:
     from decisions.reasons import Explainer
     from decisions.shipped import load_bundle
 
+    heads = load_bundle(settings.bundle).heads
     views = {PUBLISHED: observe(state), WIDE: wide(state)}
-    for head in load_bundle(settings.bundle).heads.others:
+    values = heads.score_others(views)[0] if heads.others else []
+    outputs = [(head, j) for head in heads.others for j in range(len(head.outputs))]
+    if outputs:
+        yield "\noutcomes, of the session as it stands"
+    for names, (head, j), value in zip(heads.variables[len(heads.first.outputs) :], outputs, values, strict=True):
+        meaning = f": {head.training['meaning']}" if head.training.get("meaning") else ""
+        if np.isnan(value):
+            yield f"  {names[0]:<24}not asked, there is a cart{meaning}"
+            continue
+        yield f"  {names[0]:<24}{value:.1%}{_rank(names, float(value))}{meaning}"
         rows = head.read(views[head.view])
-        for j, (output, value) in enumerate(zip(head.outputs, head.score(rows)[0].tolist(), strict=True)):
-            [words] = Explainer(head, head.columns).words(rows, np.array([j], np.uint8))
-            yield f"  {head.name} {output}: {value:.3f}"
-            yield from (f"    {text}" for text in words)
+        [words] = Explainer(_Exact(head), head.columns).words(rows, np.array([j], np.uint8))
+        yield from (f"    {text}" for text in words)
+
+
+def _rank(names: Sequence[str], value: float) -> str:
+    """The best tenth that the value is in, in the words of policy conditions."""
+    tenths = names.tenths if isinstance(names, OutputNames) else ()
+    passed = sum(value >= edge for edge in tenths)
+    return f", in top {100 - 10 * passed} %" if passed else ""
 
 
 def _state(s: np.void) -> Iterator[tuple[str, str]]:

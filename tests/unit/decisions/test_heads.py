@@ -11,6 +11,7 @@ from decisions.document import Decision
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.policy import Policy
+from featurestore.errors import SettingsError
 from featurestore.session.views import WIDE as COLUMNS
 from featurestore.session.views import wide
 from featurestore.store.keys import Namespace
@@ -63,7 +64,7 @@ def clicks() -> Plan:
     return plan(decode([Records(0, values, list(range(len(values))), [-1] * len(values))]), 1, lambda _: -1)
 
 
-def engine_of(bundle: Bundle, condition: str) -> Engine:
+def engine_of(bundle: Bundle, condition: str, outcomes: str = "all") -> Engine:
     text = policy_text(
         actions={"coupon": {"label": "c"}},
         stages={
@@ -71,7 +72,8 @@ def engine_of(bundle: Bundle, condition: str) -> Engine:
             for stage in ("Explorer", "Evaluator", "Intent Buyer", "Drop-Off Risk")
         },
     )
-    return Engine.of(bundle, Policy.from_text(text, outputs=bundle.heads.variables), Namespace("test", "heads", "t"))
+    policy = Policy.from_text(text, outputs=bundle.heads.variables)
+    return Engine.of(bundle, policy, Namespace("test", "heads", "t"), outcomes=outcomes)
 
 
 def decided(engine: Engine, batch: Plan) -> list[Decision]:
@@ -128,3 +130,16 @@ def test_the_wide_view_is_computed_only_for_who_reads_it(bundle: Bundle) -> None
     judgement = alone.judge.judge(*alone.loader(MemoryStore(engine.namespace)).load(batch), batch.events, T)
     assert judgement.observations.wide.size == 0
     assert judgement.outputs.shape == (len(judgement.scored), 0)
+
+
+def test_documents_carry_the_outcomes_that_the_setting_names(bundle: Bundle) -> None:
+    """Conditions know every head all the same; a name that is none is refused with the names that are."""
+    whole = decided(engine_of(bundle, "busy >= 0.5"), clicks())
+    for setting, kept in (("busy", ["busy"]), ("busy, order_rest", ["order_rest", "busy"]), ("none", [])):
+        some = decided(engine_of(bundle, "busy >= 0.5", setting), clicks())
+        assert [list(d.outcomes) for d in some] == [kept] * len(whole)
+        assert all(a.outcomes[name] == b.outcomes[name] for a, b in zip(some, whole, strict=True) for name in kept)
+        assert [d.v for d in some] == [2 if kept else 1] * len(whole)
+        assert [d.action for d in some] == [d.action for d in whole]
+    with pytest.raises(SettingsError, match="has no outcome 'orders'; it has"):
+        engine_of(bundle, "busy >= 0.5", "orders")

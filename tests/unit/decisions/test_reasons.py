@@ -5,6 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from decisions.reasons import _WORDS, Explainer
+from decisions.reasons import _words as _words_of
+from decisions.shipped import load_bundle
 from featurestore.session.features import FEATURES, N_FEATURES
 
 ROW = dict.fromkeys(FEATURES, 1.0)
@@ -57,3 +59,12 @@ def test_every_feature_has_words() -> None:
     assert len(_WORDS) == N_FEATURES
     for name in FEATURES:
         assert _WORDS[name](0.0)
+
+
+def test_every_column_of_the_heads_that_ship_has_words() -> None:
+    """A column's bare name and number are nobody's words."""
+    for head in load_bundle(None).heads:
+        X = np.concatenate([head.golden.rows[:-1], head.fill[None, :]])
+        for column, values in zip(head.columns, X.T, strict=True):
+            for value in values.tolist():
+                assert _words_of(column, value) != f"{column.replace('_', ' ')} {value:g}"
