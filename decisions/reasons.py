@@ -86,6 +86,8 @@ def _latest(which: str) -> Callable[[float], str]:
     return _known(lambda value: f"{which} was {_TYPES[round(value)]}", f"no {which} yet")
 
 
+_silent: Final = _seconds("silent for {}")
+_since: Final = _count("click since the latest addition", "clicks since the latest addition")
 _VIEW_WORDS: Final[dict[str, Callable[[float], str]]] = {
     "clicks": _count("click", "clicks"),
     "duration_s": _seconds("{} in the shop so far"),
@@ -114,8 +116,6 @@ _VIEW_WORDS: Final[dict[str, Callable[[float], str]]] = {
     **{f"n_{name}": say for name, say in _TIMES.items()},
 }
 """For the columns of the wide view that outcome heads read."""
-_silent: Final = _seconds("silent for {}")
-_since: Final = _count("click since the latest addition", "clicks since the latest addition")
 
 
 def _words(feature: str, value: float) -> str:
