@@ -14,6 +14,7 @@ from bench.context import RUNS, Benchmark, Context
 from bench.headline import headline
 from bench.machine import facts
 from bench.report import main as report
+from bench.report import target
 from bench.stack import Stack
 from bench.stats import Summary, summarise
 
@@ -68,7 +69,9 @@ def run(benchmark: Benchmark, context: Context) -> None:
     begin = time.monotonic()
     context.results[benchmark.id] = {name: summarise(values) for name, values in benchmark.run(context).items()}
     for name, found in context.results[benchmark.id].items():
-        print(f"  {name:<48}{_figure(found.median):>14}   ({_figure(found.low)} to {_figure(found.high)})")
+        goal = target(benchmark.id, name)
+        spread = f"({_figure(found.low)} to {_figure(found.high)})"
+        print(f"  {name:<48}{_figure(found.median):>14}   {spread}{'   target ' + goal if goal else ''}")
     print(f"  [{time.monotonic() - begin:.0f} s]", flush=True)
 
 

@@ -7,85 +7,80 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.routing import Route
-
 from edge import openapi
 from edge.compat.segment import CALLS
 from edge.problems import Problem
 from edge.replies import Endpoint, Handler, Reply, Streamer, json_reply
 from edge.requests import Request
+from edge.routing import Application, Routes
 from edge.service import Service
 from edge.settings import METRICS_DIRECTORY, EdgeSettings
 from edge.static import Storefront
 
 TRACKER: Final = Path(__file__).parent / "tracker" / "dist" / "clickstage.js"
+SNOWPLOW_POST: Final = "/com.snowplowanalytics.snowplow/tp2"
+SNOWPLOW_GET: Final = "/i"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def application() -> Starlette:
+def application() -> Application:
     """The application as the environment describes it; what the server's processes run."""
     return create(EdgeSettings.load({}, os.environ))
 
 
-def create(settings: EdgeSettings) -> Starlette:
+def create(settings: EdgeSettings) -> Application:
     """The application for these settings."""
 
     @asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
+    async def life() -> AsyncIterator[Routes]:
         service = Service(settings, os.environ.get(METRICS_DIRECTORY, ""))
-        app.state.service = service
-        table = _Routes(service)
-        app.router.routes.extend(table.routes())
-        app.router.default = table.endpoint("other", {}, unknown=True)
+        table = _Table(service)
         try:
-            yield
+            yield Routes(table.endpoints(), table.endpoint("other", {}, unknown=True))
         finally:
             await service.close()
 
-    app = Starlette(lifespan=life)
-    app.router.redirect_slashes = False
-    return app
+    return Application(life)
 
 
-class _Routes:
+class _Table:
     """The table of routes over one service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._metrics_from = service.settings.metrics_from
 
-    def routes(self) -> list[Route]:
-        """The busiest first: they are tried in order."""
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The endpoint of each address or pattern."""
         service = self._service
-        demonstration = []
+        table: dict[str, dict[str, Handler]] = {
+            "/v1/events": {"POST": service.collector.events},
+            "/v1/decide": {"POST": service.collector.decide},
+            "/v1/decisions/{session_id}": {"GET": service.reading.decision},
+            "/v1/sessions": {"POST": service.sessions.begin},
+            "/v1/sessions/{session_id}": {"DELETE": service.sessions.end},
+            "/v1/exposures": {"POST": service.exposures.report},
+            **{f"/v1/{call}": {"POST": service.segment.call} for call in CALLS},
+            "/mp/collect": {"POST": service.ga4.collect},
+            "/debug/mp/collect": {"POST": service.ga4.debug},
+            SNOWPLOW_POST: {"POST": service.snowplow.post},
+            SNOWPLOW_GET: {"GET": service.snowplow.get},
+            "/v1/tracker.js": {"GET": _tracker},
+            "/healthz": {"GET": _alive},
+            "/readyz": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+            "/openapi.json": {"GET": _openapi},
+        }
         if service.explaining is not None:
             shop = Storefront()
-            demonstration = [
-                self._route("/v1/sessions/{session_id}/explain", {"GET": service.explaining.explain}),
-                self._route("/", {"GET": shop.file}),
-                self._route("/{file}", {"GET": shop.file}),
-            ]
-        return [
-            self._route("/v1/events", {"POST": service.collector.events}),
-            self._route("/v1/decide", {"POST": service.collector.decide}),
-            self._route("/v1/decisions/{session_id}", {"GET": service.reading.decision}),
-            self._route("/v1/decisions/{session_id}/events", {}, {"GET": service.push.events}),
-            self._route("/v1/sessions", {"POST": service.sessions.begin}),
-            self._route("/v1/sessions/{session_id}", {"DELETE": service.sessions.end}),
-            self._route("/v1/exposures", {"POST": service.exposures.report}),
-            *(self._route(f"/v1/{call}", {"POST": service.segment.call}) for call in CALLS),
-            self._route("/mp/collect", {"POST": service.ga4.collect}),
-            self._route("/debug/mp/collect", {"POST": service.ga4.debug}),
-            self._route("/com.snowplowanalytics.snowplow/tp2", {"POST": service.snowplow.post}, credentials=True),
-            self._route("/i", {"GET": service.snowplow.get}, credentials=True),
-            self._route("/v1/tracker.js", {"GET": _tracker}),
-            self._route("/healthz", {"GET": _alive}),
-            self._route("/readyz", {"GET": self._ready}),
-            self._route("/metrics", {"GET": self._metrics}),
-            self._route("/openapi.json", {"GET": _openapi}),
-            *demonstration,
-        ]
+            table["/v1/sessions/{session_id}/explain"] = {"GET": service.explaining.explain}
+            table["/"] = table["/{file}"] = {"GET": shop.file}
+        endpoints = {
+            path: self.endpoint(path, handlers, credentials=path in {SNOWPLOW_POST, SNOWPLOW_GET})
+            for path, handlers in table.items()
+        }
+        stream = "/v1/decisions/{session_id}/events"
+        return {**endpoints, stream: self.endpoint(stream, {}, {"GET": service.push.events})}
 
     def endpoint(
         self,
@@ -102,16 +97,6 @@ class _Routes:
             handlers = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"), _unknown)
         hops = service.settings.trusted_hops
         return Endpoint(route, service.gate, service.metrics, hops, handlers, streamers, credentials=credentials)
-
-    def _route(
-        self,
-        path: str,
-        handlers: dict[str, Handler],
-        streamers: dict[str, Streamer] | None = None,
-        *,
-        credentials: bool = False,
-    ) -> Route:
-        return Route(path, self.endpoint(path, handlers, streamers, credentials=credentials))
 
     async def _ready(self, request: Request) -> Reply:
         works = self._service.ready()

@@ -1,11 +1,13 @@
 """Questions of many requests, answered together by one thread: each batch costs one round trip and one pass of arrays.
 
-While the thread works, further questions gather: a batch is as large as the load makes it, and none waits for a timer.
+While the thread works, further questions gather: a batch is as large as the load makes it. A pause makes batches
+larger still: a question waits for it only if another batch began just before, so a quiet process answers at once.
 """
 
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -25,14 +27,21 @@ class Batcher(Generic[Question, Answer]):
         work: answers questions, in order; what it raises, everybody who asked gets. Blocks.
         most: questions in one batch.
         most_waiting: questions that may wait; `Busy` beyond that.
+        pause_s: least time from the beginning of a batch to that of the next one.
     """
 
     def __init__(
-        self, name: str, work: Callable[[Sequence[Question]], Sequence[Answer]], most: int, most_waiting: int
+        self,
+        name: str,
+        work: Callable[[Sequence[Question]], Sequence[Answer]],
+        most: int,
+        most_waiting: int,
+        pause_s: float = 0.0,
     ) -> None:
         self._work = work
         self._most = most
         self._most_waiting = most_waiting
+        self._pause_s = pause_s
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[tuple[Question, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -52,7 +61,12 @@ class Batcher(Generic[Question, Answer]):
         self._thread.join(5.0)
 
     def _run(self) -> None:
+        began = 0.0
         while (first := self._queue.get()) is not None:
+            left_s = began + self._pause_s - time.monotonic()
+            if left_s > 0:
+                time.sleep(left_s)
+            began = time.monotonic()
             asked = [first]
             last = False
             while len(asked) < self._most and not self._queue.empty():

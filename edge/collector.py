@@ -49,8 +49,8 @@ class Collector:
         self._pending = pending
         self._deciding = deciding
         self._most_bytes = settings.edge_body_kb * 1024
-        self._accepted = metrics.events.labels("accepted")
-        self._refused = metrics.events.labels("refused")
+        self._accepted = metrics.tally(metrics.events.labels("accepted"))
+        self._refused = metrics.tally(metrics.events.labels("refused"))
 
     async def events(self, request: Request) -> Reply:
         """See the module."""

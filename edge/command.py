@@ -55,8 +55,10 @@ def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
         SettingsError, BundleError, PolicyError: something that the processes would only find out one by one.
     """
     metrics = tempfile.mkdtemp(prefix="clickstage-edge-")
-    os.environ[METRICS_DIRECTORY] = metrics
-    # The Prometheus client looks for that as it is imported.
+    # The Prometheus client looks for the directory as it is imported. One process keeps its figures in memory.
+    os.environ.pop(METRICS_DIRECTORY, None)
+    if settings.edge_processes > 1:
+        os.environ[METRICS_DIRECTORY] = metrics
     from decisions.shipped import load_bundle, load_policy
     from edge.service import shops_of, spool_of
 

@@ -47,10 +47,12 @@ class Answer(NamedTuple):
     Attributes:
         document: as the stream would store it; None where the events change nothing that is shown.
         live: whether the session goes on; else nothing is shown: it ended, or consent was withdrawn.
+        applied: offset of the session's last event in the stored state; -1 where it has none.
     """
 
     document: bytes | None
     live: bool
+    applied: int = -1
 
 
 GONE: Final = Answer(None, live=False)
@@ -140,11 +142,12 @@ class Decider:
         except StoreUnavailable:
             self._loader = None
             raise
+        applied = np.where(_absent(states), -1, states["offset"]).tolist()
         _leave_out_applied(batch, states)
         judgement = self.engine.judge.judge(states, memories, profiles, batch.events, time.time_ns() // 1_000_000)
         documents = self.engine.writer.newest(batch, judgement)
         live = (judgement.states["flags"] & LIVE != 0).tolist()
-        answers = dict(zip(batch.sessions, map(Answer, documents, live), strict=True))
+        answers = dict(zip(batch.sessions, map(Answer, documents, live, applied), strict=True))
         return [answers.get(self._ids.session(question.session_id), GONE) for question in questions]
 
     def _records(self, questions: list[Question]) -> list[Records]:
@@ -161,9 +164,12 @@ class Decider:
 def _leave_out_applied(batch: Plan, states: np.ndarray[Any, np.dtype[np.void]]) -> None:
     """Leave out the events that a stored state has already seen: it knows the offset of the last one."""
     index = batch.events["session_index"]
-    live = states["flags"] & LIVE != 0
-    # A session that withdrew is not live, and its place in the log is kept all the same; one that is absent has none.
-    absent = (~live & (states["offset"] == 0))[index]
-    fresh = absent | (batch.events["offset"] > states["offset"][index])
+    fresh = _absent(states)[index] | (batch.events["offset"] > states["offset"][index])
     if not fresh.all():
         batch.events, batch.record_ms = batch.events[fresh], batch.record_ms[fresh]
+
+
+def _absent(states: np.ndarray[Any, np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which states say nothing. One that withdrew is not live, and its place in the log is kept all the same."""
+    absent: np.ndarray[Any, np.dtype[np.bool_]] = (states["flags"] & LIVE == 0) & (states["offset"] == 0)
+    return absent

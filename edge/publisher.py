@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -24,6 +24,13 @@ from edge.spool import Spool, Spooled, SpoolFull
 
 log = logging.getLogger(__name__)
 
+LOOK_S: Final = 0.001
+"""While records are under way, the event loop collects Kafka's reports this often. A thread that waits for them would
+fight the loop for the interpreter over every single report."""
+IDLE_S: Final = 0.5
+"""And this often while there are none: the client's own messages are served too."""
+WAITING_S: Final = 0.01
+"""The spool's mark is looked at this often: a look costs a tenth of a request. What this process spools, it knows."""
 MOST_QUEUED: Final = 100_000
 """Records under way to Kafka. A request that finds no room is refused whole."""
 
@@ -74,12 +81,13 @@ class Record:
         self.number = number
 
     def delivered(self, error: KafkaError | None, message: Any) -> None:
-        """Kafka's report; called on the producer's thread."""
+        """Kafka's report; called while the producer is polled."""
         batch = self._batch
         if batch is None:
             return
         if error is None:
             self.partition, self.offset = message.partition(), message.offset()
+            self._batch = None  # the record may wait for the worker for minutes, what answers its request need not
             batch.publisher.away = False
             batch.delivered()
         else:
@@ -118,7 +126,7 @@ class _Batch:
 
 
 class Publisher:
-    """Sends records; made on the event loop that awaits them.
+    """Sends records; made and used on one event loop.
 
     Args:
         client: settings of the Kafka client.
@@ -139,18 +147,19 @@ class Publisher:
         self._numbers = count(1)
         self._guard = threading.Lock()
         self._diverting = False
+        self._waits = False
+        self._look_at_spool = 0.0
         self._returned: list[tuple[Record, KafkaError]] = []
         self._held: list[Record] = []
         self._to_spool: queue.SimpleQueue[list[Record] | None] = queue.SimpleQueue()
-        self._closing = False
+        self._threads: list[threading.Thread] = []
         self.done: deque[_Batch] = deque()
         self.spooled = 0
         self.away = False
-        self._threads = [threading.Thread(target=self._poll, name="edge-kafka", daemon=True)]
         if spool is not None:
-            self._threads.append(threading.Thread(target=self._write_spool, name="edge-spool", daemon=True))
-        for thread in self._threads:
-            thread.start()
+            self._start(self._write_spool, "edge-spool")
+        self._hurries = False
+        self._next_look = self._loop.call_later(IDLE_S, self._look)
 
     def room(self, records: int) -> bool:
         """Whether so many records may be sent now."""
@@ -170,30 +179,48 @@ class Publisher:
         batch = _Batch(self, len(records))
         for record in records:
             record.given(batch, next(self._numbers))
-        if self._spool is not None and (self._diverting or self._spool.waiting()):
+        if self._spool is not None and self._others_wait(self._spool):
             self._behind(list(records))
         else:
             self._produce(records)
         await batch.future
 
-    def close(self, wait_s: float) -> None:
+    async def close(self, wait_s: float) -> None:
         """Deliver, or spool, what is under way."""
-        until = time.monotonic() + wait_s
-        while len(self._producer) and time.monotonic() < until:
-            time.sleep(0.01)
-        self._closing = True
+        until = self._loop.time() + wait_s
+        while (len(self._producer) or self._diverting) and self._loop.time() < until:  # noqa: ASYNC110 - the client tells nobody
+            await asyncio.sleep(0.01)
+        self._next_look.cancel()
         self._to_spool.put(None)
         for thread in self._threads:
-            thread.join(wait_s)
+            await asyncio.to_thread(thread.join, wait_s)
+        _end_all(self.done)
 
     def returned(self, record: Record, error: KafkaError) -> None:
-        """The producer gives a record back; called on its thread."""
+        """The producer gives a record back; called while it is polled."""
         self._returned.append((record, error))
+
+    def _start(self, work: Callable[[], None], name: str) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+        self._threads[-1].start()
+
+    def _others_wait(self, spool: Spool) -> bool:
+        if self._diverting:
+            return True
+        now = time.monotonic()
+        if now >= self._look_at_spool:
+            self._waits, self._look_at_spool = spool.waiting(), now + WAITING_S
+        return self._waits
 
     def _produce(self, records: Sequence[Record]) -> None:
         produce = self._producer.produce
         for record in records:
             produce(record.topic, record.value, record.key, on_delivery=record.delivered, timestamp=record.at_ms)
+        if not self._hurries:
+            self._hurries = True
+            self._next_look.cancel()
+            self._next_look = self._loop.call_later(LOOK_S, self._look)
 
     def _behind(self, records: list[Record]) -> None:
         with self._guard:
@@ -202,29 +229,35 @@ class Publisher:
             else:
                 self._to_spool.put(records)
 
-    # -- the producer's thread -------------------------------------------------------------------
+    def _look(self) -> None:
+        """Collect Kafka's reports."""
+        self._producer.poll(0)
+        if self._returned:
+            self.away = True
+            if self._spool is not None:
+                self._diverting, self._waits = True, True
+                self._start(self._divert, "edge-divert")
+                return
+            self._settle(self._returned, _away(self._returned[0][1]))
+        _end_all(self.done)
+        self._look_again()
 
-    def _poll(self) -> None:
-        while not self._closing:
-            self._producer.poll(0.05)
-            if self._returned:
-                self._divert()
-            if self.done:
-                self._end_batches()
+    def _look_again(self) -> None:
+        self._hurries = len(self._producer) > 0
+        self._next_look = self._loop.call_later(LOOK_S if self._hurries else IDLE_S, self._look)
 
-    def _end_batches(self) -> None:
-        self._loop.call_soon_threadsafe(_end_all, self.done)
+    def _settle(self, returned: list[tuple[Record, KafkaError]], error: Exception) -> None:
+        self._returned = []
+        for record, _ in returned:
+            record.settled(error)
+
+    # -- a thread of its own, while the loop does not look ---------------------------------------
 
     def _divert(self) -> None:
         """Step 2."""
-        self.away = True
-        if self._spool is None:
-            self._settle(self._returned, _away(self._returned[0][1]))
-            return
-        with self._guard:
-            self._diverting = True
         try:
-            self._spool.begin()
+            if self._spool is not None:
+                self._spool.begin()
         except OSError:
             log.error("the spool's directory cannot be written to: events are refused while Kafka is away")  # noqa: TRY400
         self._producer.purge()
@@ -238,12 +271,9 @@ class Publisher:
             if self._held:
                 self._to_spool.put(self._held)
             self._held = []
+            self._look_at_spool = time.monotonic() + WAITING_S
             self._diverting = False
-
-    def _settle(self, returned: list[tuple[Record, KafkaError]], error: Exception) -> None:
-        self._returned = []
-        for record, _ in returned:
-            record.settled(error)
+        self._loop.call_soon_threadsafe(self._look)
 
     # -- the spool's thread ----------------------------------------------------------------------
 
@@ -268,7 +298,7 @@ class Publisher:
             error = NotKept("Kafka is away and the spool is full")
         for record in records:
             record.settled(error)
-        self._end_batches()
+        self._loop.call_soon_threadsafe(_end_all, self.done)
 
 
 def _end_all(batches: deque[_Batch]) -> None:

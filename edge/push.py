@@ -94,6 +94,7 @@ class Hub:
         self._heartbeat_s = heartbeat_s
         self._open = 0
         self._metrics = metrics
+        self._pushed = metrics.tally(metrics.pushed)
         self._provisional: dict[str, tuple[int, str, str]] = {}
         self.presenter = presenter
         self._watch = watch(self._told)
@@ -210,7 +211,7 @@ class Hub:
                 stream.last = known.order.source, known.order.seq
                 stream.heard = True
                 await stream.send(_chunk(self._event(stream.session_id, known)))
-                self._metrics.pushed.inc()
+                self._pushed.inc()
             if stream.withdrawn:
                 await stream.send({"type": "http.response.body", "body": WITHDRAWN, "more_body": False})
                 stream.end()

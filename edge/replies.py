@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from edge.gate import PREFLIGHT, Gate
-from edge.metrics import EdgeMetrics
+from edge.metrics import EdgeMetrics, Tally
 from edge.problems import MEDIA_TYPE, Problem, unavailable
 from edge.requests import Network, Receive, Request, Scope, Send
 from featurestore.errors import StoreUnavailable
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 NO_STORE: Final = ("Cache-Control", "no-store")
+NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -73,7 +74,7 @@ class Endpoint:
         self._streamers = streamers or {}
         self._seconds = metrics.request_seconds.labels(route)
         self._credentials = credentials
-        self._answered: dict[int, Any] = {}
+        self._answered: dict[int, Tally] = {}
         self._allow = ", ".join(sorted({*handlers, *self._streamers, "OPTIONS"}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +133,8 @@ class Endpoint:
     def _count(self, status: int) -> None:
         counter = self._answered.get(status)
         if counter is None:
-            counter = self._answered[status] = self._metrics.requests.labels(self._route, str(status))
+            counter = self._metrics.tally(self._metrics.requests.labels(self._route, str(status)))
+            self._answered[status] = counter
         counter.inc()
 
 
@@ -144,11 +146,9 @@ async def _send(send: Send, reply: Reply, cors: list[tuple[bytes, bytes]]) -> in
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
     headers += cors
     if reply.body or reply.status not in {204, 304}:
-        headers += [
-            (b"content-type", reply.media_type.encode()),
-            (b"content-length", str(len(reply.body)).encode()),
-        ]
-    headers.append((b"x-content-type-options", b"nosniff"))
+        headers.append((b"content-type", reply.media_type.encode()))
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    headers.append(NO_SNIFF)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
     return reply.status

@@ -8,6 +8,7 @@ in quotes, a number as an id), lost where it is not, and counted either way.
 import json
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ IDS: Final = ("visitor_id", "event_id", "transaction_id")
 _strict: Final = msgspec.json.Decoder(Event).decode
 decode_unchecked: Final = _strict
 """For events that are known to be without a fault: raises msgspec's errors."""
+_ids: Final = attrgetter(*IDS)
 _NOTHING: Final = object()
 """What cannot be read."""
 
@@ -57,7 +59,7 @@ def read(value: bytes) -> Read:
         return _repaired(_object(value))
     if is_junk(event.session_id):
         raise _junk_session()
-    junk = [name for name in IDS if (text := getattr(event, name)) is not None and is_junk(text)]
+    junk = [name for name, text in zip(IDS, _ids(event), strict=True) if text is not None and is_junk(text)]
     if not junk:
         return Read(event, ())
     return Read(msgspec.structs.replace(event, **dict.fromkeys(junk)), tuple((name, "junk") for name in junk))

@@ -29,6 +29,7 @@ WORDS: Final = (
 """In lower case; compared without regard to the case of ASCII letters."""
 
 LONGEST: Final = max(map(len, WORDS))
+_KNOWN: Final = frozenset(WORDS)
 
 
 WHITE: Final = " \t\r\n"
@@ -41,7 +42,7 @@ def is_junk(text: str) -> bool:
     [True, True, True, True, True, False]
     """
     bare = text.strip(WHITE)
-    return not bare.strip("0-") or (len(bare) <= LONGEST and bare.isascii() and bare.lower() in WORDS)
+    return not bare.strip("0-") or (len(bare) <= LONGEST and bare.isascii() and bare.lower() in _KNOWN)
 
 
 def pattern() -> str:

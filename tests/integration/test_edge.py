@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.integration.edges import PAGE, EdgeProcess
-from tests.integration.shopfloor import Shopfloor, now_ms
+from tests.integration.shopfloor import PATIENCE_S, Shopfloor, now_ms
 from tests.run_services import RunServices
 from tests.services import RedisServer, create_topics, read_topic
 from tests.services.kafka_broker import Kafka
+from tests.services.process import wait_for
 
 KEYS = f"""
 signing_keys:
@@ -265,11 +266,11 @@ def test_limits_say_when_to_come_back(edge: EdgeProcess) -> None:
 
 
 def test_the_edge_describes_itself(edge: EdgeProcess) -> None:
-    """Several processes count together."""
+    """Several processes count together; each adds up its requests every second."""
     for _ in range(20):
         edge.page()
     counted = 'clickstage_edge_requests_total{route="/v1/sessions",status="201"}'
-    assert edge.metric(counted) >= 20
+    assert wait_for(lambda: edge.metric(counted) >= 20, PATIENCE_S)
     assert edge.ask("GET", "/healthz").status == 200
     assert edge.ask("GET", "/metrics", None, {"X-Forwarded-For": "8.8.8.8"}).status == 403
     description = edge.ask("GET", "/openapi.json").json

@@ -141,3 +141,43 @@ def test_what_is_added_changes_nothing_else(more: dict[str, Any]) -> None:
     sent = _sent(event)
     assert sent.pop("event_id")
     assert sent == event
+
+
+_VALUES = (
+    st.none() | st.booleans() | st.integers(-2, 2**53) | st.sampled_from(["mine", "undefined", "", "v\n", "é", "1"])
+)
+_FIELDS = st.sampled_from(
+    ["session_id", "event_id", "sent_ts", "visitor_id", "token", "events", "price", "consent", "page", "unknown"]
+)
+
+
+@given(
+    st.dictionaries(_FIELDS, _VALUES, max_size=6),
+    st.sampled_from([None, -1, 9]),
+    st.sampled_from(["", "mine"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_short_way_of_an_event_says_what_the_long_one_says(
+    fields: dict[str, Any], sent_ts: int | None, session_id: str, private: bool, named: bool
+) -> None:
+    """Down to the bytes, but for an event id that is made up."""
+    event = {**({**EVENT, "session_id": "mine"} if named else {"type": "click", "ts": 1}), **fields}
+    value = json.dumps(event, ensure_ascii=False).encode()
+    envelope = inbox.Envelope([], sent_ts)
+    short = inbox._plain(value, envelope, session_id, private=private)
+    verdict, long = inbox._looked_into(value, envelope, session_id, private=private)
+    if short is None:
+        return
+    assert verdict == inbox.ACCEPTED
+    assert long is not None
+    told, wanted = json.loads(short.value), json.loads(long.value)
+    if "event_id" not in event:
+        assert len({told.pop("event_id"), wanted.pop("event_id")}) == 2
+    assert list(told.items()) == list(wanted.items())
+    assert msgspec.structs.replace(long.event, event_id=short.event.event_id) == short.event
+
+
+def test_a_usual_event_goes_the_short_way() -> None:
+    for event in (EVENT, {**EVENT, "event_id": "e", "visitor_id": "v"}):
+        assert inbox._plain(json.dumps(event).encode(), inbox.Envelope([], 9), "s1", private=False) is not None
