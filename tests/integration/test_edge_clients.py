@@ -13,6 +13,7 @@ from tests.integration.edges import EdgeProcess
 from tests.integration.shopfloor import Shopfloor
 from tests.services import RedisServer, read_topic
 from tests.services.kafka_broker import Kafka
+from tests.services.node import Node
 
 ECOMMERCE: Final = "iglu:com.snowplowanalytics.snowplow.ecommerce"
 
@@ -36,6 +37,12 @@ def edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Pa
 
 def _events(floor: Shopfloor, kafka: Kafka) -> list[dict[str, Any]]:
     return [json.loads(message.value() or b"") for message in read_topic(kafka.bootstrap, floor.topic)]
+
+
+def _kinds(sent: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The types of each session's events, in order."""
+    sessions = dict.fromkeys(event["session_id"] for event in sent)
+    return {session: [event["type"] for event in sent if event["session_id"] == session] for session in sessions}
 
 
 def _decided(floor: Shopfloor, session_id: str) -> None:
@@ -77,14 +84,26 @@ def test_python_clients_of_segment_and_snowplow_and_ga4s_protocol(
     assert edge.ask("POST", "/mp/collect?api_secret=wrong", json.dumps(hit), {}).status == 401
 
     sent = _events(floor, kafka)
-    by_session = {
-        session: [e for e in sent if e["session_id"] == session] for session in {e["session_id"] for e in sent}
-    }
     assert all(event["event_id"] for event in sent)
-    kinds = {session: [event["type"] for event in events] for session, events in by_session.items()}
+    kinds = _kinds(sent)
     assert kinds["a1"] == ["add_to_cart", "page_view"]
     assert kinds["c1.7"] == ["add_to_cart"]
     assert kinds["sp-post"] == kinds["sp-get"] == ["page_view", "add_to_cart"]
     floor.worker().start()
     for session in kinds:
+        _decided(floor, session)
+
+
+def test_node_clients_of_segment_and_snowplow(floor: Shopfloor, edge: EdgeProcess, kafka: Kafka, node: Node) -> None:
+    """As npm has them: a page, then something for the basket. The decision is read where a back end reads it."""
+    ran = node.run("test/clients.mjs", str(edge.port))
+    assert ran.returncode == 0, ran.stderr
+    sent = _events(floor, kafka)
+    assert all(event["event_id"] for event in sent)
+    kinds = _kinds(sent)
+    sessions = {"node-segment", "node-snowplow-post", "node-snowplow-get"}
+    assert kinds == {session: ["page_view", "add_to_cart"] for session in sessions}
+    assert [event["price"] for event in sent if event["type"] == "add_to_cart"] == [20.0] * len(sessions)
+    floor.worker().start()
+    for session in sessions:
         _decided(floor, session)
