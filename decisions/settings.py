@@ -3,12 +3,14 @@
 Every field is ``--name-with-dashes`` and ``CLICKSTAGE_NAME``; all errors are reported at once; secrets are hidden.
 """
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from decisions.kafka_settings import PASSWORDS, pairs_of, voiding
 from featurestore.contract.ids import IdKey
@@ -161,6 +163,25 @@ def unknown_variables(
             meant = get_close_matches(name, known, 1, LIKE)
             lines += [f"{variable} is not a setting: did you mean {PREFIX}{meant[0]}?"] if meant else []
     return lines
+
+
+def add_options(group: argparse._ArgumentGroup, settings: type[AccessSettings], only: Sequence[str] = ()) -> None:
+    """One option a setting, or of ``only`` these; its help says the default and the choices."""
+    for name, field in settings.model_fields.items():
+        if only and name not in only:
+            continue
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar="{%s}" % ",".join(map(str, choices)) if choices else "VALUE",  # noqa: UP031 - braces
+            help=((field.description or "") + _default(field)).replace("%", "%%"),
+        )
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return "" if value in {None, ""} else f" (default: {value})"
 
 
 def table(settings: type[AccessSettings]) -> str:

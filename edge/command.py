@@ -15,7 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 
-from decisions.settings import PREFIX, unknown_variables
+from decisions.settings import PREFIX, add_options, unknown_variables
 from edge.settings import ELSEWHERE, METRICS_DIRECTORY, EdgeSettings
 from edge.shops import new_secret
 from featurestore import logs
@@ -37,9 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="clickstage edge", description=__doc__)
     group = parser.add_argument_group("settings", f"each is also an environment variable {PREFIX}NAME")
-    for name, field in EdgeSettings.model_fields.items():
-        text = (field.description or "").replace("%", "%%")
-        group.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUE", help=text)
+    add_options(group, EdgeSettings)
     flags = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
     for line in unknown_variables(os.environ, EdgeSettings, ELSEWHERE):
         log.warning(line)

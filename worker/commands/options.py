@@ -4,12 +4,9 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
-from typing import Final, Literal, get_args, get_origin
+from typing import Final
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-
-from decisions.settings import unknown_variables
+from decisions.settings import add_options, unknown_variables
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,17 +37,7 @@ def seconds(text: str) -> float:
 def add_settings(parser: argparse.ArgumentParser, only: Sequence[str] = ()) -> None:
     """One option a setting, or of ``only`` these."""
     group = parser.add_argument_group("settings", "each is also an environment variable CLICKSTAGE_NAME")
-    for name, field in Settings.model_fields.items():
-        if only and name not in only:
-            continue
-        text = (field.description or "") + _default(field)
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        group.add_argument(
-            f"--{name.replace('_', '-')}",
-            dest=name,
-            metavar="{%s}" % ",".join(map(str, choices)) if choices else "VALUE",  # noqa: UP031 - braces
-            help=text.replace("%", "%%"),
-        )
+    add_options(group, Settings, only)
 
 
 def settings_from(args: argparse.Namespace) -> Settings:
@@ -62,8 +49,3 @@ def settings_from(args: argparse.Namespace) -> Settings:
     for line in unknown_variables(os.environ, Settings):
         log.warning(line)
     return Settings.load({name: getattr(args, name, None) for name in Settings.model_fields}, os.environ)
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if value in {None, ""} else f" (default: {value})"

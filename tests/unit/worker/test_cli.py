@@ -4,6 +4,8 @@ import importlib
 
 import pytest
 
+from decisions.settings import AccessSettings
+from edge.settings import EdgeSettings
 from featurestore.errors import (
     Backpressure,
     BundleError,
@@ -16,6 +18,7 @@ from featurestore.errors import (
 )
 from worker.cli import COMMANDS, exit_code, main
 from worker.errors import ExitCode
+from worker.settings import Settings
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,3 +83,16 @@ def test_a_bug_has_its_own_code_and_shows_where(
     monkeypatch.setitem(COMMANDS, "broken", ("json", "has no main"))
     assert main(["broken"]) == ExitCode.INTERNAL
     assert "AttributeError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "settings"), [("worker", Settings), ("edge", EdgeSettings)])
+def test_help_says_the_default_and_the_choices_of_every_setting(
+    name: str, settings: type[AccessSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(COMMANDS[name][0]).main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for field in settings.model_fields.values():
+        if isinstance(field.default, int | float | str) and field.default != "":
+            assert f"{' '.join((field.description or '').split())} (default: {field.default})" in said
+    assert "--log-format {console,json}" in said
