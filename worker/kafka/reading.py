@@ -18,7 +18,8 @@ BOUNDED: Final[dict[str, Any]] = {
 }
 """Settings of a consumer that joins no group, commits nothing by itself and holds tens of megabytes at most."""
 
-_BATCH: Final = 500
+_BATCH: Final = 64
+"""Records that are taken at a time: each may be a megabyte."""
 _MOVING: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
 )
