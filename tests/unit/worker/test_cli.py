@@ -91,8 +91,8 @@ def test_help_says_the_default_and_the_choices_of_every_setting(
 ) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(COMMANDS[name][0]).main(["--help"])
-    said = " ".join(capsys.readouterr().out.split())
+    said = "".join(capsys.readouterr().out.split())  # long values are broken anywhere
     for field in settings.model_fields.values():
         if isinstance(field.default, int | float | str) and field.default != "":
-            assert f"{' '.join((field.description or '').split())} (default: {field.default})" in said
-    assert "--log-format {console,json}" in said
+            assert "".join(f"{field.description} (default: {field.default})".split()) in said
+    assert "--log-format{console,json}" in said
