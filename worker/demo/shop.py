@@ -10,7 +10,7 @@ from worker.pipeline.outputs import RELIABLE
 POISON_EVERY: Final = 1_500
 """One record in so many is no event, so that the dead letters have something to show."""
 
-MIX: Final = {"bouncer": 0.15, "browser": 0.7, "evaluator": 4.0, "buyer": 4.0, "abandoner": 2.0}
+MIX: Final = {"bouncer": 0.05, "browser": 0.4, "evaluator": 8.0, "buyer": 4.0, "abandoner": 2.0}
 """Fewer who leave at once than a real shop has: each stage is to be seen within half a minute."""
 
 _POISON: Final = b'{"session_id": "broken", "type": "page_view", "ts": "yesterday"}'
@@ -62,11 +62,11 @@ class Shop:
 
     def _publish(self) -> None:
         for batch in live(self._config, shoppers=self._shoppers, warm_s=240.0, sleep=self._wait):
-            for key, value, _ in batch:
-                self._send(key, value)
+            for key, value, at_ms in batch:
+                self._send(key, value, at_ms)
                 self.sessions.add(key.decode())
                 if self.produced % POISON_EVERY == 0:
-                    self._send(b"broken", _POISON)
+                    self._send(b"broken", _POISON, at_ms)
                     self.poisoned += 1
             self._sender.poll()
             if not batch and self.backlog is None:
@@ -77,6 +77,7 @@ class Shop:
     def _wait(self, seconds: float) -> None:
         self._stop.wait(seconds)
 
-    def _send(self, key: bytes, value: bytes) -> None:
-        self._sender.send(self._topic, value, key)
+    def _send(self, key: bytes, value: bytes, at_ms: int) -> None:
+        # The shop opens with its last minutes played at once: their records are as old as they would be.
+        self._sender.send(self._topic, value, key, timestamp=at_ms)
         self.produced += 1
