@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from decisions.experiments.report import analyse, read_lines, render, render_size, to_json
+from decisions.experiments.report import analyse, read_lines
 from decisions.experiments.stats import obrien_fleming, sample_size
+from decisions.experiments.text import render, render_size, to_json
 from featurestore.errors import SettingsError
 from worker.errors import ExitCode
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decisions.experiments.report import Report, analyse, read_lines, render, to_json
+from decisions.experiments.report import Report, analyse, read_lines
+from decisions.experiments.text import render, to_json
 from featurestore.errors import SettingsError
 from worker.commands import experiment as command
 
