@@ -15,8 +15,9 @@ import redis
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from decisions.policy.vocabulary import HELD
 from featurestore.columns.column import Blobs, Texts
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import decision_key
 from featurestore.store.packed import (
@@ -69,7 +70,15 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     v: Annotated[int, Meta(description="Version of this document", extra=_is(FIXED))]
     session_id: Annotated[str, Meta(description="In the log only: in Redis the key says it", extra=_is(KEY))] = ""
     stage: Annotated[str, Meta(description=f"One of {', '.join(STAGES)}", extra=_is(WORD, STAGE))]
-    confidence: Annotated[float, Meta(ge=0, le=1, description="Probability of the stage", extra=_is(SHARE, 0))]
+    confidence: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Probability of the stage, or of `likeliest` where there is one",
+            extra=_is(SHARE, 0),
+        ),
+    ]
     probabilities: Annotated[
         list[float], Meta(min_length=4, max_length=4, description=f"Of {', '.join(STAGES)}", extra=_is(SHARES, 1))
     ]
@@ -96,6 +105,15 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             extra=_is(OUTCOMES),
         ),
     ] = {}
+    label: Annotated[str, Meta(description="Of the action, as the policy says it", extra=_is(TAIL))] = ""
+    parameters: Annotated[
+        dict[str, float],
+        Meta(description="Of the action, as the policy grants it: discount_percent, offer_minutes", extra=_is(TAIL)),
+    ] = {}
+    likeliest: Annotated[
+        str,
+        Meta(description="With the route held: the model's likeliest stage, which `stage` waits for", extra=_is(TAIL)),
+    ] = ""
     reasons: Annotated[
         list[str],
         Meta(
@@ -243,6 +261,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
     model: str
     policy: str
     source: str
+    shown: Mapping[str, tuple[str, Mapping[str, float]]] = {}
+    """Label and parameters of each action."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs of the heads beside the stage, in order."""
 
@@ -256,6 +276,7 @@ class DecisionEncoder:
     def __init__(self, words: Vocabulary) -> None:
         self._arms = words.arms
         self._guards = words.guards
+        self._shown = [words.shown.get(action, ("", {})) for action in words.actions]
         version = OUTCOMES_VERSION if words.outputs else DECISION_VERSION
         named = {"v": version, "model": words.model, "policy": words.policy, "source": words.source}
         self._fixed = {name: _json.encode(value) for name, value in named.items()}
@@ -281,7 +302,7 @@ class DecisionEncoder:
 
         Args:
             session_ids: of each row.
-            decisions: rows with ``stage action route guards arms offer_until``.
+            decisions: rows with ``stage top action route guards arms offer_until``.
             probabilities: shape (n, 4).
             event_ms: time of the event or the silence, not negative.
             seqs: sequence numbers, not negative.
@@ -303,26 +324,34 @@ class DecisionEncoder:
     def _tails(
         self, decisions: NDArray[np.void], reasons: Mapping[int, Sequence[str]]
     ) -> tuple[list[bytes], NDArray[np.int64]]:
-        """The ends of the documents (reasons, guards, arms), each kind once, and which one each row has."""
-        packed = decisions["guards"].astype(np.uint64) << np.uint64(32) | decisions["arms"]
-        which = np.empty(packed.size, np.int64)
-        kinds = _kinds(packed, which)
-        plain = [self._tail(kind >> 32, kind & 0xFFFF_FFFF) for kind in kinds.tolist()]
-        tails = list(plain)
+        """The ends of the documents (label to arm), each kind once, and which one each row has."""
+        which = np.empty(decisions.size, np.int64)
+        kinds = _kinds(decisions, which)
+        pieces = [self._tail(row) for row in decisions[kinds]]
+        tails = [before + after for before, after in pieces]
         told = [row for row, words in reasons.items() if words]
         for row, kind in zip(told, which[told].tolist(), strict=True):
             which[row] = len(tails)
-            tails.append(b',"reasons":%b%b' % (_json.encode(reasons[row]), plain[kind]))
+            before, after = pieces[kind]
+            tails.append(b'%b,"reasons":%b%b' % (before, _json.encode(reasons[row]), after))
         return tails, which
 
-    def _tail(self, guards: int, arms: int) -> bytes:
-        parts = []
-        if guards:
+    def _tail(self, row: np.void) -> tuple[bytes, bytes]:
+        """What stands before the reasons and after them."""
+        label, parameters = self._shown[row["action"]]
+        before, after = [], []
+        if label:
+            before.append(b',"label":' + _json.encode(label))
+        if parameters:
+            before.append(b',"parameters":' + _json.encode(parameters))
+        if row["route"] == HELD:
+            before.append(b',"likeliest":' + _json.encode(STAGES[row["top"]]))
+        if guards := int(row["guards"]):
             names = [name for bit, name in enumerate(self._guards) if guards >> bit & 1]
-            parts.append(b',"guards":' + _json.encode(names))
-        if arms:
-            parts.append(b',"arm":' + _json.encode(self._arms[arms]))
-        return b"".join(parts) + b"}"
+            after.append(b',"guards":' + _json.encode(names))
+        if arms := int(row["arms"]):
+            after.append(b',"arm":' + _json.encode(self._arms[arms]))
+        return b"".join(before), b"".join(after) + b"}"
 
 
 @compiled
@@ -351,7 +380,8 @@ def _fill(
         shares = row["shares"]
         for j in range(probabilities.shape[1]):
             shares[j + 1] = np.rint(probabilities[i, j] * 1000)
-        shares[0] = shares[decision["stage"] + 1]
+        told = decision["top"] if decision["route"] == HELD else decision["stage"]
+        shares[0] = shares[told + 1]
 
 
 def _thousandths(outputs: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
@@ -364,19 +394,27 @@ def _thousandths(outputs: NDArray[np.float64] | None) -> NDArray[np.int64] | Non
 
 
 @compiled
-def _kinds(codes: NDArray[np.uint64], which: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The different codes, of which there are a handful; ``which`` of them each is."""
-    kinds = np.empty(codes.size, np.uint64)
+def _kinds(decisions: NDArray[np.void], which: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A row of each different end of a document, of which there are a handful; ``which`` of them each row has."""
+    kinds = np.empty(decisions.size, np.int64)
     count = 0
-    for i in range(codes.size):
+    for i in range(decisions.size):
         kind = 0
-        while kind < count and kinds[kind] != codes[i]:
+        while kind < count and not _same_end(decisions[kinds[kind]], decisions[i]):
             kind += 1
         if kind == count:
-            kinds[count] = codes[i]
+            kinds[count] = i
             count += 1
         which[i] = kind
     return kinds[:count]
+
+
+@inlined
+def _same_end(a: np.void, b: np.void) -> bool:
+    if a["guards"] != b["guards"] or a["arms"] != b["arms"] or a["action"] != b["action"]:
+        return False
+    held_a, held_b = a["route"] == HELD, b["route"] == HELD
+    return held_a == held_b and (not held_a or a["top"] == b["top"])
 
 
 def _text(value: str) -> str:

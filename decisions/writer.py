@@ -56,6 +56,7 @@ class DocumentWriter:
             model=self.model,
             policy=policy.hash,
             source=self._source,
+            shown=policy.shown,
             outputs=self._outputs,
         )
         self._encoder = DecisionEncoder(self.words)

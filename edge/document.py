@@ -1,6 +1,6 @@
 """The decision as the edge hands it out: the stored document, and what the page needs to show it. Pure.
 
-The stored one names an action; the policy knows its label and its parameters.
+Label and parameters come with the stored one; the policy in use knows those of the neutral action.
 """
 
 import hashlib
@@ -25,12 +25,14 @@ class Presenter:
         self.hash = policy.hash
         killed = policy.file.kill_switches
         self.neutral = NO_ACTION if killed.all or policy.file.neutral in killed.actions else policy.file.neutral
-        self._actions = {name: _shown(policy, name) for name in policy.action_names}
+        self._actions = policy.shown
 
     def decision(self, session_id: str, known: Known, rung: Rung, now_ms: int, **more: Any) -> dict[str, Any]:
         """The document of a decision; ``more`` fields of the edge."""
         fields: dict[str, Any] = msgspec.json.decode(known.document)
+        # As the policy that decided granted it; a document of an older release does not say.
         label, parameters = self._actions.get(fields["action"], ("", {}))
+        label, parameters = fields.get("label", label), fields.get("parameters", parameters)
         if "offer_minutes" in parameters:
             parameters = {**parameters, "expires_at": known.order.expires_at}
         return {
@@ -68,11 +70,3 @@ def exposure_id(session_id: str, action: str) -> str:
     """Names the showing of an action in a session; the same on every edge, so that it is counted once."""
     text = f"{session_id}\0{action}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=EXPOSURE_DIGITS // 2, person=b"exposure").hexdigest()
-
-
-def _shown(policy: Policy, name: str) -> tuple[str, dict[str, float]]:
-    action = policy.file.actions.get(name)
-    if action is None:
-        return "", {}
-    parameters = {"discount_percent": action.discount_percent, "offer_minutes": action.offer_minutes}
-    return action.label, {field: value for field, value in parameters.items() if value is not None}

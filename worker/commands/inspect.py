@@ -117,7 +117,7 @@ def timeline(settings: Settings, session_id: str) -> list[str]:
     lines = [f"\n{len(decisions)} decisions"]
     for d in decisions:
         silence = f" silence {d.seq % 256}" if d.seq % 256 else ""
-        lines.append(f"  {_time(d.event_ts)}  {d.stage} {d.confidence:.0%} -> {d.action} ({d.route}){silence}")
+        lines.append(f"  {_time(d.event_ts)}  {_sure(d)} -> {d.action} ({d.route}){silence}")
         why = [*d.reasons, *(f"guard: {guard}" for guard in d.guards), *(f"arm: {k}={v}" for k, v in d.arm.items())]
         lines += [f"      {text}" for text in why]
     return lines
@@ -214,8 +214,14 @@ def _memory(m: np.void, settings: Settings) -> Iterator[tuple[str, str]]:
         yield "offer ends", _time(int(m["offer_until"]))
 
 
+def _sure(d: Decision) -> str:
+    """The stage and how sure the model is of it, or of the stage that a held one waits for."""
+    waits = f" (though {d.likeliest} is likelier)" if d.likeliest else ""
+    return f"{d.stage}{waits}, {d.confidence:.1%} sure"
+
+
 def _decision(d: Decision) -> Iterator[tuple[str, str]]:
-    yield "stage", f"{d.stage}, {d.confidence:.1%} sure"
+    yield "stage", _sure(d)
     yield "probabilities", ", ".join(f"{s} {p:.1%}" for s, p in zip(STAGES, d.probabilities, strict=True))
     yield "action", f"{d.action} ({d.route})"
     if d.guards:

@@ -23,6 +23,7 @@ from decisions.document import (
     json_schema,
     layout,
 )
+from decisions.policy.vocabulary import HELD, ROUTES
 from featurestore.columns.column import Texts
 from featurestore.errors import StoreUnavailable
 from featurestore.session.stages import STAGES
@@ -32,24 +33,29 @@ from featurestore.versions import VERSION_BEFORE
 
 WORDS = Vocabulary(
     actions=("none", 'free "shipping"', "Gutschein für 10 €"),
-    routes=("act", "neutral"),
+    routes=ROUTES,
     guards=("low_confidence", "cool_down", "holdout"),
     arms={0: {}, 7: {"checkout": "b", "banner": "holdout@2"}},
     model="journey-1",
     policy="abc123",
     source="topic-id",
+    shown={'free "shipping"': ('Free "shipping"', {}), "Gutschein für 10 €": ("10 € weg", {"discount_percent": 10.0})},
 )
 ROW = np.dtype(
-    [("stage", "u1"), ("action", "<u2"), ("route", "u1"), ("guards", "<u2"), ("arms", "<u4"), ("offer_until", "<i8")]
-)
+    [
+        ("stage", "u1"), ("top", "u1"), ("action", "<u2"), ("route", "u1"), ("guards", "<u2"), ("arms", "<u4"),
+        ("offer_until", "<i8"),
+    ]
+)  # fmt: skip
 NOW = 1_700_000_000_000
 LIFE = 1_800_000
 
 _rows = st.tuples(
     st.text(min_size=1, max_size=12),
     st.integers(0, 3),
+    st.integers(0, 3),
     st.integers(0, 2),
-    st.integers(0, 1),
+    st.sampled_from([0, 2, HELD]),
     st.integers(0, 7),
     st.sampled_from([0, 7]),
     st.sampled_from([0, NOW + 60_000, NOW + 10**9]),
@@ -62,14 +68,15 @@ _rows = st.tuples(
 
 def _plain(row: tuple[Any, ...], *, stored: bool) -> bytes:
     """The document by msgspec, field by field."""
-    session, stage, action, route, guards, arms, offer, proba, t, seq, reasons = row
+    session, stage, top, action, route, guards, arms, offer, proba, t, seq, reasons = row
+    label, parameters = WORDS.shown.get(WORDS.actions[action], ("", {}))
     rounded = [float(p) for p in np.rint(np.array(proba) * 1000) / 1000]
     return msgspec.json.encode(
         Decision(
             v=DECISION_VERSION,
             session_id="" if stored else session,
             stage=STAGES[stage],
-            confidence=rounded[stage],
+            confidence=rounded[top if route == HELD else stage],
             probabilities=rounded,
             action=WORDS.actions[action],
             route=WORDS.routes[route],
@@ -80,6 +87,9 @@ def _plain(row: tuple[Any, ...], *, stored: bool) -> bytes:
             source=WORDS.source,
             seq=seq,
             expires_at=min(NOW + LIFE, offer) if offer else NOW + LIFE,
+            label=label,
+            parameters=dict(parameters),
+            likeliest=STAGES[top] if route == HELD else "",
             reasons=reasons or [],
             guards=[name for bit, name in enumerate(WORDS.guards) if guards >> bit & 1],
             arm=WORDS.arms[arms],
@@ -92,15 +102,15 @@ def _packed(
 ) -> PackedDecisions:
     decisions = np.zeros(len(rows), ROW)
     for made, row in zip(decisions, rows, strict=True):
-        for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:7], strict=True):
+        for name, value in zip(cast("tuple[str, ...]", ROW.names), row[1:8], strict=True):
             made[name] = value
     return DecisionEncoder(words).pack(
         Texts.of([row[0] for row in rows]),
         decisions,
-        np.array([row[7] for row in rows]).reshape(-1, 4),
-        np.array([row[8] for row in rows], np.int64),
+        np.array([row[8] for row in rows]).reshape(-1, 4),
         np.array([row[9] for row in rows], np.int64),
-        {i: row[10] for i, row in enumerate(rows) if row[10] is not None},
+        np.array([row[10] for row in rows], np.int64),
+        {i: row[11] for i, row in enumerate(rows) if row[11] is not None},
         NOW,
         LIFE,
         outputs,
@@ -124,7 +134,7 @@ def test_the_batch_encoder_writes_what_msgspec_writes(rows: list[tuple[Any, ...]
 
 
 def test_every_document_is_of_the_published_schema() -> None:
-    row = ("s", 2, 1, 0, 3, 7, NOW + 1, [0.1, 0.1, 0.7, 0.1], 5, 9, ["3 items added to the cart"])
+    row = ("s", 2, 2, 1, 0, 3, 7, NOW + 1, [0.1, 0.1, 0.7, 0.1], 5, 9, ["3 items added to the cart"])
     [document] = _fast([row])
     jsonschema.validate(msgspec.json.decode(document), json_schema())
     decision = decode_decision(document)
@@ -133,19 +143,33 @@ def test_every_document_is_of_the_published_schema() -> None:
     assert decision.arm == {"checkout": "b", "banner": "holdout@2"}
 
 
+def test_a_held_decision_says_what_the_model_is_sure_of() -> None:
+    """Its stage is not the likeliest one: a confidence of 0.0 beside it would only puzzle."""
+    [document] = _fast([("s", 0, 2, 1, HELD, 0, 0, 0, [0.0, 0.03, 0.97, 0.0], 5, 9, None)])
+    decision = decode_decision(document)
+    assert (decision.stage, decision.likeliest, decision.confidence) == ("Explorer", "Intent Buyer", 0.97)
+
+
+def test_an_action_travels_with_its_label_and_its_parameters() -> None:
+    [offer, nothing] = _fast([("s", 2, 2, action, 0, 0, 0, 0, [0, 0, 1.0, 0], 5, 9, None) for action in (2, 0)])
+    assert decode_decision(offer).label == "10 € weg"
+    assert decode_decision(offer).parameters == {"discount_percent": 10.0}
+    assert b"label" not in nothing
+
+
 def test_the_same_inputs_give_the_same_bytes() -> None:
-    row = ("s", 0, 0, 1, 0, 0, 0, [1 / 3] * 3 + [0.0], 5, 9, None)
+    row = ("s", 0, 0, 0, 2, 0, 0, 0, [1 / 3] * 3 + [0.0], 5, 9, None)
     assert _fast([row]) == _fast([row, row])[:1]
 
 
 def test_an_unknown_field_of_a_later_version_is_ignored() -> None:
-    [document] = _fast([("s", 0, 0, 1, 0, 0, 0, [1.0, 0, 0, 0], 5, 9, None)])
+    [document] = _fast([("s", 0, 0, 0, 2, 0, 0, 0, [1.0, 0, 0, 0], 5, 9, None)])
     later = document[:-1] + b',"mood":"good"}'
     assert decode_decision(later) == decode_decision(document)
 
 
 def test_the_reader_finds_what_was_written(redis_client: "redis.Redis") -> None:
-    [document] = _fast([("sé", 1, 1, 0, 0, 0, 0, [0, 1.0, 0, 0], 5, 9, None)])
+    [document] = _fast([("sé", 1, 1, 1, 0, 0, 0, 0, [0, 1.0, 0, 0], 5, 9, None)])
     redis_client.set("decision:sé", document)
     reader = RedisDecisionReader(redis_client)
     found = reader.get("sé")
@@ -183,7 +207,7 @@ def test_outputs_of_further_heads_stand_in_the_document(rows: list[tuple[tuple[A
 
 def test_a_bundle_with_the_stage_alone_writes_version_1() -> None:
     """Its packed form is the one that outboxes of version 1 hold: no program, no outputs."""
-    row = ("s", 2, 1, 0, 3, 7, NOW + 1, [0.1, 0.1, 0.7, 0.1], 5, 9, None)
+    row = ("s", 2, 2, 1, 0, 3, 7, NOW + 1, [0.1, 0.1, 0.7, 0.1], 5, 9, None)
     packed = _packed([row])
     assert layout(()).program is PLAIN
     assert msgspec.json.decode(_fast([row])[0])["v"] == 1
@@ -194,4 +218,12 @@ def test_each_field_of_the_document_says_how_it_is_written() -> None:
     """The table is the contract: fields, order, and the version 1 part of the row, which is persisted."""
     assert [field.name for field in FIELDS] == [field.name for field in msgspec.structs.fields(Decision)]
     assert len({(f.kind, f.which) for f in FIELDS if f.kind in {NUMBER, WORD}}) == 6
-    assert [field.name for field in FIELDS if field.kind == TAIL] == ["reasons", "guards", "arm", "provisional"]
+    assert [field.name for field in FIELDS if field.kind == TAIL] == [
+        "label",
+        "parameters",
+        "likeliest",
+        "reasons",
+        "guards",
+        "arm",
+        "provisional",
+    ]
