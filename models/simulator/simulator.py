@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from featurestore.errors import SettingsError
 from models.simulator import shop
+from models.simulator.incidents import Incident, happen, parse
 from models.simulator.knobs import KNOBS
 from models.simulator.personas import PERSONA_NAMES
 from models.simulator.visits import BOT, COUNTRIES, DEVICES, SOURCES, Block, Traffic, make_block
@@ -56,6 +57,7 @@ class SimConfig(BaseModel):
         duplicates: share of events sent twice with the same event_id.
         late: share of events that arrive 1 to 120 s after their time.
         very_late: share of events that arrive 5 to 15 min after it, past what the contract believes.
+        incidents: what goes wrong, in turn (see `incidents`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,7 @@ class SimConfig(BaseModel):
     duplicates: _Share = 0.004
     late: _Share = 0.01
     very_late: _Share = 0.0003
+    incidents: tuple[Incident, ...] = ()
 
     @field_validator("mix")
     @classmethod
@@ -116,6 +119,13 @@ class SimConfig(BaseModel):
 
 def simulate(config: SimConfig) -> Iterator[list[SimEvent]]:
     """Chunks of events in the order of their arrival, of about 8,000 events or more."""
+    chunks = _chunks(config)
+    for incident in config.incidents:
+        chunks = happen(chunks, incident, config.start_ms, config.seed)
+    return chunks
+
+
+def _chunks(config: SimConfig) -> Iterator[list[SimEvent]]:
     chunk: list[SimEvent] = []
     for events in _buckets(config):
         chunk += events
@@ -314,6 +324,14 @@ def main(arguments: Sequence[str]) -> int:
         "--mix", action="append", default=[], metavar="PERSONA=X", help=f"multiply a share: {', '.join(PERSONA_NAMES)}"
     )
     parser.add_argument("--preset", choices=sorted(PRESETS), help="a mix with a name; --mix changes it further")
+    parser.add_argument(
+        "--incident",
+        action="append",
+        default=[],
+        metavar="KIND=WHAT@BEGIN+LENGTH*SHARE",
+        help="something goes wrong, times in seconds: outage=TYPE, double=TYPE or double=all, clock=SECONDS, "
+        "bots=PER_SECOND, scrapers=PER_SECOND; outage=add_to_cart@3600+1800 for half an hour after the first",
+    )
     parser.add_argument("--clean", action="store_true", help="no bots, duplicates or late events")
     parser.add_argument("--live", type=int, metavar="SHOPPERS", help="at the pace of the wall clock, so many at a time")
     parser.add_argument("--out", type=Path, metavar="FILE", help="instead of standard output")
@@ -324,6 +342,7 @@ def main(arguments: Sequence[str]) -> int:
         "sessions_per_s": options.rate,
         "speed": options.speed,
         "drift": _factors("--drift", options.drift),
+        "incidents": tuple(parse(text) for text in options.incident),
         "mix": {**PRESETS.get(options.preset, {}), **_factors("--mix", options.mix)},
     }
     if options.start_ms is not None:
