@@ -6,12 +6,15 @@ call everyone a Drop-Off. Each proposal is a quantile that a person can check:
 - idle: the ``active`` share of rows at events that were followed by another interaction lies below ``idle_s``
 - silence: of the shoppers who are silent for ``idle_after_s``, the share ``gone`` does not come back within the session
 - Evaluators: the pages, clicks and seconds that the ``evaluators`` share of sessions reaches in all three
-- Buyers: two items, unless almost nobody (then one) or a large part of the sessions (then more) adds that many
+- Buyers: the number of items that tells buyers from others best; in a log without purchases two items, unless almost
+  nobody (then one) or a large part of the sessions (then more) adds that many
 - short sessions: all but the longest twentieth
+
+Sessions that the end of the log cut off are not finished: nobody knows how they went on.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,11 +29,12 @@ from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import EVENT_ROW
 from featurestore.session.layout import N_GAPS
-from featurestore.session.stages import STAGES
+from featurestore.session.stages import INTENT_BUYER, STAGES
 from models.rules import StageRules, save_rules
 from models.simulator.simulator import SimEvent
-from models.training.dataset import Recording, record
+from models.training.dataset import Observed, Recording, observe_log, record, recording_of
 from models.training.eventfile import read_events
+from models.training.visit_outcomes import VisitOutcomes, items_of_buyers, visit_outcomes
 
 SESSION_GAP_S: Final = 1_800.0
 _FEWEST_VISITS: Final = 100
@@ -67,12 +71,15 @@ class Calibration(NamedTuple):
     rules: StageRules
     why: dict[str, str]
     visits: int
+    cut_off: int
     events: int
     median_gap_s: float
     mean_gap_s: float
     default_shares: dict[str, dict[str, float]]
     shares: dict[str, dict[str, float]]
     examples: dict[str, list[dict[str, Any]]]
+    before: VisitOutcomes
+    after: VisitOutcomes
     warnings: list[str]
 
 
@@ -88,27 +95,45 @@ def calibrate(events: list[SimEvent], aims: Aims = Aims()) -> Calibration:  # no
             f"{gaps.endings} finished visits with {gaps.seconds.size} gaps between clicks; "
             f"thresholds need at least {_FEWEST_VISITS} of each, so give events of a longer time"
         )
-    before = record([events], StageRules())
-    rules, why = _propose(events, before, gaps, aims)
-    after = record([events], rules)
+    seen = observe_log([events], StageRules())
+    before = finished_recording(seen, StageRules())
+    rules, why = _propose(events, seen, before, gaps, aims)
+    seen_after = observe_log([events], rules)
+    after = finished_recording(seen_after, rules)
     shares = stage_shares(after)
-    warnings = [
-        f"{stage} gets {share['rows']:.2%} of the rows: `clickstage train` may refuse to learn it from so few"
-        for stage, share in shares.items()
-        if share["rows"] < 0.002
-    ]
+    outcomes = visit_outcomes(seen, StageRules())
     return Calibration(
         rules,
         why,
         int(before.finished.t.size),
+        outcomes.cut_off,
         len(events),
         float(np.median(gaps.seconds)),
         float(gaps.seconds.mean()),
         stage_shares(before),
         shares,
         _examples(after),
-        warnings,
+        outcomes,
+        visit_outcomes(seen_after, rules),
+        list(_warnings(shares, with_carts=bool(before.live.X[:, _COLUMN["cart_additions"]].any()))),
     )
+
+
+def finished_recording(seen: Observed, rules: StageRules) -> Recording:
+    """The recording of a log without the sessions that its end cut off among the finished ones."""
+    whole = recording_of(seen, rules)
+    return whole._replace(finished=whole.finished.take(whole.finished.t <= seen.last_ms))
+
+
+def _warnings(shares: dict[str, dict[str, float]], *, with_carts: bool) -> Iterator[str]:
+    for stage, share in shares.items():
+        if stage == STAGES[INTENT_BUYER] and not with_carts:
+            yield (
+                f"nobody adds anything to a cart, so nobody is an {stage}: `clickstage train` makes a model of the "
+                "other three stages. If the shop has carts, send add_to_cart"
+            )
+        elif share["rows"] < 0.002:
+            yield f"{stage} gets {share['rows']:.2%} of the rows: `clickstage train` may refuse to learn it from so few"
 
 
 def visit_gaps(events: list[SimEvent]) -> Gaps:
@@ -137,7 +162,9 @@ def stage_shares(recording: Recording) -> dict[str, dict[str, float]]:
     }
 
 
-def _propose(events: list[SimEvent], before: Recording, gaps: Gaps, aims: Aims) -> tuple[StageRules, dict[str, str]]:
+def _propose(
+    events: list[SimEvent], seen: Observed, before: Recording, gaps: Gaps, aims: Aims
+) -> tuple[StageRules, dict[str, str]]:
     default = StageRules()
     cap = default.gap_cap_s
     idle = _active_idle(before, aims.active)
@@ -154,7 +181,7 @@ def _propose(events: list[SimEvent], before: Recording, gaps: Gaps, aims: Aims) 
     several = finished.X[:, _COLUMN["num_clicks"]] >= 2
     short = max(60.0, _nice(float(np.quantile(finished.X[several, 0], 0.95))) if several.any() else 0.0)
     pages, clicks, duration, reached = _evaluator(finished.X, aims.evaluators)
-    items, buyers = _buyer(finished.X[:, _COLUMN["cart_additions"]])
+    items, buyers = items_of_buyers(seen, default) or _buyer(finished.X[:, _COLUMN["cart_additions"]])
     rules = StageRules(
         idle_s=idle,
         engagement_below_per_s=default.engagement_below_per_s,
@@ -171,7 +198,7 @@ def _propose(events: list[SimEvent], before: Recording, gaps: Gaps, aims: Aims) 
         "idle_s": f"{aims.active:.0%} of the rows of shoppers who went on clicking lie below",
         "engagement_below_per_s": "kept: it only exempts inhuman bursts",
         "short_session_s": "95% of the sessions with two clicks or more are shorter",
-        "buyer_cart_additions": f"{buyers:.1%} of the finished sessions reach it",
+        "buyer_cart_additions": buyers,
         "evaluator_pages": f"{reached:.1%} of the finished sessions reach pages, clicks and duration",
         "evaluator_clicks": "as above",
         "evaluator_duration_s": "as above",
@@ -208,14 +235,16 @@ def _evaluator(X: NDArray[np.float64], share: float) -> tuple[int, int, float, f
     return best
 
 
-def _buyer(additions: NDArray[np.float64]) -> tuple[int, float]:
-    """Items from which on a session is a Buyer's, and the share of sessions that reach it."""
+def _buyer(additions: NDArray[np.float64]) -> tuple[int, str]:
+    """Items from which on a session is a Buyer's where no purchase tells, and the share of sessions that reach it."""
     items = 2
+    if not additions.any():
+        return items, "kept: nobody adds anything to a cart"
     if float((additions >= 2).mean()) < _FEWEST_BUYERS:
         items = 1
     while float((additions >= items).mean()) > _MOST_BUYERS:
         items += 1
-    return items, float((additions >= items).mean())
+    return items, f"{float((additions >= items).mean()):.1%} of the finished sessions reach it"
 
 
 def _examples(recording: Recording, each: int = 3) -> dict[str, list[dict[str, Any]]]:
@@ -283,7 +312,8 @@ def main(arguments: Sequence[str]) -> int:
 def show(proposal: Calibration, console: Console) -> None:
     """The proposal as tables."""
     console.print(
-        f"{proposal.events:,} events, {proposal.visits:,} finished sessions; "
+        f"{proposal.events:,} events, {proposal.visits:,} finished sessions, {proposal.cut_off:,} cut off by the end "
+        f"of the log and not counted as finished; "
         f"{proposal.median_gap_s:.1f} s between clicks (median), {proposal.mean_gap_s:.1f} s (mean)"
     )
     thresholds = Table("threshold", "default", "proposed", "why", title="Rules")
@@ -300,6 +330,7 @@ def show(proposal: Calibration, console: Console) -> None:
             stage, *(f"{share:.1%}" for share in (old["rows"], new["rows"], old["finished"], new["finished"]))
         )
     console.print(shares)
+    console.print(_outcome_table(proposal.before, proposal.after))
     examples = Table(
         "stage", "session", "seconds", "clicks", "pages", "added", "idle s", title="Sessions of each stage"
     )
@@ -310,3 +341,16 @@ def show(proposal: Calibration, console: Console) -> None:
     console.print(examples)
     for warning in proposal.warnings:
         console.print(f"Note: {warning}")
+
+
+def _outcome_table(before: VisitOutcomes, after: VisitOutcomes) -> Table:
+    """What became of shoppers, beside what the rules said of them."""
+    table = Table("of", "share who", "default", "proposed", title=f"By outcome ({before.buyers:,} sessions bought)")
+    for of, who, name in (
+        ("Drop-Off Risk", "came back unaided: false alarms", "returned"),
+        ("buyers", "were Intent Buyers before they bought", "reached"),
+        ("Intent Buyers", "then bought", "precise"),
+    ):
+        shares = [getattr(outcomes, name) for outcomes in (before, after)]
+        table.add_row(of, who, *("-" if np.isnan(share) else f"{share:.1%}" for share in shares))
+    return table

@@ -154,3 +154,73 @@ def test_files_are_read_in_time_order_also_compressed(tmp_path: Path) -> None:
 def test_a_share_outside_its_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"--gone 1\.5: give a share"):
         main([str(tmp_path / "x"), "--gone", "1.5"])
+
+
+MINUTE = 60_000
+
+
+def visit(name: str, begin_ms: int, *types: str, gap_s: int = 8) -> list[SimEvent]:
+    """Events of one visit, ``gap_s`` apart."""
+    found = []
+    for i, kind in enumerate(types):
+        t = begin_ms + i * gap_s * 1000
+        event = {"session_id": name, "type": kind, "ts": t, "page": f"/{i}"}
+        found.append((name.encode(), json.dumps(event).encode(), t))
+    return found
+
+
+def log_of(visits: list[list[SimEvent]]) -> list[SimEvent]:
+    return sorted((event for one in visits for event in one), key=lambda event: event[2])
+
+
+def one_item_buyers(n: int = 300) -> list[SimEvent]:
+    """A third of the visits add one item and buy; a few add two and leave."""
+    browse = ("page_view", "view_item", "view_item", "page_view", "view_item")
+    return log_of(
+        [
+            visit(
+                f"v{i}",
+                i * MINUTE,
+                *browse,
+                *(("add_to_cart", "view_cart", "purchase") if i % 3 == 0 else ()),
+                *(("add_to_cart", "add_to_cart") if i % 30 == 1 else ()),
+                gap_s=6 + i % 9,
+            )
+            for i in range(n)
+        ]
+    )
+
+
+def test_purchases_choose_the_number_of_items() -> None:
+    """One item reaches all buyers before they buy, two reach none of them: two would be the rule without purchases."""
+    proposal = calibrate(one_item_buyers())
+    assert proposal.rules.buyer_cart_additions == 1
+    assert "100% of the buyers reach it before they buy, 91% of those" in proposal.why["buyer_cart_additions"]
+    assert (proposal.before.reached, proposal.after.reached) == (0.0, 1.0)
+    assert proposal.after.precise == pytest.approx(10 / 11, abs=0.02)
+    out = io.StringIO()
+    show(proposal, Console(file=out, width=140))
+    assert "were Intent Buyers before they bought" in out.getvalue()
+
+
+def test_visits_that_the_logs_end_cuts_off_are_not_finished() -> None:
+    """One visit a minute: those of the last half hour and the one that is going on are nobody's outcome."""
+    proposal = calibrate(one_item_buyers())
+    assert proposal.cut_off + proposal.visits == 300
+    assert 28 <= proposal.cut_off <= 32
+    assert proposal.before.buyers < 100
+
+
+def test_a_shop_without_carts_keeps_three_stages() -> None:
+    log = [event for event in one_item_buyers() if b"add_to_cart" not in event[1] and b"purchase" not in event[1]]
+    proposal = calibrate(log)
+    assert proposal.why["buyer_cart_additions"] == "kept: nobody adds anything to a cart"
+    [warning] = [text for text in proposal.warnings if "Intent Buyer" in text]
+    assert "a model of the other three stages" in warning
+    assert np.isnan(proposal.after.reached)
+
+
+def test_false_alarms_are_counted_before_and_after(proposal: Calibration) -> None:
+    """In a slow shop most of those whom the default calls Drop-Off Risk come back; with the proposal fewer do."""
+    assert proposal.before.returned > 0.5
+    assert proposal.after.returned < proposal.before.returned - 0.1

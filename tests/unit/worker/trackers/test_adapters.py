@@ -10,6 +10,7 @@ import pytest
 from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
 from worker.commands.replay import _speed
+from worker.commands.replay import main as replay
 from worker.trackers.adapters import eshop_times, read, shifted
 
 HEAD = (
@@ -143,3 +144,16 @@ def test_a_speed_is_max_or_a_positive_factor(text: str) -> None:
     assert _speed("60") == 60.0
     with pytest.raises(SettingsError, match="--speed"):
         _speed(text)
+
+
+def test_a_file_becomes_events_without_a_kafka(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `clickstage calibrate` and `train` read, compressed or not."""
+    clicks = read("eshop", _eshop(tmp_path))
+    for name in ("events.jsonl", "events.jsonl.gz"):
+        out = tmp_path / name
+        assert replay(["--format", "eshop", "--out", str(out), str(_eshop(tmp_path))]) == 0
+        lines = (gzip.decompress(out.read_bytes()) if name.endswith("gz") else out.read_bytes()).splitlines()
+        assert lines == [click.value for click in clicks]
+    assert "wrote 3 events of 2 session ids" in capsys.readouterr().out
+    with pytest.raises(SettingsError, match="cannot be written"):
+        replay(["--format", "eshop", "--out", str(tmp_path), str(_eshop(tmp_path))])
