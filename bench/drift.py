@@ -85,12 +85,13 @@ class Counter:
         recording = record(simulate(config), self._bundle.rules)
         minute = (recording.live.t - config.start_ms) // MINUTE_MS
         last = int(config.sessions / config.sessions_per_s * 1000) // MINUTE_MS
-        rows = recording.live.take((minute >= last - wanted) & (minute < last))
+        chosen = (minute >= last - wanted) & (minute < last)
+        rows, first = recording.live.take(chosen), (recording.live.position() == 1)[chosen]
         predicted = self._bundle.score(rows.X).argmax(axis=1).astype(np.uint8)
         minute = (rows.t - config.start_ms) // MINUTE_MS
         return Minutes(
             [
-                tally_of(rows.X[at], predicted[at], rows.stages[at], self._baseline)
+                tally_of(rows.take(at), predicted[at], first[at], self._baseline)
                 for at in (minute == m for m in range(last - wanted, last))
             ]
         )
@@ -126,25 +127,22 @@ class Windows:
     def add(self, rows: Rows, predicted: NDArray[np.uint8]) -> None:
         ids, session = np.unique(rows.session, return_inverse=True)
         slot = self._rng.integers(0, self._slots, ids.size)
-        for chosen in np.unique(slot[slot < self.wanted]).tolist():
-            self._tallies[chosen].sessions += np.count_nonzero(slot == chosen)
+        first = rows.position() == 1
         order = np.argsort(slot[session], kind="stable")
         edges = np.searchsorted(slot[session][order], np.arange(self.wanted + 1))
         for chosen, (a, b) in enumerate(pairwise(edges.tolist())):
             if a < b:
                 at = order[a:b]
-                self._tallies[chosen].add(tally_of(rows.X[at], predicted[at], rows.stages[at], self._baseline))
+                self._tallies[chosen].add(tally_of(rows.take(at), predicted[at], first[at], self._baseline))
 
     def readings(self) -> list[tuple[Tally, Reading]]:
         return [(tally, read(tally, self._baseline, 0)) for tally in self._tallies]
 
 
-def tally_of(
-    X: NDArray[np.float64], predicted: NDArray[np.uint8], ruled: NDArray[np.uint8], baseline: Baseline
-) -> Tally:
-    """The counts of rows, by the worker's own loop."""
+def tally_of(rows: Rows, predicted: NDArray[np.uint8], first: NDArray[np.bool_], baseline: Baseline) -> Tally:
+    """The counts of rows, by the worker's own loop; ``first`` are those of a session."""
     monitor = DriftMonitor(baseline, Metrics(), SystemClock())
-    monitor.observe(X, predicted, ruled)
+    monitor.observe(rows.X, predicted, rows.stages, int(first.sum()))
     return monitor.window()
 
 
@@ -277,7 +275,7 @@ def cost(bundle: Bundle) -> dict[str, Any]:
             features = judged.observations.features[judged.scored]
             top, ruled = judged.decisions["top"][judged.scored], bundle.rules.label(features)
             ready = time.perf_counter()
-            monitor.observe(features, top, ruled)
+            monitor.observe(features, top, ruled, 0)
             drift.append(time.perf_counter() - ready)
             work.append(worked - begin)
             watch.append(watched - worked)

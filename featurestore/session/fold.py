@@ -49,9 +49,20 @@ REMEMBER_MS: Final = 86_400_000
 """Purchases and withdrawals are remembered so long after the session's last record."""
 
 OBSERVATION = np.dtype(
-    [("t", "<i8"), ("seq", "<i8"), ("session_index", "<i4"), ("event", "<i4"), ("kind", "u1"), ("late", "u1")]
+    [
+        ("t", "<i8"),
+        ("seq", "<i8"),
+        ("session_index", "<i4"),
+        ("event", "<i4"),
+        ("kind", "u1"),
+        ("late", "u1"),
+        ("first", "u1"),
+    ]
 )
-"""One row: a session as seen at time ``t`` after event ``event`` (or the silence before it)."""
+"""One row: a session as seen at time ``t`` after event ``event`` (or the silence before it).
+
+``first`` is 1 where the session began.
+"""
 
 CONTEXT = np.dtype(
     [
@@ -283,7 +294,8 @@ def _fold(
                 _end(states, profiles, index, i, now, rows, features, context, views, ended, m, n_ended, blank)
                 m += 1
                 n_ended += 1
-        if not s["flags"] & LIVE:
+        begins = not s["flags"] & LIVE
+        if begins:
             t = start_clock(s, e, now)
             _begin(s, t, now)
             if upload:
@@ -301,6 +313,7 @@ def _fold(
             s["flags"] |= IS_BOT
         _row(rows, m, i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
         rows[m]["late"] = is_late
+        rows[m]["first"] = begins
         open_gap = -1
         if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
             silent_until = max(now, _idle_deadline(s, idle_after_ms, idle_mean_ms))
@@ -365,6 +378,7 @@ def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: i
     row["event"] = event
     row["kind"] = kind
     row["late"] = 0
+    row["first"] = 0
 
 
 @inlined

@@ -180,7 +180,8 @@ def offline(events: Sequence[SimEvent], bundle: Bundle) -> Tally:
     now = max(event[2] for event in events)
     rows = recording.live.take(recording.live.t <= now)
     monitor = DriftMonitor(bundle.stage.baseline, Metrics(), SystemClock())
-    monitor.observe(rows.X, bundle.score(rows.X).argmax(axis=1).astype(np.uint8), rows.stages)
+    predicted = bundle.score(rows.X).argmax(axis=1).astype(np.uint8)
+    monitor.observe(rows.X, predicted, rows.stages, int((rows.position() == 1).sum()))
     return monitor.window()
 
 

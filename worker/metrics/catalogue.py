@@ -13,7 +13,7 @@ from typing import Final
 
 from decisions.policy.vocabulary import ROUTES
 from featurestore.contract.decode import OUTCOMES as FIELD_OUTCOMES
-from featurestore.contract.event import FIELDS, REASONS
+from featurestore.contract.event import EVENT_TYPES, FIELDS, REASONS
 from featurestore.session.features import FEATURES
 from featurestore.session.stages import STAGES
 from featurestore.store.set_aside import KINDS
@@ -62,6 +62,9 @@ RECOVERY_OUTCOMES: Final = ("bought", "returned", "lost")
 RELOAD_OUTCOMES: Final = ("ok", "refused")
 #: The stage of a finished session that never had a decision (a bot, or consent withdrawn at once).
 STAGES_OR_NONE: Final = (*STAGES, "none")
+
+#: Currencies of order values before any was seen. Orders add those of ISO 4217 that they name; the rest is ``other``.
+CURRENCIES_AT_FIRST: Final = ("none", OTHER)
 
 #: Bounds of `event_to_decision_seconds`; 0.01 and 0.05 are the objectives and must stay.
 LATENCY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -125,6 +128,13 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "events",
         "Records read from the clicks topic, by what became of them.",
         {"outcome": OUTCOMES},
+    ),
+    Spec(
+        "events_by_type_total",
+        _C,
+        "events",
+        "Events applied, by the type that they name; types that the contract does not know are `other`.",
+        {"type": (*EVENT_TYPES, OTHER)},
     ),
     Spec(
         "decisions_total",
@@ -275,6 +285,13 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
     ),
     Spec("predicted_stage_total", _C, "rows", "Scored rows by the model's stage, before hysteresis.", _STAGE),
     Spec("rule_stage_total", _C, "rows", "Scored rows by the stage that the bundle's rules derive.", _STAGE),
+    Spec(
+        "stage_agreement_total",
+        _C,
+        "rows",
+        "Scored rows by the stage that the rules derive and by whether the model says the same.",
+        {"stage": STAGES, "agrees": ("yes", "no")},
+    ),
     Spec("stage_baseline_share", _G, "ratio", "Share of the stage in training.", _STAGE),
     Spec(
         "drift_sessions_total", _C, "sessions", "Sessions that were scored for the first time: the independent sample."
@@ -326,8 +343,15 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "order_value_total",
         _C,
         "currency",
-        "Value of the orders of finished sessions, as the shop's events state it.",
-        {"stage": STAGES_OR_NONE},
+        "Value of the orders of finished sessions, by the currency that they name.",
+        {"stage": STAGES_OR_NONE, "currency": CURRENCIES_AT_FIRST},
+    ),
+    Spec(
+        "paying_sessions_total",
+        _C,
+        "sessions",
+        "Finished sessions with a purchase, by the currency that they name: what a mean order value divides by.",
+        {"stage": STAGES_OR_NONE, "currency": CURRENCIES_AT_FIRST},
     ),
     Spec(
         "dropoff_sessions_total",
@@ -348,8 +372,8 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "arm_order_value_total",
         _C,
         "currency",
-        "Value of the orders by experiment arm.",
-        {"experiment": OPEN, "arm": OPEN},
+        "Value of the orders by experiment arm and by the currency that they name.",
+        {"experiment": OPEN, "arm": OPEN, "currency": CURRENCIES_AT_FIRST},
     ),
     # -- delayed truth, written by `clickstage evaluate --live`
     Spec(

@@ -16,6 +16,7 @@ What is defined where the arithmetic is not:
 - infinite values: counted in the first or last bin, left out of means.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,17 +30,19 @@ from models.bundle.baseline import Baseline, kl, psi
 from worker.clock import Clock
 from worker.metrics.metrics import Metrics
 
+log = logging.getLogger(__name__)
+
 Floats = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 #: Sessions in the window below which nothing is published; bench/drift.py is the reason for the number.
 MIN_SESSIONS: Final = 1_000
+#: A model was made for another shop if so many features are so far from its baseline, in the first hour of figures.
+FAR_FEATURES: Final = 5
+FAR_PSI: Final = 0.25
+FIRST_HOUR_S: Final = 3_600.0
 #: Parts of the sliding window; one is dropped at a time.
 PARTS: Final = 12
-
-_DURATION: Final = FEATURES.index("session_duration")
-_CLICKS: Final = FEATURES.index("num_clicks")
-_IDLE: Final = FEATURES.index("idle_time")
 
 
 @dataclass
@@ -157,6 +160,8 @@ class DriftMonitor:
         self._clock = clock
         self._part_s = window_s / PARTS
         self._min_sample = min_sample
+        self._first_reading: float | None = None
+        self._fit_known = False
         self._edges = np.empty((N_FEATURES, 0)) if baseline is None else baseline.table()[0]
         self._width = self._edges.shape[1] + 2
         self._batch = Tally.empty(self._width)
@@ -168,12 +173,15 @@ class DriftMonitor:
         nobody = np.empty(0, np.uint8)
         self._tally(np.empty((0, N_FEATURES)), nobody, nobody)  # compiled now, so that no event waits for it
 
-    def observe(self, X: Floats, stages: Codes, rule_stages: Codes) -> None:
+    def observe(self, X: Floats, stages: Codes, rule_stages: Codes, began: int) -> None:
         """Count a batch of scored rows; shapes (n, 9), (n,), (n,). Costs about 0.1 us a row.
 
+        ``began`` is how many of the rows are the first of their session: the fold knows, the features do not, since a
+        session_start and a page_view of one millisecond look alike.
         A stage code outside `STAGES` is left out of the stage counts.
         """
         batch = self._tally(X, stages, rule_stages)
+        batch.sessions = float(began)
         metrics = self._metrics
         if self._baseline is not None:
             metrics.feature_bins.add(batch.bins)
@@ -181,6 +189,9 @@ class DriftMonitor:
         metrics.feature_values.add(batch.present)
         metrics.predicted_stage.add(batch.predicted)
         metrics.rule_stage.add(batch.ruled)
+        known = (stages < len(STAGES)) & (rule_stages < len(STAGES))
+        cells = 2 * rule_stages[known].astype(np.int64) + (stages[known] != rule_stages[known])
+        metrics.stage_agreement.add(np.bincount(cells, minlength=2 * len(STAGES)).reshape(-1, 2))
         metrics.drift_sessions.inc(by=batch.sessions)
         self._roll()
         self._parts[self._part % PARTS].add(batch)
@@ -205,12 +216,34 @@ class DriftMonitor:
         metrics.stage_share.fill(reading.stage_share)
         metrics.stage_share_shift_pp.fill(reading.stage_share_shift_pp)
         metrics.stage_kl_divergence.set(reading.kl)
+        self._judge_fit(reading)
+
+    def _judge_fit(self, reading: Reading) -> None:
+        """Say once, in the first hour of traffic, that the model was made for another shop than this one."""
+        if self._fit_known or np.isnan(reading.psi).all():
+            return
+        now = self._clock.monotonic()
+        self._first_reading = now if self._first_reading is None else self._first_reading
+        if now - self._first_reading > FIRST_HOUR_S:
+            self._fit_known = True
+            return
+        far = np.flatnonzero(reading.psi > FAR_PSI)
+        if far.size >= FAR_FEATURES:
+            self._fit_known = True
+            worst = sorted(far.tolist(), key=lambda j: -reading.psi[j])
+            log.warning(
+                "this model was not made for this shop: %d of %d features differ from its training data (%s). "
+                "Calibrate it: `clickstage calibrate` on a day of your events, then `clickstage train --rules`",
+                far.size,
+                N_FEATURES,
+                ", ".join(f"{FEATURES[j]} PSI {reading.psi[j]:.1f}" for j in worst[:3]),
+            )
 
     def _tally(self, X: Floats, stages: Codes, rule_stages: Codes) -> Tally:
         """Count a batch alone. The same tally each time."""
         batch = self._batch
         batch.clear()
-        batch.sessions = _count(
+        _count(
             np.ascontiguousarray(X, np.float64),
             np.ascontiguousarray(stages),
             np.ascontiguousarray(rule_stages),
@@ -268,12 +301,8 @@ def _count(
     present: Floats,
     predicted: Floats,
     ruled: Floats,
-) -> float:
-    """Add the rows to the tallies; how many of them are the first of their session.
-
-    The first row of a session is an event at its very start: no time has passed, and at most one interaction.
-    """
-    sessions = 0.0
+) -> None:
+    """Add the rows to the tallies."""
     n_edges = edges.shape[1]
     for i in range(X.shape[0]):
         for j in range(X.shape[1]):
@@ -292,6 +321,3 @@ def _count(
             predicted[stages[i]] += 1.0
         if rule_stages[i] < ruled.size:
             ruled[rule_stages[i]] += 1.0
-        if X[i, _DURATION] == 0.0 and X[i, _CLICKS] <= 1.0 and X[i, _IDLE] == 0.0:
-            sessions += 1.0
-    return sessions

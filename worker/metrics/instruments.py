@@ -70,6 +70,19 @@ class Counter:
                 labels = self._labels(place)
                 self.values[place] = before.get(labels, 0.0) if exists(labels) else np.nan
 
+    def extend(self, label: str, value: str) -> None:
+        """Add a value to one axis, where it is not there yet; each new series is like the first of the axis, at 0."""
+        at = list(self.spec.labels).index(label)
+        if value in self._index[at]:
+            return
+        with self._lock:
+            axes = [*self.axes]
+            axes[at] = (*axes[at], value)
+            new = np.where(np.isnan(self.values.take([0], at)), np.nan, 0.0)
+            self.values = np.concatenate([self.values, new], at)
+            self.axes = tuple(axes)
+            self._index = tuple({name: i for i, name in enumerate(axis)} for axis in self.axes)
+
     def family(self) -> Metric:
         """The exposition of the moment. The caller holds the lock."""
         family = CounterMetricFamily(

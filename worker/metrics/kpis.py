@@ -13,7 +13,7 @@ silence, which the policy's stage clock counts as exactly its cap. Of the sessio
 A shopper who buys and then leaves was not lost, and is in none of the three.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 import numpy as np
@@ -72,10 +72,10 @@ class Kpis:
         n_stages, n_outcomes = len(STAGES_OR_NONE), len(SESSION_OUTCOMES)
         cells = np.bincount(stage * n_outcomes + outcome, minlength=n_stages * n_outcomes)
         self._metrics.sessions_finished.add(cells.reshape(n_stages, n_outcomes))
-        self._metrics.order_value.add(np.bincount(stage, value, n_stages))
+        self._count_money(stage, states, value)
         self._metrics.dropoff_sessions.add(_recovery(states, memory))
         self._count_actions(memory)
-        self._count_arms(arms, outcome, value)
+        self._count_arms(arms, outcome, states["currency"], value)
 
     def _count_actions(self, memory: NDArray[np.void]) -> None:
         used = np.arange(memory["action_id"].shape[1]) < memory["n_actions"][:, None]
@@ -85,14 +85,36 @@ class Kpis:
             if name is not None:  # else of a policy before this one, whose names are gone
                 self._metrics.actions_shown.inc(name, by=float(times[ids == action_id].sum()))
 
-    def _count_arms(self, arms: NDArray[np.uint32], outcome: NDArray[np.int64], value: NDArray[np.float64]) -> None:
+    def _count_money(self, stage: NDArray[np.int64], states: NDArray[np.void], value: NDArray[np.float64]) -> None:
+        """Orders by stage and currency: amounts of two currencies have no sum."""
+        bought = states["purchases"] > 0
+        for code in np.unique(states["currency"][bought]).tolist():
+            mine = bought & (states["currency"] == code)
+            currency = self._metrics.currency(code)
+            for at in np.unique(stage[mine]).tolist():
+                here = mine & (stage == at)
+                self._metrics.order_value.inc(at, currency, by=float(value[here].sum()))
+                self._metrics.paying_sessions.inc(at, currency, by=float(np.count_nonzero(here)))
+
+    def _count_arms(
+        self,
+        arms: NDArray[np.uint32],
+        outcome: NDArray[np.int64],
+        currencies: NDArray[np.uint16],
+        value: NDArray[np.float64],
+    ) -> None:
         for code in np.unique(arms).tolist():
             mine = arms == code
             counts = np.bincount(outcome[mine], minlength=len(SESSION_OUTCOMES)).tolist()
             for experiment, arm in self._arms_of(code).items():
                 for name, n in zip(SESSION_OUTCOMES, counts, strict=True):
                     self._metrics.arm_sessions.inc(experiment, arm, name, by=n)
-                self._metrics.arm_order_value.inc(experiment, arm, by=float(value[mine].sum()))
+                for currency, total in self._by_currency(currencies[mine], value[mine]):
+                    self._metrics.arm_order_value.inc(experiment, arm, currency, by=total)
+
+    def _by_currency(self, currencies: NDArray[np.uint16], value: NDArray[np.float64]) -> Iterator[tuple[str, float]]:
+        for code in np.unique(currencies[value > 0]).tolist():
+            yield self._metrics.currency(code), float(value[currencies == code].sum())
 
     def _arms_of(self, code: int) -> Mapping[str, str]:
         try:

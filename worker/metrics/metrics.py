@@ -22,13 +22,16 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from worker.metrics.catalogue import CATALOGUE
+from featurestore.contract.currencies import CURRENCIES
+from featurestore.contract.event import currency_name
+from worker.metrics.catalogue import CATALOGUE, CURRENCIES_AT_FIRST, OTHER
 from worker.metrics.instruments import Counter, Gauge, Histogram
 
 __all__ = ["CATALOGUE", "Counter", "Gauge", "Histogram", "Metrics", "TruthMetrics", "new_registry"]
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
 
+_CURRENCIES = frozenset(CURRENCIES)
 _SPECS = {spec.name: spec for spec in CATALOGUE}
 
 
@@ -96,6 +99,7 @@ class Metrics(Family):
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__()
         self.events = self._counter("events_total")
+        self.events_by_type = self._counter("events_by_type_total")
         self.decisions = self._counter("decisions_total")
         self.event_to_decision_seconds = self._histogram("event_to_decision_seconds")
         self.batch_seconds = self._histogram("batch_seconds")
@@ -138,6 +142,7 @@ class Metrics(Family):
         self.feature_baseline_sd = self._gauge("feature_baseline_sd")
         self.predicted_stage = self._counter("predicted_stage_total")
         self.rule_stage = self._counter("rule_stage_total")
+        self.stage_agreement = self._counter("stage_agreement_total")
         self.stage_baseline_share = self._gauge("stage_baseline_share")
         self.drift_sessions = self._counter("drift_sessions_total")
         self.drift_minimum = self._gauge("drift_minimum")
@@ -157,6 +162,7 @@ class Metrics(Family):
         self.order_value = self._counter("order_value_total")
         self.dropoff_sessions = self._counter("dropoff_sessions_total")
         self.actions_shown = self._counter("actions_shown_total")
+        self.paying_sessions = self._counter("paying_sessions_total")
         self.arm_sessions = self._counter("arm_sessions_total")
         self.arm_order_value = self._counter("arm_order_value_total")
 
@@ -176,9 +182,24 @@ class Metrics(Family):
     def use_arms(self, arms: Iterable[Mapping[str, str]]) -> None:
         """Give the experiments' arms: each mapping goes from experiment to arm, as a policy enrols shoppers."""
         pairs = {pair for enrolled in arms for pair in enrolled.items()}
-        axes = {"experiment": sorted({e for e, _ in pairs}), "arm": sorted({a for _, a in pairs})}
-        for counter in (self.arm_sessions, self.arm_order_value):
-            counter.use_axes(axes, lambda labels: (labels[0], labels[1]) in pairs)
+        axes: dict[str, Sequence[str]] = {
+            "experiment": sorted({e for e, _ in pairs}),
+            "arm": sorted({a for _, a in pairs}),
+        }
+        money: dict[str, Sequence[str]] = {"currency": self.arm_order_value.axes[-1]}
+        for counter, more in ((self.arm_sessions, axes), (self.arm_order_value, axes | money)):
+            counter.use_axes(more, lambda labels: (labels[0], labels[1]) in pairs)
+
+    def currency(self, code: int) -> str:
+        """The label of a `currency_code`, whose series exist from now on: those of ISO 4217, ``none`` and ``other``."""
+        name = currency_name(code)
+        if not name:
+            return CURRENCIES_AT_FIRST[0]
+        if name not in _CURRENCIES:
+            return OTHER
+        for counter in (self.order_value, self.paying_sessions, self.arm_order_value):
+            counter.extend("currency", name)
+        return name
 
     def count_decisions(self, stages: npt.NDArray[np.uint8], routes: npt.NDArray[np.uint8]) -> None:
         """Count decisions by stage and route, codes of shape (n,)."""

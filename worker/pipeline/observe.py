@@ -10,11 +10,12 @@ from decisions.core import Judgement
 from decisions.effects import Result
 from decisions.intake import Decoded, Plan
 from decisions.policy import Policy
-from featurestore.contract.event import skews
+from featurestore.contract.event import EVENT_TYPES, skews
 from featurestore.session.clock import JITTER_MS
 from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
+from worker.metrics.catalogue import OTHER
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.heads import HeadMonitor
 from worker.metrics.kpis import Kpis
@@ -66,6 +67,7 @@ class Observer:
         self._skews: list[NDArray[np.int64]] = []
         self._features: list[NDArray[np.float64]] = []
         self._decisions: list[NDArray[np.void]] = []
+        self._began = 0
 
     def watch(self, clock: Clock) -> Watch:
         """A stopwatch for one batch."""
@@ -106,8 +108,12 @@ class Observer:
             metrics.foreign_amounts.inc(by=judgement.observations.foreign_money)
         if judgement.observations.late:
             metrics.late_events.inc(by=judgement.observations.late)
-        if unknown := int(plan.events["unknown_type"].sum()):
+        known = plan.events["unknown_type"] == 0
+        if unknown := int(np.count_nonzero(~known)):
             metrics.unknown_types.inc(by=unknown)
+            metrics.events_by_type.inc(OTHER, by=unknown)
+        by_type = np.bincount(plan.events["kind"][known], minlength=len(EVENT_TYPES) + 1)
+        metrics.events_by_type.add(by_type)
         self._written.append((now_ms, plan.record_ms))
         self._note(judgement, kinds)
 
@@ -146,7 +152,8 @@ class Observer:
             self._decisions.clear()
             self._features.clear()
             self.metrics.count_decisions(decisions["stage"], decisions["route"])
-            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features))
+            self._drift.observe(features, decisions["top"], self._bundle.rules.label(features), self._began)
+            self._began = 0
 
     def _note(self, judgement: Judgement, kinds: list[int]) -> None:
         for kind, name in ((SILENCE, "silence"), (END, "end")):
@@ -155,6 +162,7 @@ class Observer:
         scored = judgement.scored
         if scored.any():
             self._decisions.append(judgement.decisions[scored])
+            self._began += int(np.count_nonzero(judgement.observations.rows["first"][scored]))
             self._features.append(judgement.observations.features[scored])
             self._heads.observe(judgement.probabilities, judgement.outputs, int(np.count_nonzero(scored)))
         if sum(map(len, self._decisions)) >= TOGETHER:

@@ -68,9 +68,9 @@ BUSINESS: Final = Dashboard(
                 ),
                 Panel(
                     "Order value by last stage",
-                    "Mean value of an order, last hour, in the currency of the shop's events.",
+                    "Mean value of an order, last hour, by the currency that the shop's events name.",
                     "currency",
-                    [Query("clickstage:order_value:mean1h", "{{stage}}")],
+                    [Query("clickstage:order_value:mean1h", "{{stage}} {{currency}}")],
                     lowest=0,
                     decimals=2,
                 ),
@@ -98,14 +98,14 @@ BUSINESS: Final = Dashboard(
                 ),
                 Panel(
                     "Order value by arm",
-                    "Mean value of an order by arm, last hour.",
+                    "Order value of each currency over all buyers of the arm, last hour.",
                     "currency",
                     [
                         Query(
-                            "sum by (experiment, arm) (increase(clickstage_arm_order_value_total[1h])) "
-                            "/ (sum by (experiment, arm) "
+                            "sum by (experiment, arm, currency) (increase(clickstage_arm_order_value_total[1h])) "
+                            "/ on (experiment, arm) group_left () (sum by (experiment, arm) "
                             '(increase(clickstage_arm_sessions_total{outcome="bought"}[1h])) > 0)',
-                            "{{experiment}} {{arm}}",
+                            "{{experiment}} {{arm}} {{currency}}",
                         )
                     ],
                     lowest=0,

@@ -28,6 +28,16 @@ DRIFT: Final = Dashboard(
                     lowest=0,
                 ),
                 Panel(
+                    "Another shop",
+                    "1 while at least five features differ from training: the model was not made for this shop, or "
+                    "the tracker was changed.",
+                    "bool",
+                    [Query("clickstage:other_shop:bool or vector(0)", "another shop")],
+                    lowest=0,
+                    highest=1,
+                    decimals=0,
+                ),
+                Panel(
                     "Baselines in use",
                     "Distinct drift baselines that counted into the last hour. With more than one the bins "
                     "cannot be added, and figures are muted until the old one has left the window.",
@@ -151,6 +161,55 @@ DRIFT: Final = Dashboard(
                     limit=0.02,
                     lowest=0,
                     decimals=4,
+                ),
+                Panel(
+                    "Rows that model and rules call differently",
+                    "By the stage that the rules derive, last hour. Misses that cancel out in the mix are seen here, "
+                    "and not in the divergence.",
+                    "percentunit",
+                    [
+                        Query("clickstage:stage_disagreement:1h", "{{stage}}"),
+                        Query("clickstage:disagreement:1h", "all"),
+                    ],
+                    lowest=0,
+                ),
+            ],
+        ),
+        Section(
+            "Incidents",
+            [
+                Panel(
+                    "Types against the hour before",
+                    "How frequent each type is among the others in the last five minutes, over the hour before. A tag "
+                    "that fires twice is at 2, one that broke is at 0.",
+                    "short",
+                    [
+                        Query(
+                            "clickstage:event_type:odds_ratio5m and clickstage:event_type:expected5m >= 25", "{{type}}"
+                        )
+                    ],
+                    lowest=0,
+                    limit=1.7,
+                    decimals=2,
+                ),
+                Panel(
+                    "Events per session against the hour before",
+                    "Last ten minutes. Twice as many: the whole tracker fires twice, or robots came.",
+                    "short",
+                    [Query("clickstage:events_per_session:ratio10m", "ratio")],
+                    lowest=0,
+                    limit=1.6,
+                    decimals=2,
+                ),
+                Panel(
+                    "Bots and wrong clocks",
+                    "Share of the last ten minutes' events that are of bots, and share whose times were corrected.",
+                    "percentunit",
+                    [
+                        Query("clickstage:bot_share:10m", "bots"),
+                        Query("clickstage:clock_corrected_share:10m", "clocks"),
+                    ],
+                    lowest=0,
                 ),
             ],
         ),

@@ -95,6 +95,13 @@ OVERVIEW: Final = Dashboard(
                     lowest=0,
                 ),
                 Panel(
+                    "Events by type",
+                    help_of("events_by_type_total") + " A type that vanishes or doubles is a tag, not shoppers.",
+                    "reqps",
+                    [Query("sum by (type) (rate(clickstage_events_by_type_total[5m])) > 0", "{{type}}")],
+                    lowest=0,
+                ),
+                Panel(
                     "Decisions by stage",
                     "Decisions per second by the stage shown to the shopper.",
                     "ops",

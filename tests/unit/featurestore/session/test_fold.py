@@ -1,6 +1,7 @@
 """The compiled fold against the plain one, and the laws that make timers and batches invisible."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,6 +243,24 @@ def test_a_visitors_bounces_are_known_to_the_next_session_alone() -> None:
     assert folded.rows[-1][1].features[5] == 1.0
     folded.run([_click("a", START_MS + 3 * hour, **visit)])
     assert folded.rows[-1][1].features[5] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("events", "rate"),
+    [
+        ([{"page": "/p"}], 1.0),
+        ([{"page": "/p"}, {"kind": "scroll", "page": "/p"}], 1.0),
+        ([{"page": "/p"}, {"page": "/p"}], 0.0),
+        ([{"page": "/p"}, {"page": "/q"}], 0.0),
+        ([{"page": "/p", "kind": "purchase", "value": 5.0}], 0.0),
+        ([{}], 0.0),
+    ],
+    ids=["one page", "and scrolled", "acted again", "two pages", "bought", "no page is known"],
+)
+def test_a_bounce_is_one_page_with_one_interaction_and_no_purchase(events: list[dict[str, Any]], rate: float) -> None:
+    log = [_click("a", START_MS + i, visitor_id="v", **event) for i, event in enumerate(events)]
+    folded = Folded(CONFIG).run([*log, _click("a", START_MS + 3_600_000, visitor_id="v")])
+    assert folded.rows[-1][1].features[5] == rate
 
 
 def test_the_compiled_fold_is_what_runs() -> None:

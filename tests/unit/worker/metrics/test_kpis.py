@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from decisions.policy.engine import MAX_GAP_MS
+from featurestore.contract.event import currency_code
 from featurestore.session.fold import IS_BOT, LIVE
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, INTENT_BUYER
@@ -65,8 +66,31 @@ def test_sessions_count_by_last_stage_and_outcome() -> None:
     assert shop.read("sessions_finished_total", stage="Intent Buyer", outcome="abandoned_cart") == 1
     assert shop.read("sessions_finished_total", stage="Evaluator", outcome="browsed") == 1
     assert shop.read("sessions_finished_total", stage="none", outcome="browsed") == 1
-    assert shop.read("order_value_total", stage="Intent Buyer") == 99.5
-    assert shop.read("order_value_total", stage="none") == 0
+    assert shop.read("order_value_total", stage="Intent Buyer", currency="none") == 99.5
+    assert shop.read("order_value_total", stage="none", currency="none") == 0
+
+
+def test_money_is_counted_by_currency_and_unknown_codes_together() -> None:
+    """Amounts of two currencies have no sum; only codes of ISO 4217 become labels, whatever events name."""
+    shop = Shop()
+    states, memory = sessions(6)
+    memory["shown"] = INTENT_BUYER + 1
+    states["purchases"] = [1, 1, 1, 1, 0, 1]
+    states["purchase_value"] = [10.0, 20.0, 9_000.0, 5.0, 0.0, 7.0]
+    states["currency"] = [currency_code(c) for c in ("EUR", "EUR", "JPY", "QQQ", "CHF", "ZZZ")]
+    shop.finish(states, memory, [1] * 6)
+    found = {
+        (sample.labels["currency"]): sample.value
+        for family in shop.registry.collect()
+        for sample in family.samples
+        if sample.name == PREFIX + "order_value_total" and sample.labels["stage"] == "Intent Buyer"
+    }
+    assert found == {"none": 0.0, "other": 12.0, "EUR": 30.0, "JPY": 9_000.0}
+    assert shop.read("paying_sessions_total", stage="Intent Buyer", currency="EUR") == 2
+    assert shop.read("arm_order_value_total", experiment="price", arm="control", currency="JPY") == 9_000.0
+    shop.kpis.use_policy(Names())
+    assert shop.read("arm_order_value_total", experiment="price", arm="control", currency="JPY") == 9_000.0
+    assert shop.read("arm_order_value_total", experiment="ui", arm="control", currency="JPY") is None
 
 
 def test_a_shopper_who_came_back_after_drop_off_risk_is_recovered() -> None:
@@ -112,7 +136,7 @@ def test_arms_count_sessions_outcomes_and_value() -> None:
     assert shop.read("arm_sessions_total", experiment="price", arm="treated", outcome="bought") == 1
     assert shop.read("arm_sessions_total", experiment="price", arm="treated", outcome="browsed") == 1
     assert shop.read("arm_sessions_total", experiment="ui", arm="b", outcome="bought") == 1
-    assert shop.read("arm_order_value_total", experiment="price", arm="treated") == 30.0
+    assert shop.read("arm_order_value_total", experiment="price", arm="treated", currency="none") == 30.0
 
 
 def test_arms_of_an_unknown_code_are_left_out() -> None:

@@ -79,3 +79,22 @@ def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
     for _ in range(2):  # once is enough
         observer.tick(ready=True)
     assert metrics.batch_seconds.counts.sum(axis=1).tolist() == [3.0 * (step in ("decode", "score")) for step in STEPS]
+
+
+def test_a_session_begins_once_and_events_count_by_their_type(bundle: Bundle) -> None:
+    """A session_start and a page_view of one millisecond are one session; a type that nobody knows is ``other``."""
+    core, metrics = engine(FoldConfig()), Metrics(new_registry())
+    observer = Observer(
+        metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, SystemClock()), Kpis(metrics, core.judge.policy)
+    )
+    values: list[bytes | None] = [
+        b'{"session_id":"s","type":"%b","ts":%d}' % (kind, NOW - 5)
+        for kind in (b"session_start", b"page_view", b"wave", b"page_view")
+    ]
+    batch = plan(decode([Records(0, values, list(range(4)), [NOW - 5] * 4)]), 1, lambda _: -1)
+    result = core.run(batch, core.loader(MemoryStore(core.namespace)).load(batch), NOW)
+    observer.batch(batch, result, 4, 0, NOW)
+    observer.tick(ready=True)
+    assert metrics.drift_sessions.values.sum() == 1
+    counted = dict(zip(metrics.events_by_type.axes[0], metrics.events_by_type.values.tolist(), strict=True))
+    assert {name: n for name, n in counted.items() if n} == {"session_start": 1, "page_view": 2, "other": 1}
