@@ -13,14 +13,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from decisions.experiments import stats
+from decisions.experiments.members import VISITOR, Decided, Key, Member, Plan, Seen, Summary, choose, plan_of
 from decisions.experiments.stats import Interval
+from decisions.policy.conditions import suggest
+from decisions.policy.model import PolicyFile
 from featurestore.errors import SettingsError
 from featurestore.session.stages import STAGES
 
@@ -33,32 +36,6 @@ FOUR_FIFTHS: Final = 0.8
 GROUPINGS: Final = {"device": "device", "source": "traffic_source", "country": "country"}
 CONTROL_NAMES: Final = ("control", "holdout")
 
-Key: TypeAlias = tuple[str, str, int]
-
-
-class _Session(msgspec.Struct):
-    session_id: str
-    source: str
-    seq: int
-    outcome: str
-    value: float = 0.0
-    bot: bool = False
-    device: str = "unknown"
-    traffic_source: str = "unknown"
-    country: str = ""
-    stages_seen: list[str] = []
-    actions: dict[str, int] = {}
-    arm: dict[str, str] = {}
-    visitor: str = ""
-
-
-class _Decision(msgspec.Struct):
-    session_id: str
-    source: str
-    seq: int
-    stage: str
-    arm: dict[str, str] = {}
-
 
 @dataclass
 class ArmCounts:
@@ -66,7 +43,7 @@ class ArmCounts:
 
     clusters: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, cluster: str, session: _Session) -> None:
+    def add(self, cluster: str, session: Summary) -> None:
         """Count one session."""
         sums = self.clusters.setdefault(cluster, [0.0, 0.0, 0.0])
         sums[0] += 1
@@ -154,6 +131,7 @@ def analyse(
     *,
     control: str | None = None,
     shares: Mapping[str, float] | None = None,
+    policy: PolicyFile | None = None,
     benefit: Sequence[str] = (),
     min_group: int = 100,
 ) -> list[Report]:
@@ -164,16 +142,18 @@ def analyse(
         sessions: lines of the ``sessions`` topic.
         experiment: only this one.
         control: the arm to compare with; default: "control", "holdout" or the first by name.
-        shares: expected share per arm; default: equal.
+        shares: expected share per arm; default: the policy's, else equal.
+        policy: the one that drew the arms; it says what was drawn, the shares and which arm changes nothing.
         benefit: actions whose fair distribution is asked for; default: every action but those of the control arm alone.
         min_group: smaller groups are not judged.
 
     Raises:
-        SettingsError: a line is no such document, or the experiment does not occur; names line and remedy.
+        SettingsError: a line is no such document, an experiment, an action or an arm does not occur, or the policy
+            is not the one that drew the arms; names what and the remedy.
     """
     dropped: Counter[str] = Counter()
-    kept: dict[Key, _Session] = {}
-    for summary in _read(sessions, _Session, "sessions"):
+    kept: dict[Key, Summary] = {}
+    for summary in _read(sessions, Summary, "sessions"):
         key = (summary.source, summary.session_id, summary.seq)
         if key in kept:
             dropped["summaries delivered twice"] += 1
@@ -185,10 +165,19 @@ def analyse(
     names = sorted({name for s in kept.values() for name in s.arm})
     if experiment is not None and experiment not in names:
         raise SettingsError(f"no session is in experiment {experiment!r}; the file has: {', '.join(names) or 'none'}")
+    _refuse_unknown_actions(benefit, kept.values(), policy)
     return [
-        _report(name, kept, seen, dropped, control, shares, benefit, min_group)
+        _report(plan_of(name, policy, control, shares), kept, seen, dropped, benefit, min_group)
         for name in ([experiment] if experiment else names)
     ]
+
+
+def _refuse_unknown_actions(benefit: Sequence[str], sessions: Iterable[Summary], policy: PolicyFile | None) -> None:
+    """A misspelt action would look like a benefit that nobody was given."""
+    known = sorted({action for s in sessions for action in s.actions} | set(policy.actions if policy else ()))
+    for action in benefit:
+        if action not in known:
+            raise SettingsError(f"no session was shown {action!r}{suggest(action, known)}")
 
 
 def _read(lines: Iterable[bytes], kind: type[Any], what: str) -> Iterator[Any]:
@@ -204,9 +193,7 @@ def _read(lines: Iterable[bytes], kind: type[Any], what: str) -> Iterator[Any]:
             ) from None
 
 
-def _decided(
-    decisions: Iterable[bytes], kept: Mapping[Key, _Session], dropped: Counter[str]
-) -> dict[Key, tuple[set[str], set[tuple[str, str]]]]:
+def _decided(decisions: Iterable[bytes], kept: Mapping[Key, Summary], dropped: Counter[str]) -> dict[Key, Seen]:
     """Stages and (experiment, arm) pairs that each session's decisions name.
 
     A session id can come back after its end: a decision belongs to the next summary of its id.
@@ -216,9 +203,9 @@ def _decided(
         ends[source, session_id].append(seq)
     for seqs in ends.values():
         seqs.sort()
-    seen: dict[Key, tuple[set[str], set[tuple[str, str]]]] = {}
+    seen: dict[Key, Seen] = {}
     unfinished = set()
-    for decision in _read(decisions, _Decision, "decisions"):
+    for decision in _read(decisions, Decided, "decisions"):
         seqs = ends.get((decision.source, decision.session_id), [])
         at = bisect_left(seqs, decision.seq)
         if at == len(seqs):
@@ -232,75 +219,44 @@ def _decided(
 
 
 def _report(
-    name: str,
-    kept: Mapping[Key, _Session],
-    seen: Mapping[Key, tuple[set[str], set[tuple[str, str]]]],
+    plan: Plan,
+    kept: Mapping[Key, Summary],
+    seen: Mapping[Key, Seen],
     dropped: Counter[str],
-    control: str | None,
-    shares: Mapping[str, float] | None,
     benefit: Sequence[str],
     min_group: int,
 ) -> Report:
-    dropped = Counter(dropped)
-    version = max((s.arm[name].rpartition("@")[2] for s in kept.values() if name in s.arm), key=_as_number)
-    members: list[tuple[str, _Session, set[str]]] = []
-    for key, session in kept.items():
-        arm, _, salt_version = session.arm.get(name, "").rpartition("@")
-        stages, arms = seen.get(key, (set(session.stages_seen), set()))
-        if not arm:
-            continue
-        if salt_version != version:
-            dropped["sessions of an older salt"] += 1
-        elif len({a for experiment, a in arms if experiment == name} | {session.arm[name]}) > 1:
-            dropped["sessions that changed their arm"] += 1
-        else:
-            members.append((arm, session, stages or set(session.stages_seen)))
-    arm_names = sorted({arm for arm, _, _ in members} | set(shares or ()))
-    base = control or next((c for c in CONTROL_NAMES if c in arm_names), arm_names[0])
+    chosen = choose(plan, kept, seen)
+    members = chosen.members
+    arm_names = sorted({member.arm for member in members} | set(plan.shares or ()))
+    base = plan.control or next((c for c in CONTROL_NAMES if c in arm_names), arm_names[0] if arm_names else "")
     if base not in arm_names:
-        raise SettingsError(f"experiment {name!r} has no arm {base!r}; choose one of: {', '.join(arm_names)}")
-    unit = _unit(members)
-    groups_of_stage = {"all": members} | {stage: [m for m in members if stage in m[2]] for stage in STAGES}
+        names = ", ".join(arm_names) or "none"
+        raise SettingsError(f"experiment {plan.experiment!r} has no arm {base!r}; choose one of: {names}")
+    groups_of_stage = {"all": members} | {stage: [m for m in members if stage in m.stages] for stage in STAGES}
     populations = [
-        _population(title, [(arm, s) for arm, s, _ in some], arm_names, base, shares, unit)
-        for title, some in groups_of_stage.items()
+        _population(title, some, arm_names, base, plan.shares, chosen.unit) for title, some in groups_of_stage.items()
     ]
-    treated = [s for arm, s, _ in members if arm != base]
-    chosen = list(benefit) or sorted(
-        {a for s in treated for a in s.actions} - {a for arm, s, _ in members if arm == base for a in s.actions}
-    )
-    groups = [
-        g for title, attribute in GROUPINGS.items() for g in _groups(title, attribute, treated, chosen, min_group)
-    ]
-    return Report(name, version, unit, base, populations, groups, chosen, {k: n for k, n in dropped.items() if n})
-
-
-def _unit(members: Iterable[tuple[str, _Session, set[str]]]) -> str:
-    """What was drawn: visitors, if those who came several times always met the same arm; else sessions."""
-    met: dict[str, Counter[str]] = defaultdict(Counter)
-    for arm, session, _ in members:
-        if session.visitor:
-            met[session.visitor][arm] += 1
-    again = [arms for arms in met.values() if arms.total() > 1]
-    return "visitor" if again and all(len(arms) == 1 for arms in again) else "session"
-
-
-def _as_number(text: str) -> int:
-    return int(text) if text.isdigit() else -1
+    treated = [member.session for member in members if member.arm != base]
+    control = [member.session for member in members if member.arm == base]
+    given = list(benefit) or sorted({a for s in treated for a in s.actions} - {a for s in control for a in s.actions})
+    groups = [g for title, name in GROUPINGS.items() for g in _groups(title, name, treated, given, min_group)]
+    left_out = {what: n for what, n in (dropped + chosen.dropped).items() if n}
+    return Report(plan.experiment, chosen.salt_version, chosen.unit, base, populations, groups, given, left_out)
 
 
 def _population(
     name: str,
-    members: Sequence[tuple[str, _Session]],
+    members: Sequence[Member],
     arms: Sequence[str],
     base: str,
     shares: Mapping[str, float] | None,
     unit: str,
 ) -> Population:
     counts = {arm: ArmCounts() for arm in arms}
-    for i, (arm, session) in enumerate(members):
-        cluster = session.visitor if unit == "visitor" and session.visitor else f"session {i}"
-        counts[arm].add(cluster, session)
+    for i, member in enumerate(members):
+        visitor = member.session.visitor if unit == VISITOR else ""
+        counts[member.arm].add(visitor or f"session {i}", member.session)
     expected = [shares.get(arm, 0.0) if shares else 1.0 for arm in arms]
     chi_square, p = stats.sample_ratio([len(counts[arm].clusters) for arm in arms], expected)
     comparisons = [_compare(arm, counts[arm], counts[base]) for arm in arms if arm != base]
@@ -327,7 +283,7 @@ def _compare(arm: str, b: ArmCounts, a: ArmCounts) -> Comparison:
 
 
 def _groups(
-    grouping: str, attribute: str, sessions: Sequence[_Session], benefit: Sequence[str], min_group: int
+    grouping: str, attribute: str, sessions: Sequence[Summary], benefit: Sequence[str], min_group: int
 ) -> Iterator[Group]:
     counts: dict[str, list[int]] = {}
     for session in sessions:

@@ -10,49 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final
 
-from decisions.policy.conditions import Condition
-from decisions.policy.model import NEUTRAL_WORD, NEXT_WORD, Action, Arm, PolicyFile, Rule, load
+from decisions.policy.changes import spoiled
+from decisions.policy.conditions import Condition, HeadOutputs
+from decisions.policy.lint_experiments import experiments
+from decisions.policy.lint_units import currencies, units
+from decisions.policy.lint_words import promises, wording
+from decisions.policy.model import NEUTRAL_WORD, NEXT_WORD, Action, PolicyFile, Rule, load
 from decisions.policy.policy import read_policy
 from decisions.policy.source import Path, PolicyFileError
 from decisions.policy.vocabulary import NO_ACTION
 from featurestore.errors import PolicyError
 from featurestore.session.stages import DROP_OFF_RISK, STAGES
-
-SCARCITY: Final = (
-    "only a few",
-    "almost gone",
-    "almost sold out",
-    "nearly gone",
-    "selling fast",
-    "going fast",
-    "in high demand",
-    "high demand",
-    "last one",
-    "last chance",
-    "last pieces",
-    "limited stock",
-    "low stock",
-    "while stocks last",
-    "before it's gone",
-    "before it is gone",
-    "people are viewing",
-    "people are looking",
-    "others are viewing",
-    "just bought",
-)
-"""Claims about stock and other shoppers: nothing in Clickstage knows either."""
-
-HURRY: Final = (
-    "hurry",
-    "act now",
-    "now or never",
-    "don't miss",
-    "do not miss",
-    "ends soon",
-    "expires soon",
-    "today only",
-)
-"""Time pressure without a time."""
 
 WAITING: Final = ("idle_time", "time_between_clicks", "session_duration")
 """Features that grow while a shopper holds out."""
@@ -75,8 +43,21 @@ CODES: Final = {
     "no-comparison": "an experiment without an arm that changes nothing, or without a holdout",
     "overlapping-experiments": "two experiments change the same action",
     "everybody-held-out": "an experiment's holdout is the larger part of the traffic",
+    "overlapping-holdout": "an experiment's shoppers are held out by another one",
+    "label-contradicts": "a label says another discount or another time than the action grants",
+    "odd-discount": "a discount of everything, or of next to nothing",
+    "milliseconds": "a condition compares seconds with a number that looks like milliseconds",
+    "percent-for-share": "a condition compares a share between 0 and 1 with a percentage",
+    "amount-without-currency": "a condition compares cart_value, and the policy names no currency",
+    "unknown-currency": "the policy's currency is no code of ISO 4217",
+    "moved-arms": "shoppers would change arms of a running experiment (with --against)",
+    "changed-arm": "an arm of a running experiment would show something else (with --against)",
+    "older-salt": "an experiment's salt goes back (with --against)",
 }
 """Every code that a finding can have."""
+
+REFUSED: Final = frozenset({"refused", "moved-arms", "changed-arm", "older-salt"})
+"""Findings that are no remarks: the policy does not load, or spoils a running experiment."""
 
 
 @dataclass(frozen=True)
@@ -88,52 +69,36 @@ class Finding:
     message: str
 
 
-def lint(path: str | FilePath) -> list[Finding]:
-    """Findings in a policy file, by line; empty for a clean one. Raises PolicyError only if it cannot be read."""
-    return lint_text(read_policy(path), str(path))
+def lint(path: str | FilePath, outputs: HeadOutputs = (), before: PolicyFile | None = None) -> list[Finding]:
+    """Findings in a policy file, by line; empty for a clean one.
+
+    Args:
+        path: the file.
+        outputs: of the heads of the bundle that it is used with, which its conditions may name.
+        before: the policy in use, whose experiments must survive the change.
+
+    Raises:
+        PolicyError: the file cannot be read.
+    """
+    return lint_text(read_policy(path), str(path), outputs, before)
 
 
-def lint_text(text: str, name: str = "policy.yaml") -> list[Finding]:
+def lint_text(
+    text: str, name: str = "policy.yaml", outputs: HeadOutputs = (), before: PolicyFile | None = None
+) -> list[Finding]:
     """`lint` for a text."""
     try:
-        policy, source = load(text, name)
+        policy, source = load(text, name, outputs)
     except PolicyFileError as error:
         return [Finding(p.line, "refused", p.message) for p in error.problems]
-    found = [Finding(source.line(path), code, message) for check in _CHECKS for path, code, message in check(policy)]
+    remarks = [remark for check in _CHECKS for remark in check(policy)]
+    if before is not None:
+        remarks += spoiled(before, policy)
+    found = [Finding(source.line(path), code, message) for path, code, message in remarks]
     return sorted(found, key=lambda f: (f.line, f.code))
 
 
 _Remark = tuple[Path, str, str]
-
-
-def _wording(policy: PolicyFile) -> Iterator[_Remark]:
-    for name, action in policy.actions.items():
-        label = " ".join(action.label.lower().replace("\u2019", "'").split())
-        at: Path = ("actions", name, "label")
-        claims = [words for words in SCARCITY if words in label]
-        if not claims:
-            claims = _only_n_left(label)
-        if claims:
-            yield at, "fake-scarcity", f"{claims[0]!r} is a claim that nothing here can know to be true; leave it out"
-        pressing = [words for words in HURRY if words in label]
-        if pressing and action.offer_minutes is None:
-            yield (
-                at,
-                "vague-urgency",
-                f"{pressing[0]!r} without a real end; set `offer_minutes` and say it, or leave it out",
-            )
-
-
-def _only_n_left(label: str) -> list[str]:
-    """``only 3 left``, ``2 in stock``, ``just 5 remaining``, ``4 rooms left`` and the like."""
-    words = label.replace(",", " ").replace("!", " ").replace(".", " ").split()
-    for i, word in enumerate(words):
-        one, two = (*words[i + 1 : i + 3], "", "")[:2]
-        if word.isdigit() and one in {"left", "remaining"}:
-            return [" ".join(words[max(i - 1, 0) : i + 2])]
-        if word.isdigit() and (two == "left" or (one, two) == ("in", "stock")):
-            return [" ".join(words[max(i - 1, 0) : i + 3])]
-    return []
 
 
 def _limits(policy: PolicyFile) -> Iterator[_Remark]:
@@ -294,60 +259,35 @@ def _thresholds(policy: PolicyFile) -> Iterator[_Remark]:
             )
 
 
-def _experiments(policy: PolicyFile) -> Iterator[_Remark]:
-    owner: dict[str, tuple[str, str]] = {}
-    for name, x in policy.experiments.items():
-        at: Path = ("experiments", name)
-        if not any(_is_control(arm) or arm.holdout for arm in x.arms.values()):
-            yield (
-                (*at, "arms"),
-                "no-comparison",
-                "every arm changes something; let one arm change nothing, or hold it out",
-            )
-        held = sum(arm.share for arm in x.arms.values() if arm.holdout)
-        if held * x.share > 0.5:
-            yield (
-                (*at, "arms"),
-                "everybody-held-out",
-                f"{held * x.share:.0%} of all traffic sees no action; 5 to 10 % do",
-            )
-        for action in {old for arm in x.arms.values() for old in arm.replace}:
-            layer = x.layer or name
-            other, other_layer = owner.setdefault(action, (name, layer))
-            if other != name and other_layer != layer:
-                yield at, "overlapping-experiments", f"{other!r} changes {action!r} too; put both into one `layer`"
-
-
-def _is_control(arm: Arm) -> bool:
-    return not arm.holdout and not arm.replace
-
-
 def _of(policy: PolicyFile, name: str) -> Action:
     return policy.actions.get(name, _NOTHING)
 
 
 _NOTHING: Final = Action(label=NO_ACTION)
 _CHECKS: Final[tuple[Callable[[PolicyFile], Iterator[_Remark]], ...]] = (
-    _wording,
+    wording,
+    promises,
+    units,
+    currencies,
     _limits,
     _escalation,
     _reach,
     _use,
     _thresholds,
-    _experiments,
+    experiments,
 )
 
 
-def report(path: str | FilePath) -> tuple[str, bool]:
-    """What ``clickstage check --policy`` prints, and whether the policy is clean."""
+def report(path: str | FilePath, outputs: HeadOutputs = (), before: PolicyFile | None = None) -> tuple[str, bool]:
+    """What ``clickstage check --policy`` prints, and whether the policy is clean; arguments as for `lint`."""
     try:
-        findings = lint(path)
+        findings = lint(path, outputs, before)
     except PolicyError as error:
         return str(error), False
     if findings:
         lines = [f"{path}:{f.line}: {f.code}: {f.message}" for f in findings]
         return "\n".join([*lines, f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"]), False
-    policy, _ = load(read_policy(path), str(path))
+    policy, _ = load(read_policy(path), str(path), outputs)
     rules = sum(len(stage.rules) for stage in policy.stages.values())
     return (
         f"{path}: version {policy.version}, hash {policy.hash}: {len(policy.actions)} actions, {rules} rules, "

@@ -7,7 +7,7 @@ up. All problems are reported at once, each with file, line, what is wrong and w
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -61,6 +61,12 @@ class Action(_Part):
     max_per_session: Annotated[int, Field(ge=1, le=255)] | None = None
     max_per_visitor: Annotated[int, Field(ge=1, le=255)] | None = None
     id: Annotated[int, Field(ge=1, le=65_535)] | None = None
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """What it grants, by the name of the key: ``discount_percent``, ``offer_minutes``."""
+        granted = {"discount_percent": self.discount_percent, "offer_minutes": self.offer_minutes}
+        return {name: value for name, value in granted.items() if value is not None}
 
     @property
     def session_cap(self) -> int | None:
@@ -174,8 +180,8 @@ class PolicyFile(_Part):
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def load(text: str, name: str, outputs: HeadOutputs = ()) -> tuple[PolicyFile, Source]:
-    """Read and check a policy; ``outputs`` of the bundle's heads are what its conditions may name as well.
+def load(text: str, name: str, outputs: HeadOutputs | None = ()) -> tuple[PolicyFile, Source]:
+    """Read and check a policy; ``outputs`` of the bundle's heads are what its conditions may name as well (None: any).
 
     Raises:
         PolicyFileError: with every problem of the file.
@@ -210,7 +216,7 @@ _KEYS: Final[dict[str, type[BaseModel]]] = {
 
 
 def _shape_problems(error: ValidationError) -> Iterator[tuple[Path, str]]:
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False):
         path: Path = tuple(p for p in detail["loc"] if p != "[key]")
         where, message = _dotted(path), detail["msg"]
         if detail["type"] == "extra_forbidden":
@@ -221,8 +227,30 @@ def _shape_problems(error: ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, f"{where}: must be text; put it in quotes"
         elif detail["type"] == "string_pattern_mismatch":
             yield path, f"{where}: a name has letters, digits, '-', '_' and '.', without spaces"
+        elif (share := _meant_share(detail["type"], detail.get("ctx"), path, detail["input"])) is not None:
+            yield path, f"{where}: a share is a number between 0 and 1; write {share:g}"
         else:
             yield path, f"{where}: {message[0].lower()}{message[1:]}; correct it"
+
+
+_SHARE_KEYS: Final = ("share", "threshold", "margin", "urgency_min_confidence")
+
+
+def _meant_share(kind: str, context: dict[str, Any] | None, path: Path, value: object) -> float | None:
+    """The share that somebody meant who wrote 80, "80%" or "0.8"; None for anything else."""
+    if not path or path[-1] not in _SHARE_KEYS:
+        return None
+    if kind == "less_than_equal" and isinstance(value, int | float) and (context or {}).get("le") == 1:
+        return value / 100 if 2 <= value <= 100 else None  # 1.7 is a slip of another kind
+    if kind == "float_type" and isinstance(value, str):
+        try:
+            number = float(value.strip().removesuffix("%").replace(",", "."))
+        except ValueError:
+            return None
+        percent = "%" in value or number > 1
+        share = number / 100 if percent else number
+        return share if 0 <= share <= 1 else None
+    return None
 
 
 def _keys_at(path: Path) -> list[str]:
@@ -238,7 +266,7 @@ def _dotted(path: Path) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _problems(policy: PolicyFile, outputs: HeadOutputs) -> Iterator[tuple[Path, str]]:
+def _problems(policy: PolicyFile, outputs: HeadOutputs | None) -> Iterator[tuple[Path, str]]:
     """What the shape alone cannot tell."""
     for path, message in (
         *_action_problems(policy),
@@ -269,7 +297,7 @@ def _action_problems(policy: PolicyFile) -> Iterator[tuple[Path, str]]:
             yield (*at, "max_per_session"), f"an offer that comes back at once does not really end; {remedy}"
 
 
-def _stage_problems(policy: PolicyFile, outputs: HeadOutputs) -> Iterator[tuple[Path, str]]:
+def _stage_problems(policy: PolicyFile, outputs: HeadOutputs | None) -> Iterator[tuple[Path, str]]:
     conditions: list[Condition] = []
     for name, stage in policy.stages.items():
         if name not in STAGES:

@@ -125,6 +125,11 @@ class Policy:
         """The entry of an action, None for "none"."""
         return self.file.actions.get(self.action_names[number])
 
+    @cached_property
+    def shown(self) -> Mapping[str, tuple[str, dict[str, float]]]:
+        """Label and parameters of each action: what a page needs to show it as the policy grants it."""
+        return {name: (action.label, action.parameters) for name, action in self.file.actions.items()}
+
     def warm_up(self) -> None:
         """Compile the loop now, so that no event waits for it."""
         rows = np.zeros(1, OBSERVATION)
@@ -159,6 +164,15 @@ class _Arms(Mapping[int, dict[str, str]]):
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def load_file(path: str | Path) -> PolicyFile:
+    """A checked policy that decides nothing: its conditions may name the heads of any bundle.
+
+    Raises:
+        PolicyError: the file cannot be read or is wrong.
+    """
+    return load(read_policy(path), str(path), None)[0]
 
 
 def read_policy(path: str | Path) -> str:

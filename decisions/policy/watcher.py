@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from decisions.policy.changes import spoiled
 from decisions.policy.policy import Policy, read_policy
 from featurestore.errors import PolicyError
 
@@ -64,6 +65,8 @@ class PolicyWatcher:
         if policy.label == self.policy.label:
             return None
         log.info("policy %s replaces %s", policy.label, self.policy.label)
+        for path, _, message in spoiled(self.policy.file, policy.file):
+            log.warning("%s: %s", ".".join(map(str, path)), message)
         self.policy = policy
         self.accepted += 1
         return policy

@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from decisions.experiments.report import analyse, read_lines
 from decisions.experiments.stats import obrien_fleming, sample_size
 from decisions.experiments.text import render, render_size, to_json
+from decisions.policy.policy import load_file
 from featurestore.errors import SettingsError
 from worker.errors import ExitCode
 
@@ -28,7 +30,15 @@ def main(argv: Sequence[str]) -> int:
     read.add_argument("--sessions", required=True, metavar="FILE", help="sessions topic, one document a line")
     read.add_argument("--experiment", metavar="NAME", help="only this one (default: all)")
     read.add_argument("--control", metavar="ARM", help="compare with this arm (default: control, holdout or the first)")
-    read.add_argument("--shares", metavar="ARM=SHARE,...", help="expected sizes of the arms (default: equal)")
+    read.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="the policy that was in use: it knows the shares of the arms, and whether sessions or visitors were drawn",
+    )
+    read.add_argument(
+        "--shares", metavar="ARM=SHARE,...", help="expected sizes of the arms (default: the policy's, else equal)"
+    )
     read.add_argument("--benefit", action="append", default=[], metavar="ACTION", help="whose fair share is asked for")
     read.add_argument(
         "--min-group", type=int, default=100, metavar="N", help="do not judge smaller groups (default 100)"
@@ -55,6 +65,7 @@ def _analyse(args: argparse.Namespace) -> str:
         args.experiment,
         control=args.control,
         shares=_shares(args.shares),
+        policy=load_file(args.policy) if args.policy else None,
         benefit=args.benefit,
         min_group=args.min_group,
     )

@@ -5,10 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import OPERATORS, VARIABLES
-from decisions.policy.model import Action, Experiment, Guardrails, Hysteresis
+from decisions.policy.lint import lint_text
+from decisions.policy.model import Action, Experiment, Guardrails, Hysteresis, PolicyFile, load
+from models.rules import StageRules, load_rules
 from worker.commands import check, experiment
 
 ROOT = Path(__file__).parents[3]
@@ -51,3 +54,28 @@ def test_the_example_on_the_page_is_the_file() -> None:
     for block in re.findall(r"^```yaml\n(.*?)```$", PAGE, re.MULTILINE | re.DOTALL):
         assert [line for line in block.splitlines() if line.split("#")[0].strip() not in known] == []
     Policy.from_text(example)
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
+YAML = re.compile(r"^```yaml\n(.*?)```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "```yaml" in p.read_text(encoding="utf-8")], ids=lambda p: p.name)
+def test_every_yaml_in_the_docs_is_accepted(page: Path, tmp_path: Path) -> None:
+    """A policy passes the linter, or loads at least if it shows a part; rules load; the edge's keys have shops.
+
+    A threshold that the page's own recipe adds is one that only the recipe's copy of the tree knows.
+    """
+    policy = ""
+    for block in YAML.findall(page.read_text(encoding="utf-8")):
+        keys = set(yaml.safe_load(block))
+        if keys <= set(StageRules.model_fields):
+            (tmp_path / "rules.yaml").write_text(block, encoding="utf-8")
+            load_rules(tmp_path / "rules.yaml")
+        elif keys <= set(PolicyFile.model_fields):
+            policy = block if "version" in keys else f"{policy}\n{block}"
+            load(policy, page.name, None)
+            assert lint_text(policy) == [] or page.name != "policy.md"
+        else:
+            added = all(f"+    {key}: " in page.read_text(encoding="utf-8") for key in keys)
+            assert added or "shops" in keys, f"{page.name}: a YAML block of no known kind"

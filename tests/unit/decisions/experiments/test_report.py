@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from decisions.experiments.report import Report, analyse, read_lines
 from decisions.experiments.text import render, to_json
+from decisions.policy import Policy
+from decisions.policy.model import PolicyFile
 from featurestore.errors import SettingsError
+from tests.unit.decisions.policy.policy_cases import policy_text
 from worker.commands import experiment as command
 
 DEVICES = ("desktop", "mobile")
@@ -136,6 +140,70 @@ def test_an_experiment_by_visitor_counts_visitors() -> None:
     assert widths[0].high - widths[0].low > 3 * (widths[1].high - widths[1].low)
     mixed = report([session(i, "ab"[i % 2], visitor="v1") for i in range(10)])
     assert mixed.unit == "session"
+
+
+def visits(rng: np.random.Generator, visitors: int = 250) -> list[dict[str, Any]]:
+    """Visitors of one to five sessions with tastes of their own, drawn by visitor; arms without any effect."""
+    found: list[dict[str, Any]] = []
+    for v in range(visitors):
+        arm, taste = "ab"[int(rng.random() < 0.5)], rng.beta(0.5, 2.0)
+        for _ in range(int(rng.integers(1, 6))):
+            bought = "bought" if rng.random() < taste else "browsed"
+            found.append(session(len(found), arm, visitor=f"v{v}", outcome=bought, actions={}))
+    return found
+
+
+def in_both_arms(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, and one visitor whose two sessions met both arms."""
+    n = len(sessions)
+    return [*sessions, *(session(n + i, arm, visitor="both", actions={}) for i, arm in enumerate("ab"))]
+
+
+def test_who_was_in_both_arms_is_left_out_and_counted() -> None:
+    """One such visitor changes nothing for the others: they are compared by visitor as before."""
+    sessions = visits(np.random.default_rng(3))
+    without, found = report(sessions), report(in_both_arms(sessions))
+    assert found.unit == "visitor"
+    assert to_json([replace(found, dropped={})]) == to_json([without])
+    assert found.dropped == {
+        "sessions of visitors who were in more than one arm": 2,
+        "visitors who were in more than one arm": 1,
+    }
+    seen = decision(0, "b" if sessions[0]["arm"]["deal"] == "a@1" else "a")
+    changed = report(sessions, [seen])
+    assert changed.dropped["visitors who were in more than one arm"] == 1, "a decision tells of the other arm, too"
+
+
+def test_equal_arms_differ_as_often_as_the_level_says() -> None:
+    """200 A/A experiments with a visitor in both arms: 5 % significant (within three standard errors), no mismatch."""
+    rng = np.random.default_rng(20)
+    reports = [report(in_both_arms(visits(rng))) for _ in range(200)]
+    significant = sum(r.populations[0].comparisons[0].p < 0.05 for r in reports)
+    assert 0 < significant <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
+    assert sum(r.populations[0].srm_p < 0.05 for r in reports) <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
+    assert {r.unit for r in reports} == {"visitor"}
+
+
+def policy(unit: str = "visitor", salt: int = 1, control: float = 0.5) -> PolicyFile:
+    shares = {"a": {"share": control}, "b": {"share": 1 - control, "replace": {"banner": "panel"}}}
+    experiment = {"unit": unit, "salt_version": salt, "arms": shares}
+    return Policy.from_text(policy_text(experiments={"deal": experiment})).file
+
+
+def test_the_policy_says_shares_control_and_what_was_drawn() -> None:
+    sessions = [session(i, "a" if i % 5 else "b", visitor=f"v{i // 2}") for i in range(500)]
+    found = report(sessions, policy=policy("session", control=0.8))
+    assert (found.unit, found.control, round(found.populations[0].srm_p, 6)) == ("session", "a", 1.0)
+    assert report(sessions, policy=policy("session")).populations[0].srm_p < 0.001
+    assert report(sessions, policy=policy("visitor")).dropped["visitors who were in more than one arm"] == 100
+    with pytest.raises(SettingsError, match="drawn with salt 1, the policy has salt 2"):
+        report(sessions, policy=policy(salt=2))
+
+
+def test_a_benefit_that_nobody_was_shown_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no session was shown 'deall'; did you mean 'deal'"):
+        report(world(400), benefit=["deall"])
+    assert report(world(400), policy=policy(), benefit=["panel"]).benefit == ["panel"]
 
 
 def test_unequal_shares_of_the_benefit_are_judged_by_four_fifths() -> None:
