@@ -90,7 +90,7 @@ def counted(core: Engine, config: SimConfig) -> Series:
     bundle, clock, registry = load_bundle(None), SimulatedClock(), CollectorRegistry()
     metrics = Metrics(registry)
     baseline = bundle.stage.baseline
-    metrics.use_bundle(bundle.manifest.name, bundle.manifest.version, "b" if baseline else "none")
+    metrics.use_bundle(bundle.manifest.name, bundle.manifest.version, "none" if baseline is None else "b")
     observer = Observer(metrics, bundle, DriftMonitor(baseline, metrics, clock), Kpis(metrics, load_policy(None)))
     shop = Shop(core)
     series: Series = {}
@@ -209,7 +209,8 @@ def main(arguments: Sequence[str]) -> None:
     for seed in range(options.quiet):
         found = of_traffic(fired(counted(core, traffic(200 + seed))))
         for name, minutes in found.items():
-            false[name] = false.get(name, 0) + sum(minute > 60 for minute in minutes)
+            if late := [minute for minute in minutes if minute > 60]:
+                false[name] = false.get(name, 0) + len(late)
     results["false_alarm_minutes"] = false
     watched = options.quiet * (MINUTES - 60)
     print(f"\nwithout an incident, minutes of {watched} in which an alert fired: {false or 'none'}")
