@@ -90,7 +90,8 @@ def plan_of(name: str, policy: PolicyFile | None, control: str | None, shares: M
     experiment = policy.experiments.get(name) if policy else None
     if experiment is None:
         return Plan(name, control, shares)
-    still = [arm for arm, entry in experiment.arms.items() if entry.holdout or not entry.replace]
+    held = [arm for arm, entry in experiment.arms.items() if entry.holdout]
+    still = held or [arm for arm, entry in experiment.arms.items() if not entry.replace]
     own = {arm: entry.share for arm, entry in experiment.arms.items() if entry.share > 0}
     return Plan(name, control or (still[0] if still else None), shares or own, experiment.unit,
                 str(experiment.salt_version))  # fmt: skip

@@ -11,6 +11,7 @@ from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import OPERATORS, VARIABLES
 from decisions.policy.lint import lint_text
 from decisions.policy.model import Action, Experiment, Guardrails, Hysteresis, PolicyFile, load
+from models.heads.outcomes import Outcome, read_outcome
 from models.rules import StageRules, load_rules
 from worker.commands import check, experiment
 
@@ -62,7 +63,7 @@ YAML = re.compile(r"^```yaml\n(.*?)```$", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "```yaml" in p.read_text(encoding="utf-8")], ids=lambda p: p.name)
 def test_every_yaml_in_the_docs_is_accepted(page: Path, tmp_path: Path) -> None:
-    """A policy passes the linter, or loads at least if it shows a part; rules load; the edge's keys have shops.
+    """A policy passes the linter, or loads at least if it shows a part; rules and outcomes load; keys have shops.
 
     A threshold that the page's own recipe adds is one that only the recipe's copy of the tree knows.
     """
@@ -72,6 +73,9 @@ def test_every_yaml_in_the_docs_is_accepted(page: Path, tmp_path: Path) -> None:
         if keys <= set(StageRules.model_fields):
             (tmp_path / "rules.yaml").write_text(block, encoding="utf-8")
             load_rules(tmp_path / "rules.yaml")
+        elif keys <= set(Outcome.model_fields):
+            (tmp_path / "outcome.yaml").write_text(block, encoding="utf-8")
+            read_outcome(tmp_path / "outcome.yaml")
         elif keys <= set(PolicyFile.model_fields):
             policy = block if "version" in keys else f"{policy}\n{block}"
             load(policy, page.name, None)

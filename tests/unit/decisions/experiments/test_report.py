@@ -200,6 +200,13 @@ def test_the_policy_says_shares_control_and_what_was_drawn() -> None:
         report(sessions, policy=policy(salt=2))
 
 
+def test_the_arm_that_is_held_out_is_what_the_others_are_compared_with() -> None:
+    """The other arm changes nothing either: it sees what the policy shows, which is what is asked about."""
+    arms = {"a": {"share": 0.5}, "b": {"share": 0.5, "holdout": True}}
+    held = Policy.from_text(policy_text(experiments={"deal": {"arms": arms}})).file
+    assert report([session(i, "ab"[i % 2]) for i in range(20)], policy=held).control == "b"
+
+
 def test_a_benefit_that_nobody_was_shown_is_refused() -> None:
     with pytest.raises(SettingsError, match="no session was shown 'deall'; did you mean 'deal'"):
         report(world(400), benefit=["deall"])

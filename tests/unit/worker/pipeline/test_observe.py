@@ -83,7 +83,8 @@ def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
 
 def test_a_session_begins_once_and_events_count_by_their_type(bundle: Bundle) -> None:
     """A session_start and a page_view of one millisecond are one session; a type that nobody knows is ``other``."""
-    core, metrics = engine(FoldConfig()), Metrics(new_registry())
+    plain, metrics = engine(FoldConfig()), Metrics(new_registry())
+    core = Engine.of(bundle, plain.judge.policy, plain.namespace)
     observer = Observer(
         metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, SystemClock()), Kpis(metrics, core.judge.policy)
     )
