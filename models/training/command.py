@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         ("depth", int, "of a tree, at most"),
         ("leaves", int, "of a tree, at most; above 63 scoring gets slower"),
         ("noise", float, "share of labels drawn anew"),
+        ("space", float, "rows from the whole space of the rules beside the shoppers', as a share of them, 0 for none"),
         ("doubt", float, "how vague the Evaluator's thresholds are, 0 for not at all"),
         ("jobs", int, "processes"),
     ):

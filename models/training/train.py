@@ -41,6 +41,7 @@ from models.training.dataset import Recording, Rows, observe_log, recording_of, 
 from models.training.doubt import DOUBT, Weighted, weighted
 from models.training.outcome_heads import train_heads
 from models.training.outcomes import outcome_rows
+from models.training.space import SPACE, space_rows
 from models.trees.ensemble import Ensemble
 
 Report = Callable[[str, float], None]
@@ -81,6 +82,7 @@ class TrainConfig(BaseModel):
         leaves: of a tree, at most; up to 63 the scorer keeps a tree's leaves in one machine word.
         features_tried: at each split of the forest.
         noise: share of labels drawn anew, as in the published study; the shipped bundle has none.
+        space: rows from the whole space of the rules (see `space`) beside those of shoppers, as a share of them.
         doubt: relative deviation of the Evaluator's thresholds, see `doubt`.
         search: choose trees and depth by the published 5-fold search.
         train_share: share of the sessions, by time, to train on; the later ones are held out.
@@ -101,6 +103,7 @@ class TrainConfig(BaseModel):
     leaves: Annotated[int, Field(ge=2, le=4_096)] = 32
     features_tried: Annotated[int, Field(ge=1, le=len(FEATURES))] = 5
     noise: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    space: Annotated[float, Field(ge=0, le=4)] = SPACE
     doubt: Annotated[float, Field(ge=0, le=2)] = DOUBT
     search: bool = False
     train_share: Annotated[float, Field(ge=0.1, le=0.95)] = 0.75
@@ -196,7 +199,16 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
     if config.search:
         report("search the grid of the published study", 0.15)
         config = searched(X[chosen], labels, config)
-    estimator = _grow(weighted(X[chosen], labels, rules, config.doubt), config, report)
+    everywhere = filled(space_rows(rules, round(config.space * chosen.size), config.seed), medians)
+    if without_carts(recording.live):
+        everywhere = everywhere[everywhere[:, FEATURES.index("cart_additions")] == 0]
+    learnt = weighted(
+        np.concatenate([X[chosen], everywhere]),
+        np.concatenate([labels, rules.label(everywhere)]),
+        rules,
+        config.doubt,
+    )
+    estimator = _grow(learnt, config, report)
     forest = Ensemble.from_sklearn(estimator, STAGES)
     report("judge it on later sessions", 0.9)
     held_out = judge(lambda rows: forest.predict(filled(rows, medians)), split.test, rules)
