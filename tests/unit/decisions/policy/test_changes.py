@@ -93,3 +93,16 @@ def test_a_reload_that_moves_shoppers_is_logged(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         assert watcher.poll() is not None
     assert "experiments.e.arms: from control 0.5" in caplog.text
+
+
+def test_check_knows_the_heads_of_the_bundle_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a worker with that bundle accepts, `check` accepts; what no bundle has is still refused."""
+    rules = [{"show": "banner", "when": "order_rest >= 0.2"}, {"show": "panel"}]
+    panel = {"rules": [{"show": "panel"}]}
+    stages = {"Explorer": {"rules": rules}, "Evaluator": panel, "Intent Buyer": panel, "Drop-Off Risk": panel}
+    path = tmp_path / "policy.yaml"
+    path.write_text(policy_text(stages=stages), encoding="utf-8")
+    assert check.main(["--policy", str(path)]) == 0
+    path.write_text(policy_text(stages=stages).replace("order_rest", "order_reset"), encoding="utf-8")
+    assert check.main(["--policy", str(path)]) == 4
+    assert "did you mean 'order_rest'" in capsys.readouterr().out
