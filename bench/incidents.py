@@ -90,7 +90,7 @@ def counted(core: Engine, config: SimConfig) -> Series:
     bundle, clock, registry = load_bundle(None), SimulatedClock(), CollectorRegistry()
     metrics = Metrics(registry)
     baseline = bundle.stage.baseline
-    metrics.use_bundle(bundle.manifest.name, bundle.manifest.version, "none" if baseline is None else "b")
+    metrics.use_bundle(bundle.manifest.name, bundle.manifest.version, "baseline")
     observer = Observer(metrics, bundle, DriftMonitor(baseline, metrics, clock), Kpis(metrics, load_policy(None)))
     shop = Shop(core)
     series: Series = {}
