@@ -81,11 +81,13 @@ def _counts(rng: np.random.Generator, n: int, threshold: int, most: int) -> NDAr
     by_size = np.exp(rng.random(n) * np.log(most + 1)).astype(np.int64)
     kind = rng.integers(0, 3, n)
     chosen = np.select([kind == 0, kind == 1], [close, by_size], rng.integers(0, most + 1, n))
-    return np.clip(chosen, 0, most).astype(np.float64)
+    counts: NDArray[np.float64] = np.clip(chosen, 0, most).astype(np.float64)
+    return counts
 
 
 def _times(rng: np.random.Generator, n: int, threshold: float, longest: float) -> NDArray[np.float64]:
     """Seconds: half around the threshold (a factor of about two), half from one second on by size."""
     around = threshold * np.exp(rng.normal(0.0, 0.5, n))
     by_size = np.exp(rng.random(n) * np.log(longest))
-    return np.minimum(np.where(rng.random(n) < 0.5, around, by_size), longest)
+    times: NDArray[np.float64] = np.minimum(np.where(rng.random(n) < 0.5, around, by_size), longest)
+    return times
