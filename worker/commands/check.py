@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 _NEEDED = (*KAFKA, "redis", "redis_timeout_s", "group", "env",
-           "bundle", *TOPICS, "topic_id", "rebuild_horizon_s", "buckets", "dlq_max_share", "dlq_max_consecutive")  # fmt: skip
+           "bundle", *TOPICS, "topic_id", "rebuild_horizon_s", "buckets", "dlq_max_share",
+           "dlq_max_consecutive")  # fmt: skip
 
 
 def _policies(paths: Sequence[Path], against: Path | None, bundle: str | None) -> int:
