@@ -16,7 +16,7 @@ import numpy as np
 from bench.context import Context, Samples
 from bench.edge_streams import Streams
 from bench.processes import rss_mb, usage
-from bench.stack import ENV, READY_S, REPOSITORY, Stack, Topics, WorkerProcess
+from bench.stack import ENV, READY_S, REPOSITORY, Stack, Topics, WorkerProcess, disown
 from tests.services import free_port
 
 INLINE_RATE: Final = 1_000
@@ -46,6 +46,8 @@ class EdgeProcess:
             **(options or {}),
         }
         arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        with stack.redis.client() as client:
+            disown(client)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "edge", *arguments], cwd=REPOSITORY, stdout=log, stderr=log

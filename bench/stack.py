@@ -182,6 +182,7 @@ class WorkerProcess:
         self.namespace = Namespace(ENV, group, self.topic_id)
         self.shards = [Shard(partition) for partition in range(topics.partitions)]
         self._client = self.store.client()
+        disown(self._client)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *wrapper, "worker", *arguments], cwd=REPOSITORY, stdout=log, stderr=log
@@ -246,6 +247,12 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def disown(client: Any) -> None:
+    """Forget which deployment owns the decisions: every benchmark is one of its own, after another on one Redis."""
+    for key in client.scan_iter("cs:owner:*", count=10_000):
+        client.delete(key)
 
 
 def produce(bootstrap: str, topic: str, events: Iterable[SimEvent]) -> None:

@@ -19,7 +19,7 @@ from decisions.policy.vocabulary import HELD
 from featurestore.columns.column import Blobs, Texts
 from featurestore.columns.jit import compiled, inlined
 from featurestore.session.stages import STAGES
-from featurestore.store.keys import decision_key
+from featurestore.store.keys import DECISION_PREFIX, decision_key
 from featurestore.store.packed import (
     NO_OUTPUT,
     NOTHING,
@@ -92,7 +92,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         int, Meta(description="Time of the event, or of the silence, epoch ms", extra=_is(NUMBER, EVENT_MS))
     ]
     decided_at: Annotated[int, Meta(description="Epoch ms", extra=_is(FIXED))]
-    source: Annotated[str, Meta(description="Kafka topic id that seq counts in", extra=_is(FIXED))]
+    source: Annotated[
+        str, Meta(description="Kafka topic id that seq counts in, and a deployment's own prefix", extra=_is(FIXED))
+    ]
     seq: Annotated[int, Meta(description="Grows with every decision of a session", extra=_is(NUMBER, SEQ))]
     expires_at: Annotated[
         int, Meta(description="After this moment show the neutral action, epoch ms", extra=_is(NUMBER, EXPIRES))
@@ -239,13 +241,14 @@ class DecisionReader(Protocol):
 class RedisDecisionReader:
     """Reads decisions from Redis; raises `StoreUnavailable`."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", prefix: str = DECISION_PREFIX) -> None:
         self._client = client
+        self._prefix = prefix
 
     def get(self, session_id: str) -> Decision | None:
         """See `DecisionReader`."""
         try:
-            document: Any = self._client.get(decision_key(session_id))
+            document: Any = self._client.get(decision_key(session_id, self._prefix))
         except redis.RedisError as error:
             raise unavailable(error, "reading a decision") from None
         return decode_decision(document, session_id) if document else None

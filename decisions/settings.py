@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from decisions.kafka_settings import PASSWORDS, pairs_of, voiding
 from featurestore.contract.ids import IdKey
 from featurestore.errors import SettingsError
+from featurestore.store.keys import DECISION_PREFIX
 from featurestore.store.redis.connection import check_url
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
@@ -54,6 +55,12 @@ class AccessSettings(BaseModel):
     group: str = Field("clickstage", min_length=1, description="Consumer group; part of every key")
     env: str = Field("prod", pattern=r"^[A-Za-z0-9_.-]+$", description="Deployment; part of every key")
     topic: str = Field("clicks", description="Topic of click events")
+    decision_prefix: str = Field(
+        DECISION_PREFIX,
+        pattern=r"^[A-Za-z0-9_.-]{1,64}:$",
+        description="What the keys of decisions begin with; a second deployment on one Redis needs its own (one word "
+        "and a colon); its readers and edge need the same",
+    )
     topic_id: str = Field("", description="Overrides the topic id read from Kafka (brokers before 2.8, tests)")
     buckets: Annotated[int, Field(ge=1, le=256)] = Field(
         1,
@@ -87,6 +94,13 @@ class AccessSettings(BaseModel):
     @classmethod
     def _is_redis_url(cls, value: SecretStr) -> SecretStr:
         check_url(value.get_secret_value())
+        return value
+
+    @field_validator("decision_prefix")
+    @classmethod
+    def _is_nobodys(cls, value: str) -> str:
+        if value == "cs:":
+            raise ValueError("cs: is where the workers keep their own keys; take another word")
         return value
 
     @field_validator("id_key")

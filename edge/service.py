@@ -39,9 +39,10 @@ from edge.topic import topic_of_clicks
 from edge.watch import Watch
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import Pages
-from featurestore.errors import SettingsError
+from featurestore.errors import Foreign, SettingsError
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
+from featurestore.store.deployment import Deployment, look
 from featurestore.store.keys import Namespace, decision_key, withdrawn_key
 from featurestore.store.protocols import SessionReader
 from featurestore.store.redis.connection import Client, connect_any
@@ -77,10 +78,10 @@ class Service:
         loop = asyncio.get_running_loop()
         self._policy_watch = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, loop.time)
         presenter = Presenter(policy)
-        self.store = EdgeStore(self._connect, settings.env, self.ids, settings.buckets)
+        self.store = EdgeStore(self._connect, settings.env, self.ids, settings.buckets, settings.decision_prefix)
         self.pending = Pending()
         self.reads: Batcher[Asked, Stored] = Batcher("edge-read", self.store.read, MOST_READS, MOST_WAITING)
-        self._marks = EdgeStore(self._connect, settings.env, self.ids, settings.buckets)
+        self._marks = EdgeStore(self._connect, settings.env, self.ids, settings.buckets, settings.decision_prefix)
         self._withdrawals: Batcher[tuple[str, int], None] = Batcher(
             "edge-withdraw", self._marks.withdraw, MOST_READS, MOST_WAITING
         )
@@ -138,7 +139,7 @@ class Service:
 
     def _keys(self, session_id: str) -> tuple[str, str]:
         name = self.ids.session(session_id)
-        return decision_key(name), withdrawn_key(self.settings.env, name)
+        return decision_key(name, self.settings.decision_prefix), withdrawn_key(self.settings.env, name)
 
     def _connect(self) -> Client:
         client = connect_any(self.settings.redis.get_secret_value(), timeout_s=self.settings.edge_redis_wait_s)
@@ -155,6 +156,8 @@ class Service:
                 self.deciding.use(self._decider)
                 _settle_down()
                 return
+            except Foreign as error:
+                log.error("%s", error)  # noqa: TRY400 - the message is the report
             except (SettingsError, *AWAY) as error:
                 log.warning("Kafka or Redis is not ready; trying again", extra={"error_class": type(error).__name__})
             await asyncio.sleep(KAFKA_AGAIN_S)
@@ -162,8 +165,10 @@ class Service:
     def _namespace(self) -> tuple[Namespace, int]:
         settings = self.settings
         topic_id, partitions = topic_of_clicks(settings)
-        namespace = Namespace(settings.env, settings.group, topic_id)
-        stored: Any = self._connect().get(namespace.generation_key())
+        namespace = Namespace(settings.env, settings.group, topic_id, prefix=settings.decision_prefix)
+        client = self._connect()
+        look(client, Deployment(settings.env, settings.group, settings.topic), settings.decision_prefix)
+        stored: Any = client.get(namespace.generation_key())
         return replace(namespace, generation=int(stored or 0)), partitions
 
     def _make_decider(self, namespace: Namespace, partitions: int) -> Decider:

@@ -42,16 +42,18 @@ class EdgeStore:
         env: of the deployment.
         ids: of the workers; turns a session id into what the keys hold.
         buckets: of a partition.
+        prefix: of the decisions' keys.
 
     Attributes:
         namespace: whose keys the workers use; None while Kafka has not said which topic that is.
     """
 
-    def __init__(self, connect: Callable[[], Client], env: str, ids: IdKey, buckets: int) -> None:
+    def __init__(self, connect: Callable[[], Client], env: str, ids: IdKey, buckets: int, prefix: str) -> None:
         self._connect = connect
         self._env = env
         self._ids = ids
         self._buckets = buckets
+        self._prefix = prefix
         self.namespace: Namespace | None = None
         self._client: Any = None
         self._away_until = 0.0
@@ -67,7 +69,7 @@ class EdgeStore:
 
         def fill(pipe: Any) -> None:
             for name, meta in zip(names, metas, strict=True):
-                pipe.get(decision_key(name))
+                pipe.get(decision_key(name, self._prefix))
                 pipe.exists(withdrawn_key(self._env, name))
                 if meta:
                     pipe.hget(meta, "applied")

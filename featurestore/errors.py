@@ -12,6 +12,7 @@
     ├── Forked             whoever forked a running worker: its clients do not work in the child
     ├── SettingsError      the operator: stop with a documented exit code
     │   ├── PortTaken      the operator: another process listens there
+    │   ├── Foreign        decisions or topics are another deployment's
     │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
     │   └── PolicyError    marketing: the policy file is wrong
     └── BundleError        the data scientist: stop with a documented exit code
@@ -71,6 +72,10 @@ class SettingsError(ClickstageError):
 
 class PortTaken(SettingsError):
     """A port to listen at belongs to another process."""
+
+
+class Foreign(SettingsError):
+    """Decisions or topics of another deployment were named; the message names both deployments."""
 
 
 class Unsafe(SettingsError):

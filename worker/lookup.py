@@ -15,7 +15,7 @@ from featurestore.contract.ids import IdKey
 from featurestore.errors import CorruptRecord, SettingsError
 from featurestore.session.codec import unpack
 from featurestore.store.cluster.cluster_connection import AWAY
-from featurestore.store.keys import Namespace, Shard, decision_key, shard_of
+from featurestore.store.keys import Namespace, Shard, shard_of
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
 from featurestore.store.set_aside import SetAside, decode
@@ -34,6 +34,7 @@ ACCESS: Final = (
     "redis_timeout_s",
     "group",
     "env",
+    "decision_prefix",
     *TOPICS,
     "topic_id",
     "buckets",
@@ -101,7 +102,7 @@ class Lookup:
         shards = self.shards if everywhere else [self.home(sent)]
         try:
             pipe = self.client.pipeline(transaction=False)
-            pipe.get(decision_key(session_id))
+            pipe.get(self.namespace.decision(session_id))
             for shard in shards:
                 pipe.hget(self.namespace.states(shard), session_id)
                 pipe.zscore(self.namespace.idle(shard), session_id)

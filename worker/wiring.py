@@ -26,6 +26,7 @@ from featurestore.store.redis import resp
 from featurestore.store.redis.connection import Client, connect_any, is_cluster
 from models.bundle.bundle import Bundle
 from worker.checks.preflight import part_of_cluster, refuse_worst
+from worker.claim import Claim
 from worker.clock import Clock, HeldBack, SystemClock
 from worker.kafka.group_watch import GroupWatch
 from worker.kafka.placement import Placement
@@ -185,7 +186,13 @@ def _each(told: Any) -> list[Any]:
 
 def namespace_of(settings: Settings, client: Client, topic_id: str) -> Namespace:
     """Whose keys a group uses now; `clickstage reprocess` begins a new generation."""
-    namespace = Namespace(settings.env, settings.group, topic_id, write_version=settings.write_version)
+    namespace = Namespace(
+        settings.env,
+        settings.group,
+        topic_id,
+        write_version=settings.write_version,
+        prefix=settings.decision_prefix,
+    )
     stored: Any = client.get(namespace.generation_key())
     return replace(namespace, generation=int(stored or 0))
 
@@ -228,6 +235,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     topic_id, partitions = topic
     namespace = namespace_of(settings, client, topic_id)
     record_partitions(client, namespace, partitions, settings.buckets)
+    claim = Claim(client, settings, clock)
     registry = new_registry()
     metrics = Metrics(registry)
     engine = Engine.of(
@@ -268,7 +276,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
             engine.use_policy(changed)
             observer.use_policy(changed)
 
-    loop.before_poll += [held.poll, reload_policy]
+    loop.before_poll += [held.poll, claim.poll, reload_policy]
     if not settings.topic_id:
         watch = TopicWatch(admin, settings.topic, topic_id, partitions, clock)
         loop.before_poll.append(watch.poll)

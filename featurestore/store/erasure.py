@@ -22,7 +22,7 @@ from featurestore.errors import CorruptRecord
 from featurestore.session.codec import unpack
 from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import AWAY
-from featurestore.store.keys import ERASED_TTL_S, Namespace, Shard, decision_key
+from featurestore.store.keys import ERASED_TTL_S, Namespace, Shard
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
 from featurestore.store.redis.store import Script
@@ -129,7 +129,7 @@ class Eraser:
 
     def _delete(self, sessions: Sequence[str]) -> int:
         """Delete the sessions' decisions; how many there were."""
-        return int(self._client.delete(*map(decision_key, sessions))) if sessions else 0
+        return int(self._client.delete(*map(self._namespace.decision, sessions))) if sessions else 0
 
     def bury(self, fields: Sequence[str], now_ms: int) -> None:
         """Set the tombstones, and drop those that have served."""
@@ -175,7 +175,7 @@ class ClusterEraser(Eraser):
                 space.ends(shard),
                 space.set_aside(shard),
             )
-            kept = [*map(decision_key, names), *profiles]
+            kept = [*map(space.decision, names), *profiles]
             reply = self._client.evalsha(
                 self._script.sha, len(keys), *keys, uuid.uuid4().hex, len(names), *names, *kept
             )
@@ -189,7 +189,7 @@ class ClusterEraser(Eraser):
         self._decide.load(self._client)
         mark = cross_slot_outbox.gone(self._namespace, self._applied)
         deleted = 0
-        for key in {decision_key(session) for session in sessions}:
+        for key in {self._namespace.decision(session) for session in sessions}:
             gone = self._namespace.gone(key)
             deleted += self._client.evalsha(self._decide.sha, 2, key, gone, cross_slot_outbox.DELETE, mark, GONE_MS)
         return deleted

@@ -15,7 +15,9 @@
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
 | ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
 | ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
-| ``decision:<session id>`` | string | decision document, JSON | until the session ends |
+| ``decision:<session id>`` | string | decision document; the prefix is the deployment's | until the session ends |
+| ``cs:owner:decisions:<prefix>`` | string | the `deployment` whose decisions have that prefix, JSON | for ever |
+| ``cs:owner:topic:<Kafka's id>:<topic>`` | string | the deployment that produces to an output topic, JSON | for ever |
 | ``cs:<env>:withdrawn:<session id>`` | string | the edge: consent was withdrawn, its token is refused | a token's |
 | ``cs:<env>:gone:{<tag>}:<key>`` | string | on a Cluster: that key was deleted | a decision's life and a minute |
 
@@ -72,6 +74,7 @@ class Namespace:
         schema: see `KEY_SCHEMA`.
         generation: how often `clickstage reprocess` was run.
         write_version: of what is written (`versions`); no part of any key.
+        prefix: of the decisions' keys; ends with a colon.
     """
 
     env: str
@@ -80,6 +83,7 @@ class Namespace:
     schema: int = KEY_SCHEMA
     generation: int = 0
     write_version: int = RECORD_VERSION
+    prefix: str = DECISION_PREFIX
 
     def __str__(self) -> str:
         generation = f".{self.generation}" if self.generation else ""
@@ -87,8 +91,16 @@ class Namespace:
 
     @property
     def source(self) -> str:
-        """What documents name the topic by: eight base64 characters of its id, 48 bits."""
-        return self.topic_id[:8]
+        """What documents name the topic by: eight base64 characters of its id, 48 bits.
+
+        A deployment with a prefix of its own adds it, so that its documents are not taken for another one's.
+        """
+        own = "" if self.prefix == DECISION_PREFIX else "." + self.prefix.removesuffix(":")
+        return self.topic_id[:8] + own
+
+    def decision(self, session_id: str) -> str:
+        """Where the front end reads."""
+        return self.prefix + session_id
 
     def meta(self, shard: Shard) -> str:
         """Hash with the fence of a shard."""
@@ -168,9 +180,19 @@ class Namespace:
         return f"cs:{{{self}:{shard.partition}:{shard.bucket}}}:{part}"
 
 
-def decision_key(session_id: str) -> str:
+def decision_key(session_id: str, prefix: str = DECISION_PREFIX) -> str:
     """Where the front end reads."""
-    return DECISION_PREFIX + session_id
+    return prefix + session_id
+
+
+def owner_of_prefix(prefix: str) -> str:
+    """Whose decisions have a prefix."""
+    return f"cs:owner:decisions:{prefix}"
+
+
+def owner_of_topic(cluster: str, topic: str) -> str:
+    """Which deployment produces to a topic of a Kafka cluster."""
+    return f"cs:owner:topic:{cluster}:{topic}"
 
 
 def withdrawn_key(env: str, session_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from featurestore.session.visitors import append_entry
 from featurestore.store.expiry_buckets import expiry_bucket
-from featurestore.store.keys import Namespace, Shard, decision_key
+from featurestore.store.keys import Namespace, Shard
 from featurestore.store.protocols import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.store.refusals import Refused, refused_of
 from featurestore.store.tombstones import Erased
@@ -73,7 +73,7 @@ class MemoryStore:
 
     def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
         """See `SessionReader`; decisions do not expire here."""
-        return [self.decisions.get(decision_key(session)) for session in sessions]
+        return [self.decisions.get(self.namespace.decision(session)) for session in sessions]
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
         """See `SessionStore`; decisions do not expire here."""
@@ -119,8 +119,7 @@ class MemoryStore:
             return WriteResult(APPLIED, "", data.applied)
         if data.applied != write.expected:
             return WriteResult(MOVED, "", data.applied)
-        version = self.namespace.write_version
-        for step in steps(write, Keys(self.namespace, write.shard), decisions_and_profiles(write, 0, version)):
+        for step in steps(write, Keys(self.namespace, write.shard), decisions_and_profiles(write, 0, self.namespace)):
             self._carry_out(data, step)
         return WriteResult(APPLIED, "", data.applied)
 
@@ -152,10 +151,10 @@ class MemoryStore:
                 _remove(data.idle, names)
             case Bulk(_, "RPUSH", Key(_, Part.ENDING, bucket), names, _):
                 data.ends.setdefault(bucket, []).extend(names)
-            case Each(_, "SET", sessions, values, _):
-                self.decisions.update(zip(map(decision_key, sessions), values or (), strict=True))
-            case Each(_, "DEL", sessions, _, _):
-                _remove(self.decisions, map(decision_key, sessions))
+            case Each(_, "SET", _, sessions, values, _):
+                self.decisions.update(zip(map(self.namespace.decision, sessions), values or (), strict=True))
+            case Each(_, "DEL", _, sessions, _, _):
+                _remove(self.decisions, map(self.namespace.decision, sessions))
             case Extend(_, profiles, _, _):
                 for name, entry in profiles:
                     old = self.visitors.get(name)

@@ -15,11 +15,10 @@ from featurestore.columns.column import Blobs, Column, Texts
 from featurestore.session.visitors import head
 from featurestore.store import set_aside
 from featurestore.store.expiry_buckets import by_expiry_bucket, life_s
-from featurestore.store.keys import DECISION_PREFIX, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
+from featurestore.store.keys import SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.refusals import REFUSED, encoded
 
-PREFIX: Final = DECISION_PREFIX.encode()
 NO_NUMBER: Final = Blobs.of([])
 Argument = str | bytes | int
 
@@ -88,10 +87,15 @@ class Bulk(NamedTuple):
 
 
 class Each(NamedTuple):
-    """A command for the decision of each session, with its value if there are values; not empty."""
+    """A command for the decision of each session, with its value if there are values; not empty.
+
+    Attributes:
+        prefix: of the decisions' keys.
+    """
 
     phase: Phase
     verb: str
+    prefix: bytes
     sessions: Texts
     values: Blobs | None = None
     tail: tuple[Argument, ...] = ()
@@ -169,21 +173,22 @@ def steps(write: ShardWrite, keys: Keys, elsewhere: Iterable[Step]) -> Iterator[
     yield from keys.life if write.sessions or write.ending else keys.life[-1:]
 
 
-def decisions_and_profiles(write: ShardWrite, decision_ttl_ms: int, version: int) -> Iterator[Step]:
+def decisions_and_profiles(write: ShardWrite, decision_ttl_ms: int, space: Namespace) -> Iterator[Step]:
     """The steps for decisions and profiles, where one node has all keys.
 
     Args:
         write: of one shard.
         decision_ttl_ms: life of a decision.
-        version: in which profiles are written.
+        space: whose decisions, and the version in which profiles are written.
     """
+    prefix = space.prefix.encode()
     decided, undecided = Texts.of(write.decided), Texts.of(write.undecided)
     if len(decided):
-        yield Each(Phase.DECIDED, "SET", decided, Blobs.of(write.decisions), ("PX", decision_ttl_ms))
+        yield Each(Phase.DECIDED, "SET", prefix, decided, Blobs.of(write.decisions), ("PX", decision_ttl_ms))
     if len(undecided):
-        yield Each(Phase.UNDECIDED, "DEL", undecided)
+        yield Each(Phase.UNDECIDED, "DEL", prefix, undecided)
     if write.profiles:
-        yield Extend(Phase.PROFILES, write.profiles, VISITOR_TTL_S, head(version))
+        yield Extend(Phase.PROFILES, write.profiles, VISITOR_TTL_S, head(space.write_version))
 
 
 def cross_slot(keys: Keys, fields: Sequence[Argument], *, landed: bool) -> Iterator[Step]:

@@ -67,7 +67,11 @@ class Bench:
 
 def _as_of(bench: Bench, version: int) -> SessionStore:
     """The same store as a worker has it that writes this version."""
-    space = replace(SPACE, write_version=version)
+    return _of(bench, replace(SPACE, write_version=version))
+
+
+def _of(bench: Bench, space: Namespace) -> SessionStore:
+    """The same store with other keys."""
     if isinstance(bench.store, MemoryStore):
         bench.store.namespace = space
         return bench.store
@@ -483,6 +487,23 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
     keys = [SPACE.visitor(i) for i in range(3)]
     assert bench.store.profiles(keys) == twin.profiles(keys)
     assert bench.lease().outboxes == twin.acquire([ZERO], 1, 0)[0].outboxes
+
+
+def test_decisions_are_at_their_deployments_prefix(bench: Bench) -> None:
+    """Written, read and deleted there; the usual prefix is somebody else's."""
+    store = _of(bench, replace(SPACE, prefix="rehearsal:"))
+    lease = store.acquire([ZERO], 1_000, 0)[0]
+    write = ShardWrite(ZERO, lease.epoch, None, 1)
+    write.decided, write.decisions = ["a", "b"], [b"{1}", b"{2}"]
+    assert store.write([write], LIFE_MS)[0].status == APPLIED
+    assert store.documents(["a", "b"]) == [b"{1}", b"{2}"]
+    assert bench.decision("a") is None
+    if bench.client is not None:
+        assert bench.client.get("rehearsal:b") == b"{2}"
+    write = ShardWrite(ZERO, lease.epoch, 1, 2)
+    write.undecided = ["a"]
+    assert store.write([write], LIFE_MS)[0].status == APPLIED
+    assert store.documents(["a", "b"]) == [None, b"{2}"]
 
 
 def test_no_tombstones_to_begin_with(bench: Bench) -> None:

@@ -69,7 +69,7 @@ class Shopfloor:
         topics = (name, self._decisions, self._sessions, f"{name}.dlq")
         create_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
         self.namespace = Namespace("prod", name, topic_id(bootstrap, name))
-        self._flags = [
+        self.flags = [
             *("--kafka", bootstrap, "--redis", store.url, "--group", name, "--topic", name),
             *("--decisions-topic", self._decisions, "--sessions-topic", self._sessions, "--dlq-topic", f"{name}.dlq"),
             # As short as the broker allows, so that a killed worker's partitions are free soon.
@@ -79,10 +79,10 @@ class Shopfloor:
         self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": PARTITIONER, "linger.ms": 100})
         self.client = store.client()
 
-    def worker(self) -> WorkerProcess:
-        """One more worker, not started yet."""
+    def worker(self, *flags: str) -> WorkerProcess:
+        """One more worker, not started yet; others than the usual `flags` if any are given."""
         name = f"worker-{len(self._workers)}"
-        self._workers.append(WorkerProcess(name, self._directory / name, self._flags))
+        self._workers.append(WorkerProcess(name, self._directory / name, flags or self.flags))
         return self._workers[-1]
 
     def send(self, events: Iterable[dict[str, Any]], *, recorded: bool = False) -> int:

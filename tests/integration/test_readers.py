@@ -141,6 +141,7 @@ def test_hashed_ids_are_found(redis_server: RedisServer, redis_client: "redis.Re
     put(redis_client, 512, 900_000, "panel", key=IdKey.of(KEY).session(SESSION))
     assert python_reader(redis_server, id_key=KEY)(0) == "panel"
     assert shell_reader(redis_server, tmp_path, CLICKSTAGE_ID_KEY=KEY)(0) == "panel"
+    assert shell_reader(redis_server, tmp_path, CLICKSTAGE_DECISION_PREFIX="rehearsal:")(0) == "neutral"
 
 
 @needs_shell

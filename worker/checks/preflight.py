@@ -14,11 +14,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 
 from featurestore.errors import Unsafe
 from featurestore.store.cluster.cluster_connection import AWAY
-from featurestore.store.keys import ERASED_TTL_S, Namespace
+from featurestore.store.deployment import owner
+from featurestore.store.keys import ERASED_TTL_S
 from featurestore.store.redis.connection import Client
 from worker.checks.findings import ADVICE, GOOD, VOID, Finding
 from worker.checks.held_check import held_findings, refused_by_partition
 from worker.checks.placement_check import look_at_placement
+from worker.claim import deployment_of, owned
 from worker.settings import Settings
 
 FULL: Final = 0.75
@@ -237,14 +239,30 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     if isinstance(client, redis.RedisCluster):
         store = {"Redis Cluster": _cluster(client, partitions * settings.buckets)} | store
     config, replicas = _topic(kafka_admin(settings), settings.topic)
-    namespace = Namespace(settings.env, settings.group, topic_id)
+    namespace = namespace_of(settings, client, topic_id)
     recorded: Any = client.get(namespace.partitions())
     count = None if recorded is None else int(recorded.decode().split('"partitions": ')[1].split(",")[0])
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
     log += look_at_placement(settings, partitions)
     refused = refused_by_partition(client, namespace_of(settings, client, topic_id), range(partitions))
     log += held_findings(refused, settings.dlq_max_share, settings.dlq_max_consecutive)
+    log += ownership_findings(client, settings)
     return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
+
+
+def ownership_findings(client: Client, settings: Settings) -> Iterator[Finding]:
+    """Whose the decisions and the output topics are."""
+    mine = deployment_of(settings)
+    for what, key in owned(settings).items():
+        found = owner(client, key)
+        if found is None or found == mine:
+            yield Finding(GOOD, f"{what}: {'no owner yet' if found is None else 'of this deployment'}")
+        else:
+            yield Finding(
+                VOID,
+                f"{what} belongs to {found}, and this is {mine}",
+                "a prefix (CLICKSTAGE_DECISION_PREFIX) and output topics of its own",
+            )
 
 
 def _store(client: "redis.Redis") -> list[Finding]:

@@ -19,7 +19,7 @@ from decisions.engine import ALL, Engine
 from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.session.fold import FoldConfig
-from featurestore.store.keys import Namespace, Shard
+from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.streams import DECISIONS, SESSIONS, stream_of
@@ -93,7 +93,12 @@ class Difference:
 
 
 def engine_for(
-    bundle: Path | None, config: FoldConfig | None, topic_id: str, policy: Path | None = None, outcomes: str = ALL
+    bundle: Path | None,
+    config: FoldConfig | None,
+    topic_id: str,
+    policy: Path | None = None,
+    outcomes: str = ALL,
+    prefix: str = DECISION_PREFIX,
 ) -> Engine:
     """An engine as a worker would have it, without any client.
 
@@ -103,6 +108,7 @@ def engine_for(
         topic_id: what decisions name as their source.
         policy: None for the one that ships.
         outcomes: that documents carry, as the setting says.
+        prefix: of the deployment's decisions; documents name it if it is not the usual one.
 
     Raises:
         BundleError, PolicyError, SettingsError: refused.
@@ -111,7 +117,7 @@ def engine_for(
     from worker.wiring import fold_config
 
     model = load_bundle(bundle)
-    namespace = Namespace("verify", "verify", topic_id)
+    namespace = Namespace("verify", "verify", topic_id, prefix=prefix)
     return Engine.of(
         model,
         load_policy(policy, model.heads.variables),

@@ -24,7 +24,8 @@ def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
 
     topic_id, _ = kafka_topic(settings)
     log = records_of(read_all(settings, settings.topic))
-    expected = expect(engine_for(settings.bundle, None, topic_id, settings.policy, settings.outcomes), log)
+    engine = engine_for(settings.bundle, None, topic_id, settings.policy, settings.outcomes, settings.decision_prefix)
+    expected = expect(engine, log)
     found: dict[str, list[bytes]] = {}
 
     def complete() -> bool:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     return worst
 
 
-_NEEDED = (*KAFKA, "redis", "redis_timeout_s", "group", "env",
+_NEEDED = (*KAFKA, "redis", "redis_timeout_s", "group", "env", "decision_prefix",
            "bundle", *TOPICS, "topic_id", "rebuild_horizon_s", "buckets", "dlq_max_share",
            "dlq_max_consecutive")  # fmt: skip
 

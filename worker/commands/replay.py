@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         "through the batch code alone, byte for byte but for the times of computing; needs topics of its own and "
         "workers with --timers off",
     )
-    add_settings(parser, (*KAFKA, *TOPICS, "bundle", "policy"))
+    add_settings(parser, (*KAFKA, "decision_prefix", *TOPICS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)

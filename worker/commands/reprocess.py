@@ -8,6 +8,7 @@ Visitors' profiles are kept: a session already counted in one is not counted aga
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ def begin_generation(client: Client, old: Namespace, shards: Sequence[Shard], st
     Raises:
         StoreUnavailable: the switch was not made, or the old keys are still there; run it again.
     """
-    fresh = Namespace(old.env, old.group, old.topic_id, old.schema, old.generation + 1)
+    fresh = replace(old, generation=old.generation + 1)
     try:
         pipe: Any = client.pipeline()
         for shard in shards:

@@ -20,14 +20,19 @@ export class ShopperActions {
    * @param {string} [options.idKey] the workers' CLICKSTAGE_ID_KEY, if they hash ids
    * @param {number} [options.sessions] of how many sessions to remember the last decision
    * @param {number} [options.timeoutMs] how long a page may wait for Redis
+   * @param {string} [options.prefix] the workers' CLICKSTAGE_DECISION_PREFIX, if they have one of their own
    * @param {() => number} [options.nowMs] wall clock; keep it synchronised (NTP), since offers end by it
    */
-  constructor(get, { neutral = "none", idKey = "", sessions = 10_000, timeoutMs = 50, nowMs = Date.now } = {}) {
+  constructor(
+    get,
+    { neutral = "none", idKey = "", sessions = 10_000, timeoutMs = 50, prefix = "decision:", nowMs = Date.now } = {},
+  ) {
     this.get = get;
     this.neutral = neutral;
     this.idKey = Buffer.from(idKey, "hex");
     this.sessions = sessions;
     this.timeoutMs = timeoutMs;
+    this.prefix = prefix;
     this.nowMs = nowMs;
     this.known = new Map(); // key -> the newest decision seen; in the order of last use
   }
@@ -68,9 +73,9 @@ export class ShopperActions {
   }
 
   key(sessionId) {
-    if (this.idKey.length === 0) return `decision:${sessionId}`;
+    if (this.idKey.length === 0) return this.prefix + sessionId;
     const hash = createHmac("sha256", this.idKey).update(`session:${sessionId}`, "utf8").digest("hex");
-    return `decision:${hash.slice(0, 32)}`;
+    return this.prefix + hash.slice(0, 32);
   }
 }
 

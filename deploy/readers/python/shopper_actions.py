@@ -41,6 +41,7 @@ class ShopperActions:
         id_key: the workers' CLICKSTAGE_ID_KEY, if they hash ids.
         sessions: of how many sessions to remember the last decision.
         now_ms: wall clock; it should be synchronised (NTP), since offers end by it.
+        prefix: the workers' CLICKSTAGE_DECISION_PREFIX, if they have one of their own.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class ShopperActions:
         id_key: str = "",
         sessions: int = 10_000,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        prefix: str = "decision:",
     ) -> None:
         self._client = client
         self._neutral = neutral
         self._id_key = bytes.fromhex(id_key)
+        self._prefix = prefix
         self._sessions = sessions
         self._now_ms = now_ms
         self._known: OrderedDict[str, Known] = OrderedDict()
@@ -101,7 +104,7 @@ class ShopperActions:
         if self._id_key:
             message = b"session:" + session_id.encode()
             session_id = hmac.digest(self._id_key, message, hashlib.sha256)[:16].hex()
-        return "decision:" + session_id
+        return self._prefix + session_id
 
 
 def _read(document: str | bytes | None) -> Known | None:

@@ -5,7 +5,7 @@ between leaves it to the next owner, which writes it before anything else. Each 
 and late: a decision gives way to a newer one (`cluster_decide.lua`), a profile knows its sessions.
 
 Stored: a hash, each value behind the version (a byte; version 1 had none). Field ``life``: a decision's life in ms,
-decimal. Field ``decision:<session id>``: ``=`` and the document, or ``-<seq> <source>`` for a deletion of everything up
+decimal. Field of a decision's key: ``=`` and the document, or ``-<seq> <source>`` for a deletion of everything up
 to that seq. Field of a profile's key: ``+`` and its entries.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 
 from featurestore.session.fold import SEQ_STEP
 from featurestore.session.visitors import ENTRY
-from featurestore.store.keys import Namespace, decision_key
+from featurestore.store.keys import Namespace
 from featurestore.store.protocols import ShardWrite
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
@@ -36,9 +36,9 @@ Fields = dict[str, bytes]
 def of(write: ShardWrite, namespace: Namespace) -> Fields:
     """What a batch writes to other slots."""
     pairs = zip(write.decided, write.decisions, strict=True)
-    fields = {decision_key(session): SET + document for session, document in pairs}
+    fields = {namespace.decision(session): SET + document for session, document in pairs}
     if write.undecided:
-        fields.update(dict.fromkeys(map(decision_key, write.undecided), DELETE + gone(namespace, write.applied)))
+        fields.update(dict.fromkeys(map(namespace.decision, write.undecided), DELETE + gone(namespace, write.applied)))
     for key, entry in write.profiles:
         fields[key] = fields.get(key, EXTEND) + entry
     return fields

@@ -26,7 +26,7 @@ from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
 from featurestore.store.cluster.cross_slot_outbox import Fields
 from featurestore.store.expiry_buckets import expiry_bucket
-from featurestore.store.keys import VISITOR_TTL_S, Namespace, Shard, decision_key, slot_of
+from featurestore.store.keys import VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -115,7 +115,7 @@ class ClusterSessionStore:
 
     def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
         """See `SessionStore`."""
-        keys = list(map(decision_key, sessions))
+        keys = list(map(self._namespace.decision, sessions))
         return self._cluster.ask([(slot_of(key), ("GET", key)) for key in keys], "reading decisions")
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:

@@ -6,7 +6,7 @@ from typing import Final
 from featurestore.columns.column import Blobs, Texts
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.redis import resp
-from featurestore.store.write_ops import PREFIX, Argument, Bulk, Each, Extend, Key, Rotate, Run, Step
+from featurestore.store.write_ops import Argument, Bulk, Each, Extend, Key, Rotate, Run, Step
 
 Call = tuple[Sequence[Argument], Sequence[resp.Arguments]]
 """Arguments of a script: one by one, then by the thousand."""
@@ -37,9 +37,9 @@ def _spelled(step: Step) -> Iterator[resp.Arguments]:
         case Bulk(_, verb, key, names, values):
             yield resp.given(verb, key.text, len(names) * (1 if values is None else 2))
             yield resp.each(names) if values is None else resp.pairs(names, values)
-        case Each(_, verb, sessions, values, tail):
+        case Each(_, verb, prefix, sessions, values, tail):
             yield resp.given("each", verb, len(sessions), 1 if values is None else 2, len(tail), *tail)
-            yield resp.each(sessions, PREFIX) if values is None else resp.pairs(sessions, values, PREFIX)
+            yield resp.each(sessions, prefix) if values is None else resp.pairs(sessions, values, prefix)
         case Extend(_, profiles, life_s, head):
             yield resp.given("extend", head, len(profiles), life_s)
             keys = Texts.of([key for key, _ in profiles])

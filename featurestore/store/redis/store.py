@@ -19,7 +19,7 @@ import redis
 
 from featurestore.columns.column import Texts
 from featurestore.store.expiry_buckets import expiry_bucket
-from featurestore.store.keys import Namespace, Shard, decision_key
+from featurestore.store.keys import Namespace, Shard
 from featurestore.store.protocols import (
     APPLIED,
     Due,
@@ -172,7 +172,7 @@ class RedisSessionStore:
         """See `SessionStore`."""
         if not sessions:
             return []
-        [found] = self._begin([("MGET", *map(decision_key, sessions))], "reading decisions")()
+        [found] = self._begin([("MGET", *map(self._namespace.decision, sessions))], "reading decisions")()
         return list(found)
 
     def write(self, writes: Sequence[ShardWrite], decision_ttl_ms: int) -> list[WriteResult]:
@@ -247,8 +247,7 @@ class RedisSessionStore:
         return results
 
     def _steps(self, write: ShardWrite, ttl_ms: int) -> Iterator[Step]:
-        version = self._namespace.write_version
-        return steps(write, self._keys_of(write.shard), decisions_and_profiles(write, ttl_ms, version))
+        return steps(write, self._keys_of(write.shard), decisions_and_profiles(write, ttl_ms, self._namespace))
 
     def _call(self, write: ShardWrite, ttl_ms: int) -> Call:
         keys = self._keys_of(write.shard)

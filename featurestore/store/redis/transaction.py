@@ -11,7 +11,7 @@ from featurestore.columns.column import Blobs, Texts
 from featurestore.store.redis import resp
 from featurestore.store.redis.lua import script_text
 from featurestore.store.redis.resp import Packed
-from featurestore.store.write_ops import PREFIX, Argument, Bulk, Each, Extend, Phase, Run, Step
+from featurestore.store.write_ops import Argument, Bulk, Each, Extend, Phase, Run, Step
 
 EXTEND: Final = script_text("profile", "extend")
 
@@ -57,9 +57,9 @@ def _each(steps: Sequence[Each]) -> Packed:
     sessions = Texts.chained([step.sessions for step in steps])
     first = steps[0]
     if first.values is None:  # DEL takes them all at once
-        return resp.command([first.verb], resp.each(sessions, PREFIX))
+        return resp.command([first.verb], resp.each(sessions, first.prefix))
     values = Blobs.chained([step.values for step in steps if step.values is not None])
-    return resp.commands([first.verb], sessions, values, first.tail, PREFIX)
+    return resp.commands([first.verb], sessions, values, first.tail, first.prefix)
 
 
 def _run(step: Run) -> bytes:

@@ -169,6 +169,13 @@ def test_hashed_ids_are_found() -> None:
     assert script.keys == ["decision:" + IdKey.of(key).session("s-ü")]
 
 
+def test_another_deployments_decisions_are_at_its_prefix() -> None:
+    """The readers of a second deployment ask where its workers write."""
+    script = Script()
+    reader.ShopperActions(script, prefix="rehearsal:").show("s")
+    assert script.keys == ["rehearsal:s"]
+
+
 @needs_node
 def test_node_shows_what_python_shows() -> None:
     """The same scripts, the same actions; an answer that is too late is none."""
@@ -189,12 +196,13 @@ def test_node_shows_what_python_shows() -> None:
 
 @needs_node
 def test_node_finds_hashed_ids() -> None:
-    """As the workers hash them."""
+    """As the workers hash them, at the prefix that they have."""
     key = "0b" * 32
     code = (
         f"import {{ ShopperActions }} from '{ROOT}/deploy/readers/node/shopper-actions.mjs';"
-        f"await new ShopperActions(async (k) => {{ console.log(k); return null; }}, {{ idKey: '{key}' }}).show('s-ü');"
+        f"const options = {{ idKey: '{key}', prefix: 'rehearsal:' }};"
+        f"await new ShopperActions(async (k) => {{ console.log(k); return null; }}, options).show('s-ü');"
     )
     node = [shutil.which("node") or "node", "--input-type=module", "-e", code]
     done = subprocess.run(node, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "decision:" + IdKey.of(key).session("s-ü")
+    assert done.stdout.strip() == "rehearsal:" + IdKey.of(key).session("s-ü")

@@ -181,3 +181,11 @@ def test_each_kafka_password_has_a_setting_that_is_kept_out_of_logs(name: str, s
     settings = Settings.load({setting: "S3CRET"}, {})
     assert settings.kafka_client()[name] == "S3CRET"
     assert "S3CRET" not in repr(settings)
+
+
+@pytest.mark.parametrize("prefix", ["cs:", "decision", "a:b:", "{tag}:", "", ":", "rehearsal: "])
+def test_a_decision_prefix_is_one_word_and_a_colon(prefix: str) -> None:
+    """So no prefix is the beginning of another one's keys, nor puts all decisions into one slot of a Cluster."""
+    assert Settings.load({"decision_prefix": "rehearsal:"}, {}).decision_prefix == "rehearsal:"
+    with pytest.raises(SettingsError, match="DECISION_PREFIX"):
+        Settings.load({"decision_prefix": prefix}, {})

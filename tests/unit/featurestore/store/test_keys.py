@@ -1,5 +1,7 @@
 """Every key: who may meet whom."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +44,13 @@ def test_another_deployment_group_topic_or_schema_shares_no_state() -> None:
         Namespace("prod", "clickstage", "id1", 2),
     ]
     assert len({space.meta(Shard(0)) for space in spaces}) == len(spaces)
+
+
+def test_a_deployment_with_a_prefix_of_its_own_names_itself() -> None:
+    """Its decisions are never taken for another one's, in Redis or in the log."""
+    own = replace(SPACE, prefix="rehearsal:")
+    assert own.decision("s1") == decision_key("s1", "rehearsal:") == "rehearsal:s1"
+    assert (SPACE.source, own.source) == ("id1", "id1.rehearsal")
 
 
 @given(st.text(max_size=40))
