@@ -1,7 +1,7 @@
 """A worker's part in `featurestore.store.deployment`: its deployment owns its decisions and its output topics."""
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaException
 
@@ -32,12 +32,12 @@ def owned(settings: Settings) -> dict[str, str]:
     from worker.wiring import kafka_admin
 
     try:
-        cluster = kafka_admin(settings).list_topics(settings.topic, timeout=8.0).cluster_id
+        cluster: Any = kafka_admin(settings).list_topics(settings.topic, timeout=8.0).cluster_id
     except KafkaException as error:
         raise Unsafe(
             f"Kafka at {settings.kafka} does not tell its cluster id ({error.args[0].name()}): try again when it does"
         ) from None
-    return claimed(settings.decision_prefix, str(cluster or ""), [topic for _, topic in settings.streams()])
+    return claimed(settings.decision_prefix, str(cluster), [topic for _, topic in settings.streams()])
 
 
 class Claim:
