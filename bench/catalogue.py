@@ -6,6 +6,7 @@ from bench import (
     clocks,
     due,
     edge,
+    ends,
     evenness,
     growth,
     guarantees,
@@ -34,6 +35,9 @@ BENCHMARKS: Final = (
     Benchmark("latency", "event due to decision readable, open loop, and at 80 % of saturation", latency.latency),
     Benchmark("sessions", "memory, bytes and speed at 10,000 and 1,000,000 live sessions", sessions.live_sessions),
     Benchmark("timers", "10,000 of 1,000,000 live sessions fall silent beside 5,000 events a second", due.timers),
+    Benchmark(
+        "ends", "900,000 sessions of one partition end in the same two seconds beside 500 events a second", ends.ends
+    ),
     Benchmark("growth", "how cost grows: sessions, partitions, batch size, a hot session, features", growth.growth),
     Benchmark(
         "guarantees",

@@ -155,15 +155,15 @@ def _writes(plan: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) 
     buckets = states["armed"][after.ending] // EXPIRY_BUCKET_MS
     sorts = (after.put, after.armed, after.ending, after.gone, after.dropped)
     writes = []
-    for (shard, *_), passed, *parts in zip(
-        plan.spans, plan.passed, *(_parts(sort, plan.spans) for sort in sorts), strict=True
+    for (shard, *_), passed, begun, *parts in zip(
+        plan.spans, plan.passed, plan.begun, *(_parts(sort, plan.spans) for sort in sorts), strict=True
     ):
         write = ShardWrite(shard, "", None, None)
         put, armed, ending, gone, dropped = parts
         write.sessions, write.blobs = _named(plan, after.put[put]), blobs.take(put)
         write.armed, write.deadlines = _named(plan, after.armed[armed]), deadlines[armed].tolist()
         write.ending = write.disarmed = _named(plan, after.ending[ending])
-        write.expiry_buckets, write.passed = buckets[ending].tolist(), passed
+        write.expiry_buckets, write.passed, write.begun = buckets[ending].tolist(), passed, begun
         write.removed = _named(plan, after.gone[gone])
         write.undecided = _named(plan, after.dropped[dropped])
         writes.append(write)

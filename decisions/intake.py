@@ -88,6 +88,7 @@ class Plan:
         events: rows of `EVENT`, ``session_index`` filled in.
         record_ms: time of each event's record, for latency.
         passed: for each span, the expiry buckets that are looked at for the last time.
+        begun: for each span, a bucket of which only the first sessions are looked at, and how many; None for none.
     """
 
     sessions: Texts
@@ -96,6 +97,7 @@ class Plan:
     events: NDArray[np.void]
     record_ms: NDArray[np.int64]
     passed: list[list[int]]
+    begun: list[tuple[int, int] | None]
 
     @property
     def empty(self) -> bool:
@@ -208,7 +210,9 @@ def plan(decoded: Decoded, buckets: int, floor: Callable[[Shard], int]) -> Plan:
     if not fresh.all():
         rows, record_ms = rows[fresh], record_ms[fresh]
     passed: list[list[int]] = [[] for _ in spans]
-    return Plan(decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms, passed)
+    return Plan(
+        decoded.sessions.take(chosen), decoded.hashes[chosen], spans, rows, record_ms, passed, [None] * len(spans)
+    )
 
 
 def plan_ticks(found: Sequence[tuple[Shard, Due, int]]) -> Plan:
@@ -229,6 +233,7 @@ def plan_ticks(found: Sequence[tuple[Shard, Due, int]]) -> Plan:
         events,
         np.full(events.size, -1, np.int64),
         [due.passed for _, due, _ in found],
+        [due.begun for _, due, _ in found],
     )
 
 

@@ -2,7 +2,7 @@
 
 Most live sessions are quiet: their silence has been noticed, and what is left is their end, up to half an hour ahead,
 which needs no precision. So they do not stand in the sorted set of deadlines, but in plain lists, one a bucket of time;
-a list is read, and deleted, once all of its bucket has passed (docs/decisions/0019).
+a list is read, and deleted, once all of its bucket has passed (docs/decisions/0019); a long one piece by piece.
 """
 
 import time
@@ -16,6 +16,10 @@ from featurestore.store.keys import SHARD_TTL_S
 
 EXPIRY_BUCKET_MS: Final = 2_048
 """How late an end may be noticed, beside what timers are late anyway."""
+
+
+DUE_BYTES: Final = 262_144
+"""Most bytes of session ids that one answer has of a shard, of those that await their silence and of those that end."""
 
 
 def expiry_bucket(t_ms: int) -> int:

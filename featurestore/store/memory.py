@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from featurestore.session.visitors import append_entry
-from featurestore.store.expiry_buckets import expiry_bucket
+from featurestore.store.expiry_buckets import DUE_BYTES, expiry_bucket
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.protocols import APPLIED, FENCED, MOVED, Due, Lease, ShardWrite, WriteResult, epoch_number
 from featurestore.store.refusals import Refused, refused_of
@@ -103,13 +104,19 @@ class MemoryStore:
     def _due(self, shard: Shard, now_ms: int, limit: int) -> Due:
         data = self._shard(shard)
         silent = sorted((at, session) for session, at in data.idle.items() if at <= now_ms)
-        due = Due([session for _, session in silent[:limit]], [])
+        ended: list[str] = []
+        passed: list[int] = []
+        begun = None
         for bucket in sorted(bucket for bucket in data.ends if bucket < expiry_bucket(now_ms)):
-            if due.passed and len(due.sessions) >= limit:
+            if len(ended) >= limit or _bytes(ended) >= DUE_BYTES:
                 break
-            due.passed.append(bucket)
-            due.sessions.extend(data.ends[bucket])
-        return due
+            before = len(ended)
+            ended = _fitting([*ended, *data.ends[bucket]], limit)
+            if len(ended) - before < len(data.ends[bucket]):
+                begun = (bucket, len(ended) - before)
+                break
+            passed.append(bucket)
+        return Due([*_fitting([session for _, session in silent], limit), *ended], passed, begun)
 
     def _write(self, write: ShardWrite) -> WriteResult:
         data = self._shard(write.shard)
@@ -134,6 +141,8 @@ class MemoryStore:
                 data.refused = note
             case Run(_, "RPUSH", key, values):
                 data.lists[key.part].extend(bytes(value) for value in values if isinstance(value, bytes))
+            case Run(_, "LTRIM", Key(_, Part.ENDING, bucket), (int(count), _)):
+                del data.ends[bucket][:count]
             case Run(_, "LTRIM", key, (int(first), _)):
                 kept = data.lists[key.part]
                 del kept[: first if first >= 0 else max(len(kept) + first, 0)]
@@ -161,6 +170,16 @@ class MemoryStore:
                     self.visitors[name] = append_entry(old, entry, self.namespace.write_version)
             case _:
                 raise NotImplementedError(f"the store in memory does not know this step: {type(step).__name__}")
+
+
+def _fitting(sessions: list[str], limit: int) -> list[str]:
+    """The first of some sessions: as many as a limit allows, and as reach `DUE_BYTES`."""
+    sizes = accumulate((len(session.encode()) for session in sessions), initial=0)
+    return [session for session, before in zip(sessions[:limit], sizes, strict=False) if before < DUE_BYTES]
+
+
+def _bytes(sessions: list[str]) -> int:
+    return sum(len(session.encode()) for session in sessions)
 
 
 def _remove(table: dict[str, Any], names: Iterable[str]) -> None:

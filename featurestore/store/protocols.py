@@ -6,6 +6,7 @@ or nothing. `redis.store` is one Redis, `cluster.store` a Cluster, and `memory` 
 runs; one contract suite holds all of them to these rules.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -56,6 +57,9 @@ class WriteResult(NamedTuple):
     applied: int | None
 
 
+_COMMAND: Final = re.compile(r"permissions to run the '([a-z|_-]{1,40})'")
+
+
 class Due(NamedTuple):
     """What has fallen due in a shard; false if nothing has.
 
@@ -63,10 +67,12 @@ class Due(NamedTuple):
         sessions: whose deadline has passed: those that await their silence, earliest first, then those of the
             ``passed`` buckets. A session may be named twice, and may have moved on since it came into a bucket.
         passed: expiry buckets whose sessions were all read, oldest first; the write that uses them deletes their lists.
+        begun: a bucket of which only the first sessions were read, and how many; the write cuts them off its list.
     """
 
     sessions: list[str]
     passed: list[int]
+    begun: tuple[int, int] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.sessions or self.passed)
@@ -84,6 +90,7 @@ class ShardWrite:
         disarmed: sessions whose entry leaves the sorted set.
         ending: sessions that are put into the lists of the ``expiry_buckets``, one each.
         passed: expiry buckets whose lists are deleted, before anything is put into a list.
+        begun: a bucket whose list loses its first sessions, and how many, before anything is put into a list.
         decided: sessions whose decision becomes the one of ``decisions``.
         removed: sessions to be removed, with their deadlines.
         undecided: sessions whose decision is deleted.
@@ -117,6 +124,7 @@ class ShardWrite:
     ending: Sequence[str] = ()
     expiry_buckets: Sequence[int] = ()
     passed: Sequence[int] = ()
+    begun: tuple[int, int] | None = None
 
 
 class SessionReader(Protocol):
@@ -161,8 +169,8 @@ class SessionWriter(Protocol):
     def due(self, queries: Sequence[tuple[Shard, int]], limit: int) -> list[Due]:
         """For each (shard, epoch ms): what has fallen due by then; changes nothing.
 
-        Of those that await their silence at most ``limit``; then whole buckets, the oldest one whatever it holds, and
-        more until there are ``limit`` sessions.
+        Of those that await their silence at most ``limit``, and of those in buckets, oldest first, as many; of either
+        kind no more than reach `DUE_BYTES` of ids.
         """
         ...
 
@@ -189,9 +197,23 @@ def epoch_number(epoch: str) -> int:
 
 
 def unavailable(error: Exception, doing: str) -> StoreUnavailable:
-    """Map a client error; its text may quote keys and values, so only its class is kept."""
-    name = type(error).__name__
-    return StoreUnavailable(f"Redis failed while {doing} ({name}); will retry")
+    """Map a client error; its text may quote keys and values, so only its class and a missing right are kept."""
+    return StoreUnavailable(f"Redis failed while {doing} ({refusal(error)}); will retry")
+
+
+def refusal(error: Exception) -> str:
+    """What may be said of a client error: its class, and which right this user lacks.
+
+    >>> refusal(RuntimeError("NOPERM User w has no permissions to run the 'hset' command"))
+    "RuntimeError: this user may not run 'hset', see the rights in docs/guarantees.md"
+    """
+    name, text = type(error).__name__, str(error)
+    lacking = _COMMAND.search(text)
+    if lacking:
+        return f"{name}: this user may not run '{lacking[1]}', see the rights in docs/guarantees.md"
+    if "permissions to access" in text:
+        return f"{name}: this user may not touch one of the keys, see the rights in docs/guarantees.md"
+    return name
 
 
 def in_place(
@@ -202,10 +224,11 @@ def in_place(
     return [next(left) if len(names) else [] for _, names in requests]
 
 
-def due_of(reply: tuple[list[bytes], list[bytes]]) -> Due:
+def due_of(reply: tuple[list[bytes], list[bytes], bytes, int]) -> Due:
     """The answer of `due.lua`."""
-    sessions, passed = reply
-    return Due([session.decode() for session in sessions], [int(slot) for slot in passed])
+    sessions, passed, bucket, count = reply
+    begun = (int(bucket), count) if count else None
+    return Due([session.decode() for session in sessions], [int(slot) for slot in passed], begun)
 
 
 def lease_of(reply: tuple[bytes, bytes, list[bytes]]) -> Lease:

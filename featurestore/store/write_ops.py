@@ -159,6 +159,9 @@ def steps(write: ShardWrite, keys: Keys, elsewhere: Iterable[Step]) -> Iterator[
     if write.passed:
         yield from (Run(Phase.PROGRESS, "UNLINK", keys.ending(bucket), ()) for bucket in write.passed)
         yield Run(Phase.PROGRESS, "ZREM", keys.ends, tuple(write.passed))
+    if write.begun:
+        bucket, count = write.begun
+        yield Run(Phase.PROGRESS, "LTRIM", keys.ending(bucket), (count, -1))
     yield from _bulk(Phase.SESSIONS, "HSET", keys.states, Texts.of(write.sessions), Blobs.of(write.blobs))
     yield from _bulk(Phase.DEADLINES, "ZADD", keys.idle, decimal(write.deadlines), Texts.of(write.armed))
     removed = Texts.of(write.removed)

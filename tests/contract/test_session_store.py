@@ -15,7 +15,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.session.visitors import ENTRY, append_entry, unpack
 from featurestore.store.cluster.store import ClusterSessionStore
 from featurestore.store.erasure import eraser_for, fields_of
-from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
+from featurestore.store.expiry_buckets import DUE_BYTES, EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import ERASED_TTL_S, SHARD_TTL_S, VISITOR_TTL_S, Namespace, Shard, decision_key
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import (
@@ -337,20 +337,33 @@ def test_a_bucket_that_passes_takes_nothing_with_it_that_the_same_write_puts_the
     assert bench.due() == Due(["b"], [5])
 
 
-def test_silences_come_before_ends_and_buckets_come_whole(bench: Bench) -> None:
-    """The oldest bucket whatever it holds, more of them until there are as many sessions as wanted."""
+def test_an_answer_is_bounded_and_a_long_bucket_comes_in_pieces(bench: Bench) -> None:
+    """Of silences as many as wanted, earliest first; of ends as many, oldest bucket first, and nobody is overlooked."""
     lease = bench.lease()
     bench.write(ShardWrite(ZERO, lease.epoch, None, 1, armed=["s", "t", "u"], deadlines=[3, 2, 1]))
     ending = ["a", "b", "c", "d", "e"]
     bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=ending, expiry_buckets=[1, 1, 1, 2, 3]))
-    assert bench.due(limit=2) == Due(["u", "t", "a", "b", "c"], [1])
-    assert bench.due(limit=6) == Due(["u", "t", "s", "a", "b", "c"], [1])
-    assert bench.due(limit=7) == Due(["u", "t", "s", "a", "b", "c", "d"], [1, 2])
-    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, disarmed=["t", "s", "never"]))
-    assert bench.due(limit=1) == Due(["u", "a", "b", "c"], [1])
+    assert bench.due(limit=2) == Due(["u", "t", "a", "b"], [], (1, 2))
+    assert bench.due(limit=3) == Due(["u", "t", "s", "a", "b", "c"], [1])
+    assert bench.due(limit=4) == Due(["u", "t", "s", "a", "b", "c", "d"], [1, 2])
     assert bench.due(2, limit=1) == Due(["u"], [])
-    bench.write(ShardWrite(ZERO, lease.epoch, 3, 4, removed=["u", "a"]))
-    assert bench.due(limit=1) == Due(["a", "b", "c"], [1]), "an entry in a list stays, whatever becomes of its session"
+    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, disarmed=["s", "t", "u", "a"], begun=(1, 2), number=1))
+    bench.write(ShardWrite(ZERO, lease.epoch, 2, 3, disarmed=["s", "t", "u", "a"], begun=(1, 2), number=1))
+    assert bench.due(limit=2) == Due(["c", "d"], [1, 2]), "a write that comes again cuts nothing off"
+    bench.write(ShardWrite(ZERO, lease.epoch, 3, 4, removed=["c"], ending=["f"], expiry_buckets=[1], number=2))
+    assert bench.due(limit=2) == Due(["c", "f"], [1]), "an entry in a list stays, whatever becomes of its session"
+    bench.write(ShardWrite(ZERO, lease.epoch, 4, 5, begun=(1, 1), number=3))
+    assert bench.due(limit=9) == Due(["f", "d", "e"], [1, 2, 3]), "whoever came meanwhile stays"
+
+
+def test_long_ids_make_a_shorter_answer(bench: Bench) -> None:
+    """Bytes are bounded too: of silences and of ends each."""
+    lease = bench.lease()
+    names = [f"{n:0128}" for n in range(DUE_BYTES // 128 + 9)]
+    bench.write(ShardWrite(ZERO, lease.epoch, None, 1, armed=names, deadlines=list(range(len(names)))))
+    bench.write(ShardWrite(ZERO, lease.epoch, 1, 2, ending=names, expiry_buckets=[5] * len(names)))
+    fit = DUE_BYTES // 128
+    assert bench.due() == Due(names[:fit] * 2, [], (5, fit))
 
 
 def test_nine_thousand_ends_are_one_write(bench: Bench) -> None:
@@ -472,6 +485,10 @@ def test_random_writes_leave_what_they_leave_in_memory(bench: Bench) -> None:
         write.disarmed = write.ending = chance.sample(names, chance.randrange(4))
         write.expiry_buckets = [chance.randrange(8) for _ in write.ending]
         write.passed = chance.sample(range(8), chance.randrange(2))
+        found = bench.due(limit=2)
+        write.begun = (
+            found.begun if chance.random() < 0.3 and found.begun and found.begun[0] not in write.passed else None
+        )
         write.decided, write.decisions = moved, [chance.randbytes(3) for _ in moved]
         write.removed, write.undecided = gone, gone
         write.profiles = [(SPACE.visitor(chance.randrange(3)), _entry(chance.randrange(30)))]

@@ -18,7 +18,7 @@ from worker.partitions.partition import Partition
 from worker.pipeline.timers import DUE_LIMIT, timer_now
 
 MOST_A_TURN: Final = 8_000
-"""Sessions that fall silent or end in one turn, for which a fresh click waits; of one shard, all of its answer."""
+"""Sessions that fall silent or end in one turn, for which a fresh click waits: what a few shards answer."""
 
 Fallen = tuple[Shard, Due, int]
 """A shard, what has fallen due in it, and the time up to which deadlines were looked for."""
@@ -91,5 +91,5 @@ class Silence:
                 break
             fallen.append((shard, due, now))
             taken += len(due.sessions)
-            self.more |= len(due.sessions) >= DUE_LIMIT
+            self.more |= due.begun is not None or len(due.sessions) >= DUE_LIMIT
         return fallen

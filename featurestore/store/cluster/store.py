@@ -25,7 +25,7 @@ from featurestore.session.visitors import head
 from featurestore.store.cluster import cross_slot_outbox
 from featurestore.store.cluster.cluster_connection import ClusterConnection, ClusterScript, Command
 from featurestore.store.cluster.cross_slot_outbox import Fields
-from featurestore.store.expiry_buckets import expiry_bucket
+from featurestore.store.expiry_buckets import DUE_BYTES, expiry_bucket
 from featurestore.store.keys import VISITOR_TTL_S, Namespace, Shard, slot_of
 from featurestore.store.protocols import (
     APPLIED,
@@ -156,7 +156,7 @@ class ClusterSessionStore:
         space = self._namespace
         commands: list[Command] = []
         for shard, now_ms in queries:
-            asked = (space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit)
+            asked = (space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit, DUE_BYTES)
             commands.append((self._slot(shard), ("EVALSHA", self._due.sha, 2, *asked)))
         read = self._cluster.begin(commands, "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]

@@ -18,7 +18,7 @@ from typing import Any, Final
 import redis
 
 from featurestore.columns.column import Texts
-from featurestore.store.expiry_buckets import expiry_bucket
+from featurestore.store.expiry_buckets import DUE_BYTES, expiry_bucket
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.protocols import (
     APPLIED,
@@ -193,7 +193,8 @@ class RedisSessionStore:
         """See `SessionStore`."""
         space = self._namespace
         heads: list[list[str | int]] = [
-            [2, space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit] for shard, now_ms in queries
+            [2, space.idle(shard), space.ends(shard), now_ms, expiry_bucket(now_ms), limit, DUE_BYTES]
+            for shard, now_ms in queries
         ]
         read = self._begin_script(self._due, [(head, ()) for head in heads], "reading deadlines")
         return lambda: [due_of(reply) for reply in read()]

@@ -18,7 +18,9 @@ def _plan(*shards: Sequence[str]) -> Plan:
     ends = np.cumsum([len(part) for part in shards]).tolist()
     spans = [(Shard(i), end - len(part), end) for i, (part, end) in enumerate(zip(shards, ends, strict=True))]
     nothing = np.empty(0, np.int64)
-    return Plan(Texts.of(names), hash64(names), spans, np.empty(0, EVENT), nothing, [[] for _ in spans])
+    return Plan(
+        Texts.of(names), hash64(names), spans, np.empty(0, EVENT), nothing, [[] for _ in spans], [None] * len(spans)
+    )
 
 
 def _overlay(plan: Plan, put: dict[str, bytes], gone: Sequence[str] = ()) -> Overlay:
