@@ -7,6 +7,8 @@ from pydantic import Field
 from decisions.settings import AccessSettings
 from featurestore.store.streams import STREAMS, Stream
 
+JOIN_S: Final = 5.0
+"""What a group needs to give partitions to a new member, beside the session timeout of the old one."""
 _Positive = Annotated[int, Field(gt=0)]
 _Seconds = Annotated[float, Field(gt=0)]
 
@@ -43,7 +45,11 @@ class Settings(AccessSettings):
     dlq_max_consecutive: _Positive = Field(
         500, description="Hold a partition after this many of its records in a row are bad"
     )
-    stuck_after_s: _Seconds = Field(60.0, description="Exit when nothing was applied for this long while the log grows")
+    stuck_after_s: _Seconds = Field(
+        60.0,
+        description="Exit when nothing was applied for this long while the log grows; "
+        "never before a new Kafka client had a session timeout to join",
+    )
     shutdown_s: _Seconds = Field(10.0, description="Longest clean shutdown")
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         9108, description="Port of /metrics, /live and /ready; 0 takes a free one"
@@ -53,6 +59,22 @@ class Settings(AccessSettings):
         description="Address of that port, every interface by default. It asks for no password: let only Prometheus "
         "and the supervisor reach it, or give 127.0.0.1",
     )
+
+    @property
+    def renew_after_s(self) -> float:
+        """How long a Kafka client may do nothing before a new one takes its place.
+
+        Within a session timeout a coordinator may come back, and the client with it.
+        """
+        return max(self.stuck_after_s / 2, float(self.session_timeout_s))
+
+    @property
+    def leave_after_s(self) -> float:
+        """How long nothing may get on before the process ends.
+
+        The group keeps the old client for a session timeout: only then can the new one have its partitions.
+        """
+        return self.renew_after_s + max(self.stuck_after_s / 2, self.session_timeout_s + JOIN_S)
 
     def streams(self) -> list[tuple[Stream, str]]:
         """Each output stream that is wanted, and its topic."""

@@ -22,6 +22,7 @@ from featurestore.session.fold import FoldConfig
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
 from featurestore.store.keys import Namespace
+from featurestore.store.protocols import refusal
 from featurestore.store.redis import resp
 from featurestore.store.redis.connection import Client, connect_any, is_cluster
 from models.bundle.bundle import Bundle
@@ -102,7 +103,8 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     missing = [name for name in wanted if name not in topics]
     if missing:
         raise SettingsError(
-            f"{where} has no topic {', '.join(missing)}: create it (README, 'Topics'), or name others with "
+            f"{where} has no topic {', '.join(missing)}, or this user has no right to see it: create it (README, "
+            "'Topics'), give the right (docs/guarantees.md), or name others with "
             + ", ".join(f"{PREFIX}{setting.upper()}" for setting in TOPICS)
         )
     partitions = len(topics[settings.topic].partitions)
@@ -160,7 +162,7 @@ def redis_client(settings: Settings) -> Client:
         client.ping()
     except AWAY as error:
         raise Unsafe(
-            f"Redis does not answer ({type(error).__name__}): start it, or set CLICKSTAGE_REDIS to its URL"
+            f"Redis does not answer ({refusal(error)}): start it, or set CLICKSTAGE_REDIS to its URL"
             + (" (cluster:// wants nodes of a Redis Cluster)" if is_cluster(url) else "")
         ) from None
     if isinstance(client, redis.Redis) and part_of_cluster(client):

@@ -244,7 +244,7 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     count = None if recorded is None else int(recorded.decode().split('"partitions": ')[1].split(",")[0])
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
     log += look_at_placement(settings, partitions)
-    refused = refused_by_partition(client, namespace_of(settings, client, topic_id), range(partitions))
+    refused = refused_by_partition(client, namespace, range(partitions))
     log += held_findings(refused, settings.dlq_max_share, settings.dlq_max_consecutive)
     log += ownership_findings(client, settings)
     return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 from decisions.kafka_settings import refused_setting
 from featurestore import logs
 from featurestore.errors import Forked, PortTaken, SettingsError, Unsafe
+from featurestore.store.protocols import refusal
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
@@ -65,7 +66,7 @@ def run(settings: Settings) -> int:
             threading.Thread(
                 target=_leave_in_time, args=(asked, closed, settings.shutdown_s), name="shutdown", daemon=True
             ).start()
-            watchdog = Watchdog(loop.pulse, SystemClock(), settings.stuck_after_s)
+            watchdog = Watchdog(loop.pulse, SystemClock(), settings.stuck_after_s, leave_after_s=settings.leave_after_s)
             health = HealthServer(
                 settings.metrics_host,
                 settings.metrics_port,
@@ -132,7 +133,7 @@ def _means(settings: Settings) -> Iterator[None]:
     except redis.RedisError as error:
         # Its text may quote a command with its arguments.
         raise Unsafe(
-            f"Redis refuses what the worker needs at its start ({type(error).__name__}): give it memory (maxmemory) "
+            f"Redis refuses what the worker needs at its start ({refusal(error)}): give it memory (maxmemory) "
             "and this user the commands of docs/guarantees.md on its group's keys; `clickstage check` says more"
         ) from None
     except (OSError, RuntimeError, MemoryError, KafkaException) as error:

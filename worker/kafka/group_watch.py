@@ -27,10 +27,7 @@ class Standing(Enum):
 
 
 class GroupWatch:
-    """Asks the coordinator every few seconds; never blocks.
-
-    A group of the ``consumer`` protocol does not describe its assignment here: whoever is a member of one whose
-    coordinator answers is taken for spare.
+    """Asks the coordinator every few seconds, of either protocol; never blocks.
 
     Args:
         admin: asks.
@@ -77,8 +74,6 @@ class GroupWatch:
         member = self._member()
         if not member:
             return Standing.NEEDED
-        if not group.members:  # the other protocol
-            return Standing.SPARE if group.state == ConsumerGroupState.DEAD else Standing.NEEDED
         return standing_of(group.state, group.members, member, self._topic, self._partitions)
 
 

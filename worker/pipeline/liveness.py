@@ -2,8 +2,8 @@
 
 Well is a worker whose partitions move or are proven to be read to their ends, or one that its group does not need. A
 worker that waits because Kafka or Redis is away is not ready, but a restart would not help it. A client that does
-nothing although Kafka answers is replaced after half of ``stuck_after_s``; if that does not help either, the watchdog
-ends the process after the other half.
+nothing although Kafka answers is replaced after half of ``stuck_after_s`` or a session timeout, whichever is longer. If
+the new one gets no partition either in the time that a group needs to miss the old one, the watchdog ends the process.
 """
 
 import logging
@@ -45,7 +45,7 @@ class Liveness:
         group: what the worker is to it.
         pulse: is told.
         clock: time.
-        stuck_after_s: when the watchdog ends the process.
+        renew_after_s: how long a client may do nothing.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Liveness:
         group: Group,
         pulse: Pulse,
         clock: Clock,
-        stuck_after_s: float,
+        renew_after_s: float,
     ) -> None:
         self._consumer = consumer
         self._own = ownership
@@ -64,7 +64,7 @@ class Liveness:
         self._group = group
         self._pulse = pulse
         self._clock = clock
-        self._renew_after_s = stuck_after_s / 2
+        self._renew_after_s = renew_after_s
         self._next = 0.0
 
     def turn(self) -> None:

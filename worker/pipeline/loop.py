@@ -108,7 +108,7 @@ class Loop:
         self._pages = Pages.of(settings.page_parameters)
         self.pulse = Pulse(clock, "no partition yet")
         self._log_ends = LogEnds(consumer, ownership, clock)
-        self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.stuck_after_s)
+        self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.renew_after_s)
         self._applied = AppliedOffsets(consumer, ownership)
         self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
         self._calls = StoreCalls(self._flow, observer.metrics, clock)

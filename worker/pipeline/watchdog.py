@@ -42,16 +42,23 @@ class Watchdog:
     Args:
         loop: whose clocks.
         clock: time.
-        stuck_after_s: how long standing still is too long.
+        stuck_after_s: how long the loop may stand still.
         on_stuck: what to do then.
+        leave_after_s: how long nothing may get on while the loop turns; None for the same time.
     """
 
     def __init__(
-        self, loop: Turning, clock: Clock, stuck_after_s: float, on_stuck: Callable[[int], None] = leave
+        self,
+        loop: Turning,
+        clock: Clock,
+        stuck_after_s: float,
+        on_stuck: Callable[[int], None] = leave,
+        leave_after_s: float | None = None,
     ) -> None:
         self._loop = loop
         self._clock = clock
         self._stuck_after_s = stuck_after_s
+        self._leave_after_s = stuck_after_s if leave_after_s is None else leave_after_s
         self._on_stuck = on_stuck
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
@@ -65,7 +72,7 @@ class Watchdog:
         now = self._clock.monotonic()
         if now - self._loop.beat >= self._stuck_after_s:
             return "the loop stands still"
-        if now - self._loop.progress >= self._stuck_after_s:
+        if now - self._loop.progress >= self._leave_after_s:
             return "the log grows and nothing is applied, or the group needs this worker and gives it no partition"
         return None
 

@@ -189,3 +189,12 @@ def test_a_decision_prefix_is_one_word_and_a_colon(prefix: str) -> None:
     assert Settings.load({"decision_prefix": "rehearsal:"}, {}).decision_prefix == "rehearsal:"
     with pytest.raises(SettingsError, match="DECISION_PREFIX"):
         Settings.load({"decision_prefix": prefix}, {})
+
+
+@pytest.mark.parametrize(("stuck_s", "session_s"), [(60, 30), (24, 6), (10, 45), (600, 30)])
+def test_a_new_client_has_the_time_that_the_group_keeps_the_old_one(stuck_s: float, session_s: int) -> None:
+    """Replaced no sooner than the group would notice, and given up no sooner than it can have partitions."""
+    settings = Settings(stuck_after_s=stuck_s, session_timeout_s=session_s)
+    assert settings.renew_after_s >= max(stuck_s / 2, session_s)
+    assert settings.leave_after_s - settings.renew_after_s > session_s
+    assert settings.leave_after_s >= stuck_s

@@ -32,7 +32,7 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     ("error", "as_what", "says"),
     [
         (redis.exceptions.OutOfMemoryError("command not allowed: SET secret-key"), Unsafe, "maxmemory"),
-        (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "commands of"),
+        (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "may not run 'get'"),
         (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, "know acs,"),
     ],
 )

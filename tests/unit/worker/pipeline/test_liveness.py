@@ -48,7 +48,7 @@ class Desk:
         self.own = Ownership(self.kafka, store, FakeOutputs(world), Settings(), self.clock, world.metrics)
         self.pulse = Pulse(self.clock, "no partition yet")
         self.ends = LogEnds(self.kafka, self.own, self.clock)
-        self.liveness = Liveness(self.kafka, self.own, self.ends, self.group, self.pulse, self.clock, STUCK_S)
+        self.liveness = Liveness(self.kafka, self.own, self.ends, self.group, self.pulse, self.clock, STUCK_S / 2)
         if owns:
             self.partition = Partition(0, [Shard(0)])
             self.partition.runs(10, 10, 0.0, ignore_applied=False)

@@ -1,0 +1,47 @@
+"""What a worker without partitions is to its group, by a real coordinator and both protocols."""
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+
+from tests.services import create_topics
+from tests.services.kafka_broker import Kafka
+from tests.services.process import wait_for
+from worker.clock import SystemClock
+from worker.kafka.group_watch import GroupWatch, Standing
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_spare_workers_are_told_from_those_that_the_group_has_lost(kafka: Kafka, unique: str, protocol: str) -> None:
+    """One partition, two members: the one without is spare while the other owns it, and needed once nobody does."""
+    create_topics(kafka.bootstrap, {unique: 1})
+    own = {"session.timeout.ms": 6_000} if protocol == "classic" else {}
+    config = {"bootstrap.servers": kafka.bootstrap, "group.id": unique, "group.protocol": protocol, **own}
+    consumers = [Consumer(config) for _ in range(2)]
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+
+    def poll() -> bool:
+        for consumer in consumers:
+            consumer.poll(0.05)
+        return sum(len(consumer.assignment()) for consumer in consumers) == 1
+
+    def watch(member: Callable[[], str]) -> GroupWatch:
+        return GroupWatch(admin, unique, unique, 1, member, SystemClock())
+
+    try:
+        for consumer in consumers:
+            consumer.subscribe([unique])
+        assert wait_for(poll, 30)
+        spare, owner = sorted(consumers, key=lambda consumer: len(consumer.assignment()))
+        here = watch(lambda: str(spare.memberid() or ""))
+        assert wait_for(lambda: poll() and here.standing() is Standing.SPARE, 20)
+        gone = watch(lambda: "nobody")
+        assert wait_for(lambda: poll() and gone.standing() is Standing.NEEDED, 20)
+        nobody = watch(lambda: "")
+        assert wait_for(lambda: poll() and nobody.standing() is Standing.NEEDED, 20)
+        assert owner.assignment()
+    finally:
+        for consumer in consumers:
+            consumer.close()
