@@ -34,3 +34,4 @@ create clicks "$PARTITIONS" 7
 create decisions "$PARTITIONS" 7
 create sessions "$PARTITIONS" 30
 create clicks.dlq 3 30
+create exposures "$PARTITIONS" 30

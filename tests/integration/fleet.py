@@ -64,9 +64,11 @@ def start_prometheus(directory: Path, workers: Sequence[str], truth: str) -> Pro
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     sources = sorted(PROMETHEUS.glob("rules/*.yml")) + sorted(PROMETHEUS.glob("alerts/*.yml"))
     config["rule_files"] = [str(shortened_rules(source, directory)) for source in sources]
+    del config["alerting"]  # nobody is to be woken by a test
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     targets = {
         "clickstage": list(workers),
+        "clickstage-edge": [],
         "clickstage-truth": [truth],
         "prometheus": [f"127.0.0.1:{server.port}"],
     }

@@ -147,7 +147,8 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "event_to_decision_seconds",
         _H,
         "seconds",
-        "Time from an event's timestamp in Kafka to its decision being readable in Redis.",
+        "Time from an event's timestamp in Kafka to its decision being readable in Redis; without records older than "
+        "half an hour, as a replay has them.",
         bounds=LATENCY_BOUNDS_S,
     ),
     Spec(

@@ -27,6 +27,9 @@ _OUTCOMES: Final = (
     (UPLOAD, "historic"),
     (CLEAR, "consent_withdrawn"),
 )
+HISTORIC_MS: Final = 1_800_000
+"""A record that was this old when its decision could be read is one of a replay or a reprocessing, or came after an
+outage that outlasted its session: no shopper waited for that decision, and it is no latency."""
 TOGETHER: Final = 1_000
 """Rows that are worth counting."""
 
@@ -141,7 +144,8 @@ class Observer:
             self._written.clear()
             record_ms = np.concatenate(records)
             waited = np.repeat(written, [batch.size for batch in records]) - record_ms
-            self.metrics.event_to_decision_seconds.observe_many(waited[record_ms >= 0] / 1000)
+            awaited = (record_ms >= 0) & (waited <= HISTORIC_MS)
+            self.metrics.event_to_decision_seconds.observe_many(waited[awaited] / 1000)
         if self._skews:
             found = np.concatenate(self._skews)
             self._skews.clear()

@@ -3,6 +3,9 @@
 import json
 import re
 import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ import pytest
 import yaml
 
 from decisions.settings import PREFIX
+from edge.settings import EdgeSettings
+from edge.shops import load_shops
+from tests.services.process import free_port, wait_for
 from worker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 OWN = {name for name, service in SERVICES.items() if service["image"] == "clickstage:local"}
-ONE_SHOT = {"topics"}
+ONE_SHOT = {"topics", "edge-keys"}
 MINIMAL_IMAGES = {"truth-exporter"}  # has no shell to probe itself with; Prometheus sees it
 
 KNOWN_KEYS = {
@@ -32,10 +38,10 @@ def every(name: str) -> pytest.MarkDecorator:
 
 
 def test_the_parts_of_the_issue_are_there() -> None:
-    assert {"kafka", "redis", "topics", "worker", "shoppers", "prometheus", "grafana"} <= set(SERVICES)
+    parts = {"kafka", "redis", "topics", "worker", "edge", "shoppers", "prometheus", "alertmanager", "grafana"}
+    assert parts <= set(SERVICES)
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
-    assert SERVICES["shoppers"]["profiles"] == ["traffic"]
-    assert all("profiles" not in service for name, service in SERVICES.items() if name != "shoppers")
+    assert all("profiles" not in service for service in SERVICES.values()), "what is there is started"
 
 
 @every("name")
@@ -75,7 +81,8 @@ def test_what_it_waits_for_exists_and_can_become_so(name: str) -> None:
         if how["condition"] == "service_healthy":
             assert "healthcheck" in SERVICES[other]
         else:
-            assert (how["condition"], other) == ("service_completed_successfully", "topics")
+            assert how["condition"] == "service_completed_successfully"
+            assert other in ONE_SHOT
 
 
 @every("name")
@@ -108,8 +115,9 @@ def test_our_containers_are_unprivileged_and_read_only(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OWN))
 def test_our_settings_are_settings(name: str) -> None:
     environment = {k: v for k, v in SERVICES[name]["environment"].items() if k.startswith(PREFIX)}
-    Settings.load({}, environment)
-    assert {variable.removeprefix(PREFIX).lower() for variable in environment} <= set(Settings.model_fields)
+    model = EdgeSettings if name == "edge" else Settings
+    model.load({}, environment)
+    assert {variable.removeprefix(PREFIX).lower() for variable in environment} <= set(model.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
@@ -160,7 +168,9 @@ def test_what_the_image_copies_is_let_through_to_the_builder() -> None:
             assert (ROOT / source).exists(), source
 
 
-@pytest.mark.parametrize("script", ["deploy/entrypoint.sh", "deploy/kafka/create-topics.sh"])
+@pytest.mark.parametrize(
+    "script", ["deploy/entrypoint.sh", "deploy/kafka/create-topics.sh", "deploy/edge/make-keys.sh"]
+)
 def test_a_script_is_executable_and_parses(script: str) -> None:
     path = ROOT / script
     assert path.stat().st_mode & 0o111
@@ -180,8 +190,72 @@ def test_topics_are_made_as_the_design_says(tmp_path: Path) -> None:
         "--topic decisions --partitions 6",
         "--topic sessions --partitions 6",
         "--topic clicks.dlq --partitions 3",
+        "--topic exposures --partitions 6",
     }
-    assert said.read_text().count("min.insync.replicas=2") == 4
+    assert said.read_text().count("min.insync.replicas=2") == 5
+
+
+@pytest.mark.parametrize("name", sorted(OWN - {"shoppers"}))
+def test_policy_and_bundle_can_be_replaced_without_an_image(name: str) -> None:
+    """Their folders are mounted, and what the settings name is in them."""
+    mounts = [volume.split(":") for volume in SERVICES[name]["volumes"] if volume.startswith(".")]
+    for setting in ("CLICKSTAGE_POLICY", "CLICKSTAGE_BUNDLE"):
+        named = SERVICES[name]["environment"][setting]
+        [source] = [source for source, target, _ in mounts if named.startswith(f"{target}/")]
+        assert (ROOT / source).is_dir()
+        assert (ROOT / source / Path(named).name).exists()
+
+
+def test_alerts_come_to_somebody() -> None:
+    """Prometheus knows Alertmanager; each of its routes ends at a receiver, and each receiver at a service."""
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    [group] = prometheus["alerting"]["alertmanagers"][0]["static_configs"]
+    assert [target.split(":")[0] for target in group["targets"]] == ["alertmanager"]
+    config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+    receivers = {receiver["name"]: receiver for receiver in config["receivers"]}
+    routes = [config["route"], *config["route"]["routes"]]
+    assert {route["receiver"] for route in routes} == set(receivers)
+    for receiver in receivers.values():
+        for hook in receiver["webhook_configs"]:
+            host, port = re.findall(r"http://([a-z-]+):(\d+)/", hook["url"])[0]
+            assert SERVICES[host]["expose"] == [port]
+
+
+def test_the_log_of_alerts_prints_a_line_an_alert(tmp_path: Path) -> None:
+    """As a process, with what Alertmanager posts."""
+    port = free_port()
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "-u", str(ROOT / "deploy/alertmanager/alert_log.py"), str(port)]
+        running = subprocess.Popen(command, stdout=log, stderr=log)
+    alert = {"status": "firing", "labels": {"alertname": "ClickstageStalled"}, "annotations": {"summary": "All wait"}}
+
+    def posted(body: bytes) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", body, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    try:
+        assert wait_for(lambda: posted(json.dumps({"alerts": [alert]}).encode()) == 200, 20)
+        assert posted(b"[]") == posted(b"{") == 400
+    finally:
+        running.kill()
+        running.wait()
+    assert (tmp_path / "log").read_text() == "page firing ClickstageStalled: All wait\n"
+
+
+def test_the_edges_keys_are_made_once_and_read_by_an_edge(tmp_path: Path) -> None:
+    """A secret of its own on each machine, none in the repository."""
+    file = tmp_path / "keys.yaml"
+    script = ["sh", str(ROOT / "deploy/edge/make-keys.sh"), str(file)]
+    subprocess.run(script, check=True)
+    made = file.read_text()
+    subprocess.run(script, check=True)
+    assert file.read_text() == made
+    assert list(load_shops(file).by_key) == ["demo"]
 
 
 def test_the_home_dashboard_is_mounted() -> None:
