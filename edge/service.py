@@ -39,7 +39,7 @@ from edge.topic import topic_of_clicks
 from edge.watch import Watch
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import Pages
-from featurestore.errors import Foreign, SettingsError
+from featurestore.errors import SettingsError
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
 from featurestore.store.deployment import Deployment, look
@@ -156,9 +156,9 @@ class Service:
                 self.deciding.use(self._decider)
                 _settle_down()
                 return
-            except Foreign as error:
-                log.error("%s", error)  # noqa: TRY400 - the message is the report
-            except (SettingsError, *AWAY) as error:
+            except SettingsError as error:
+                log.error("%s; trying again", error)  # noqa: TRY400 - the message is the report
+            except AWAY as error:
                 log.warning("Kafka or Redis is not ready; trying again", extra={"error_class": type(error).__name__})
             await asyncio.sleep(KAFKA_AGAIN_S)
 

@@ -5,11 +5,21 @@ import logging
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from decisions.settings import AccessSettings
+from edge.settings import EdgeSettings
 from featurestore.errors import SettingsError, Unsafe
 
+log = logging.getLogger(__name__)
 
-def topic_of_clicks(settings: AccessSettings) -> tuple[str, int]:
+
+def unseen(topic: str, setting: str) -> str:
+    """What to do about a topic that Kafka does not show."""
+    return (
+        f"Kafka has no topic {topic}, or this user has no right to see it: create it, give the right (WRITE), or set "
+        f"{setting}"
+    )
+
+
+def topic_of_clicks(settings: EdgeSettings) -> tuple[str, int]:
     """Id and partition count of the topic of clicks. Blocks some seconds at most.
 
     Raises:
@@ -21,7 +31,9 @@ def topic_of_clicks(settings: AccessSettings) -> tuple[str, int]:
     try:
         topics = admin.list_topics(timeout=5.0).topics
         if settings.topic not in topics:
-            raise SettingsError(f"Kafka has no topic {settings.topic}: create it, or set CLICKSTAGE_TOPIC")
+            raise SettingsError(unseen(settings.topic, "CLICKSTAGE_TOPIC"))
+        if settings.exposures_topic and settings.exposures_topic not in topics:
+            log.error("%s", unseen(settings.exposures_topic, "CLICKSTAGE_EXPOSURES_TOPIC"))
         partitions = len(topics[settings.topic].partitions)
         if settings.topic_id:
             return settings.topic_id, partitions
