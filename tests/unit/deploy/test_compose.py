@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from decisions.settings import PREFIX
+from decisions.shipped import BUNDLES
 from edge.settings import EdgeSettings
 from edge.shops import load_shops
+from models.bundle.bundle import Bundle
 from tests.services.process import free_port, wait_for
 from worker.settings import Settings
 
@@ -204,6 +206,7 @@ def test_policy_and_bundle_can_be_replaced_without_an_image(name: str) -> None:
         [source] = [source for source, target, _ in mounts if named.startswith(f"{target}/")]
         assert (ROOT / source).is_dir()
         assert (ROOT / source / Path(named).name).exists()
+    assert Path(SERVICES[name]["environment"]["CLICKSTAGE_BUNDLE"]).name == Bundle.find(BUNDLES).name, "the newest"
 
 
 def test_alerts_come_to_somebody() -> None:
