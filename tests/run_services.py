@@ -78,6 +78,18 @@ class RunServices:
 
         return self._or_skip("kafka", start)
 
+    def guarded_kafka(
+        self, folder: Path, listener: int, advertised: int, key_and_certificate: Path | None = None
+    ) -> KafkaBroker:
+        """A broker of ours with a second listener for users with passwords and rights; see `KafkaBroker.guard`."""
+
+        def start() -> KafkaBroker:
+            broker = KafkaBroker(folder)
+            broker.guard(listener, advertised, key_and_certificate)
+            return broker.start()
+
+        return self._or_skip("kafka", start)
+
     def own_redis(self, flavour: str, folder: Path, config: Mapping[str, str]) -> RedisServer:
         """A new Redis or Valkey that the test may kill, started; the caller stops it."""
         server = self._or_skip(flavour, lambda: RedisServer(flavour, folder, config).start())

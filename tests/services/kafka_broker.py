@@ -95,15 +95,37 @@ class KafkaBroker(ServerProcess):
             self._format()
         return self._java("kafka.Kafka", str(self._properties))
 
-    def add_listener(self, name: str, port: int, advertised: int) -> None:
+    def add_listener(self, name: str, port: int, advertised: int, protocol: str = "PLAINTEXT") -> None:
         """Listen at another port too, and tell who comes by it that the broker is at port ``advertised``."""
         own = settings(self.port, self._controller_port, self._data)
         more = {
             "listeners": f"{name}://127.0.0.1:{port}",
             "advertised.listeners": f"{name}://127.0.0.1:{advertised}",
-            "listener.security.protocol.map": f"{name}:PLAINTEXT",
+            "listener.security.protocol.map": f"{name}:{protocol}",
         }
         self._config |= {key: f"{own[key]},{value}" for key, value in more.items()}
+
+    def guard(self, port: int, advertised: int, key_and_certificate: Path | None = None) -> None:
+        """Listen at another port for users with passwords (SCRAM) and rights (StandardAuthorizer).
+
+        Who comes by the first port may do everything.
+
+        Args:
+            port: to listen at.
+            advertised: where users are told that the broker is.
+            key_and_certificate: PEM, for TLS; None for none.
+        """
+        self.add_listener("USERS", port, advertised, "SASL_SSL" if key_and_certificate else "SASL_PLAINTEXT")
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        self._config |= {
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.users.scram-sha-512.sasl.jaas.config": module,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+        if key_and_certificate:
+            tls = {"keystore.type": "PEM", "keystore.location": str(key_and_certificate)}
+            self._config |= {f"listener.name.users.ssl.{name}": value for name, value in tls.items()}
 
     def answers(self) -> bool:
         client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})

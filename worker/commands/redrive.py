@@ -38,7 +38,7 @@ class _Redrive:
     def run(self, *, again: bool, dry_run: bool) -> None:
         topic = self._settings.dlq_topic
         partitions = letters_partitions(self._consumer, self._settings)
-        with asked(f"tell what of {topic} was sent before"):
+        with asked(f"tell group {self._settings.group}.redrive what of {topic} was sent before"):
             known = self._consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=_TIMEOUT_S)
             spans = bounds(self._consumer, topic, partitions)
         for tp in known:
@@ -53,7 +53,7 @@ class _Redrive:
                 self._note()
         if missing:
             raise NotDelivered(
-                f"{self._sender.delivered} were sent and are noted as sent. Kafka does not have {missing} more "
+                f"{self._sender.delivered} were sent and are noted as sent. Kafka does not have {missing} more in {self._settings.topic} "
                 f"({self._sender.why()}); then run this again, it sends only those"
             )
 

@@ -281,6 +281,14 @@ class KafkaSource:
             self._to_commit.pop(tp.partition, None)
             note.append(tp.partition)
 
+    def _words(self, error: KafkaError) -> str:
+        """An error, and which right is missing."""
+        lacking = {
+            KafkaError.GROUP_AUTHORIZATION_FAILED: f"group {self._settings.group}",
+            KafkaError.TOPIC_AUTHORIZATION_FAILED: f"topic {self._topic}",
+        }.get(error.code())
+        return f"{error.name()}: let this user READ {lacking} (docs/guarantees.md)" if lacking else error.name()
+
     def _sorted(self, messages: list[Any]) -> Polled:
         by_partition: dict[int, list[Any]] = {}
         at_end: dict[int, int] = {}
@@ -305,7 +313,7 @@ class KafkaSource:
             elif error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001 - the second, as a message, is not marked
                 raise KafkaException(error)
             else:
-                log.warning("Kafka: %s", error.name())
+                log.warning("Kafka: %s", self._words(error))
         records = [received(partition, part) for partition, part in by_partition.items() if partition in self._owned]
         return Polled(records, by_partition, at_end, out_of_range)
 

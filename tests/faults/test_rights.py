@@ -1,0 +1,282 @@
+"""The least rights of docs/guarantees.md: the lists suffice, and without any one of them a message names it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from featurestore.contract.partitioner import PARTITIONER
+from tests.conftest import StartRedis
+from tests.faults.conftest import MakeRig
+from tests.faults.rig import Rig, Worker
+from tests.run_services import RunServices
+from tests.services import KafkaBroker, RedisServer, create_topics, free_port, read_topic
+from tests.services.kafka_rights import PASSWORD, KafkaRights, Right, access, certificate
+from tests.services.process import wait_for
+from worker.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = {"clicks": 2, "decisions": 1, "sessions": 1, "clicks.dlq": 1, "exposures": 1}
+PAGE = (ROOT / "docs" / "guarantees.md").read_text()
+
+
+def block(name: str) -> list[str]:
+    """The lines of a documented list."""
+    found = re.search(rf"<!-- rights: {name} -->\n```\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found[1].strip().splitlines()
+
+
+def rights_of(who: str) -> list[Right]:
+    """What the page gives a process in Kafka."""
+    return [Right(*line.split()[1:]) for line in block("kafka") if line.split()[0] == who]
+
+
+@pytest.fixture(scope="module")
+def guarded(services: RunServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaBroker, str, Path]]:
+    """A broker with rights, the address for users, and the certificate that they trust."""
+    folder = tmp_path_factory.mktemp("guarded")
+    trusted, both = certificate(folder)
+    port = free_port()
+    broker = services.guarded_kafka(folder / "broker", port, port, both)
+    create_topics(broker.bootstrap, TOPICS)
+    yield broker, f"127.0.0.1:{port}", trusted
+    broker.stop()
+
+
+def environment(address: str, trusted: Path, user: str, store: RedisServer) -> dict[str, str]:
+    values = {"kafka": address, "redis": store.url, **access(user, trusted)}
+    return os.environ | {f"CLICKSTAGE_{name.upper()}": value for name, value in values.items()}
+
+
+def produce(broker: KafkaBroker, number: int) -> None:
+    """A click and a record that is none."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": PARTITIONER})
+    now = time.time_ns() // 1_000_000
+    click = {"session_id": f"s{number}", "type": "click", "ts": now}
+    producer.produce("clicks", json.dumps(click), f"s{number}", timestamp=now)
+    producer.produce("clicks", "no event", f"s{number}")
+    assert producer.flush(20) == 0
+
+
+COMMANDS = {
+    "check": ["check"],
+    "list": ["dlq", "list"],
+    "redrive": ["dlq", "redrive", "--force", "--again"],
+    "erase": ["erase", "--session", "s1"],
+}
+
+
+@pytest.mark.parametrize("who", COMMANDS)
+def test_the_rights_of_a_command_suffice_and_each_is_needed(
+    guarded: tuple[KafkaBroker, str, Path], own_redis: StartRedis, who: str
+) -> None:
+    """Exit 0 and no complaint; without one of them another exit or an advice, which names topic or group."""
+    broker, address, trusted = guarded
+    store, rights, user = own_redis("redis"), KafkaRights(broker.bootstrap), f"{who}-user"
+    rights.add_user(user)
+    rights.allow(user, listed := rights_of(who))
+    produce(broker, 1)
+    letter = Producer({"bootstrap.servers": broker.bootstrap})
+    letter.produce("clicks.dlq", "no event", headers=[("__connect.errors.reason", b"schema")])
+    assert letter.flush(20) == 0
+
+    def ran() -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *COMMANDS[who]],
+            env=environment(address, trusted, user, store),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        assert PASSWORD not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = ran()
+    assert code in {ExitCode.OK, ExitCode.UNSAFE} if who == "check" else code == ExitCode.OK, said
+    assert "let this user" not in said
+    for right in listed:
+        rights.revoke(user, [right])
+        code, said = ran()
+        assert code != ExitCode.OK or "let this user" in said, f"without {right}: {said}"
+        assert right.name in said, f"without {right}: {said}"
+        rights.allow(user, [right])
+    code, said = ran()
+    assert "let this user" not in said
+
+
+def start(arguments: list[str], values: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as sink:
+        command = [sys.executable, "-m", "worker", *arguments]
+        return subprocess.Popen(command, env=values, cwd=ROOT, stdout=sink, stderr=sink)
+
+
+def test_the_rights_of_a_worker_suffice_and_each_is_needed(
+    guarded: tuple[KafkaBroker, str, Path], own_redis: StartRedis, tmp_path: Path
+) -> None:
+    """It decides and sends dead letters; without one of them it ends, and says which topic or group."""
+    broker, address, trusted = guarded
+    store, rights = own_redis("redis"), KafkaRights(broker.bootstrap)
+    rights.add_user("worker")
+    rights.allow("worker", listed := rights_of("worker"))
+    values = environment(address, trusted, "worker", store) | {
+        "CLICKSTAGE_METRICS_PORT": "0",
+        "CLICKSTAGE_SESSION_TIMEOUT_S": "6",
+        "CLICKSTAGE_STUCK_AFTER_S": "8",
+    }
+    worker = start(["worker"], values, log := tmp_path / "worker.log")
+    before = len(read_topic(broker.bootstrap, "clicks.dlq"))
+    produce(broker, 2)
+    with store.client() as client:
+        assert wait_for(lambda: bool(client.exists("decision:s2")), 60), log.read_text()
+    assert wait_for(lambda: len(read_topic(broker.bootstrap, "clicks.dlq")) > before, 30), log.read_text()
+    # WRITE on an output topic goes under the running worker: it waits, says so, and goes on when it is back.
+    write = next(right for right in listed if right.name == "decisions")
+    rights.revoke("worker", [write])
+    said = len(log.read_text())
+    produce(broker, 3)
+    assert wait_for(lambda: "AUTHORIZATION" in log.read_text()[said:], 60), log.read_text()[said:]
+    assert worker.poll() is None
+    rights.allow("worker", [write])
+    known = len(read_topic(broker.bootstrap, "decisions"))
+    produce(broker, 4)
+    assert wait_for(lambda: len(read_topic(broker.bootstrap, "decisions")) > known, 60), log.read_text()[said:]
+    worker.terminate()
+    assert worker.wait(30) == ExitCode.OK, log.read_text()
+    assert "Traceback" not in log.read_text()
+    for number, right in enumerate(listed):
+        rights.revoke("worker", [right])
+        log = tmp_path / f"worker-{number}.log"
+        without = start(["worker"], values, log)
+        try:
+            assert without.wait(90) in {ExitCode.USAGE, ExitCode.UNSAFE, ExitCode.STUCK}, f"{right}: {log.read_text()}"
+        finally:
+            without.kill()
+            without.wait()
+        assert right.name in log.read_text(), f"without {right}: {log.read_text()}"
+        rights.allow("worker", [right])
+
+
+def test_the_rights_of_an_edge_suffice_and_each_is_needed(
+    guarded: tuple[KafkaBroker, str, Path], own_redis: StartRedis, tmp_path: Path
+) -> None:
+    """It takes events and exposures; without one of them it says which topic."""
+    broker, address, trusted = guarded
+    store, rights = own_redis("redis"), KafkaRights(broker.bootstrap)
+    rights.add_user("edge")
+    rights.allow("edge", listed := rights_of("edge"))
+
+    def served(log: Path, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """The status of a request once the edge answers, and what the edge said."""
+        port = free_port()
+        values = environment(address, trusted, "edge", store)
+        edge = start(["edge", "--edge-port", str(port), "--exposures-topic", "exposures"], values, log)
+        status = 0
+
+        def posted() -> bool:
+            nonlocal status
+            status = _post(port, path, body)[0]
+            return status < 500
+
+        try:
+            wait_for(lambda: _try(posted), 40)
+        finally:
+            edge.terminate()
+            edge.wait(30)
+        return status, log.read_text()
+
+    def _try(ask: Any) -> bool:
+        try:
+            return bool(ask())
+        except (OSError, ValueError):
+            return False
+
+    event = {"session_id": "e1", "type": "page_view", "ts": time.time_ns() // 1_000_000, "page": "/"}
+    status, said = served(tmp_path / "edge.log", "/v1/events?key=demo", event)
+    assert status == 202, said
+    for number, right in enumerate(listed):
+        rights.revoke("edge", [right])
+        status, said = served(tmp_path / f"edge-{number}.log", "/v1/events?key=demo", event)
+        assert right.name in said, f"without {right}: {status} {said}"
+        rights.allow("edge", [right])
+
+
+def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def redis_rule(who: str) -> list[str]:
+    """What the page gives a process in Redis."""
+    [line] = [line for line in block("redis") if line.split()[0] == who]
+    return line.split()[1:]
+
+
+def lives(bench: Rig, worker: Worker) -> bool:
+    """Whether a shopper's two visits, with silence and ends, go through: decided, summarised, forgotten."""
+    producer = Producer({"bootstrap.servers": bench.bootstrap, "partitioner": PARTITIONER})
+    found = len(bench.documents("sessions_topic"))
+    for number in range(6):
+        now = time.time_ns() // 1_000_000
+        for step in range(2):
+            name = f"v{now}-{number}"
+            event = {"session_id": name, "visitor_id": "v1", "type": "page_view", "ts": now + step}
+            producer.produce(bench.topics["topic"], json.dumps(event), name, timestamp=now)
+    producer.flush(20)
+    return wait_for(
+        lambda: (
+            worker.status is not None or "may not" in worker.log or len(bench.documents("sessions_topic")) - found >= 6
+        ),
+        45,
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2], ids=["redis", "valkey"])
+def test_the_rights_of_a_worker_in_redis_suffice_and_each_is_needed(rig: MakeRig, seed: int) -> None:
+    """Commands and keys: all of a session's life with them, and without any one a message that names it."""
+    bench = rig("rights in Redis", seed)
+    rule = redis_rule("worker")
+    bench.redis_url = f"redis://worker:secret@127.0.0.1:{bench.server.port}/0"
+
+    def allowed(rights: list[str]) -> None:
+        with bench.server.client() as client:
+            client.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", *rights)
+
+    allowed(rule)
+    worker = bench.start()
+    assert lives(bench, worker)
+    assert lives(bench, worker)
+    assert worker.stop() == ExitCode.OK
+    assert "may not" not in worker.log, worker.tail()
+    missing = []
+    for right in rule:
+        if right == "-@all":
+            continue
+        allowed([one for one in rule if one != right])
+        with bench.server.client() as client:
+            client.script_flush()
+        worker = bench.start(ready=False)
+        lives(bench, worker)
+        worker.kill9()
+        name = f"'{right.removeprefix('+')}'" if right.startswith("+") else "one of the keys"
+        if name not in worker.log:
+            missing.append(f"{right}: {worker.tail(3)}")
+    assert not missing, "\n".join(missing)
