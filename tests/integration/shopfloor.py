@@ -6,7 +6,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from confluent_kafka import Producer
 
@@ -17,6 +17,8 @@ from tests.services.process import ServerProcess, wait_for
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PARTITIONS: Final = 4
+START_S: Final = 240
+"""The first start of a tree compiles."""
 PATIENCE_S: Final = 90
 """The machine may be busy; what is promised within a second is asserted on clocks, not by this."""
 
@@ -35,6 +37,9 @@ class WorkerProcess(ServerProcess):
     def command(self) -> list[str]:
         own = ["--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)]
         return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "worker", "worker", *self._flags, *own]
+
+    def start(self, timeout_s: float = START_S) -> Self:
+        return super().start(timeout_s)
 
     def answers(self) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as page:
