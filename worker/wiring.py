@@ -262,7 +262,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)
     observer.use_policy(policy)
     admin = kafka_admin(settings)
-    group = GroupWatch(admin, settings.group, settings.topic, partitions, source.member, clock)
+    group = GroupWatch(
+        admin, settings.group, settings.topic, partitions, source.member, source.coordinator_answers, clock
+    )
     metrics.topic_partitions.set(float(partitions))
     loop = Loop(settings, engine, source, outputs, store, ownership, group, observer, clock)
     loop.placement = Placement(metrics, partitions, clock)

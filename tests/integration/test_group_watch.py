@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.services import create_topics
@@ -28,7 +28,15 @@ def test_spare_workers_are_told_from_those_that_the_group_has_lost(kafka: Kafka,
         return sum(len(consumer.assignment()) for consumer in consumers) == 1
 
     def watch(member: Callable[[], str]) -> GroupWatch:
-        return GroupWatch(admin, unique, unique, 1, member, SystemClock())
+        return GroupWatch(
+            admin,
+            unique,
+            unique,
+            1,
+            member,
+            lambda: consumers[0].committed([TopicPartition(unique, 0)], timeout=3),
+            SystemClock(),
+        )
 
     try:
         for consumer in consumers:

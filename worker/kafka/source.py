@@ -43,6 +43,9 @@ _TIMESTAMP: Final[Any] = Message.timestamp
 ASK_S: Final = 1.0
 """How long to wait for the end of a partition's log; nobody stands still for it."""
 
+COORDINATOR_S: Final = 3.0
+"""How long to wait for the group's coordinator; nobody stands still for it either."""
+
 _Callback = Callable[[Consumer, list[TopicPartition]], None]
 
 
@@ -185,6 +188,16 @@ class KafkaSource:
     def member(self) -> str:
         """The id under which the group knows this consumer; empty while it is no member."""
         return str(self._consumer.memberid() or "")
+
+    def coordinator_answers(self) -> None:
+        """Wait for an answer of the group's coordinator; for threads beside the loop's.
+
+        Raises:
+            KafkaException: there is none.
+        """
+        [tp] = self._asker.committed([TopicPartition(self._topic, 0)], timeout=COORDINATOR_S)
+        if tp.error is not None:
+            raise KafkaException(tp.error)
 
     def renew(self) -> None:
         """Start over with a new client: the old one gets nowhere, and is closed in the background.

@@ -52,6 +52,7 @@ class Partition:
         ends_told: what Kafka said of its end, oldest first: epoch ms of the question, and the offset, not yet read.
         proven_ms: everything that Kafka got before this epoch ms is read; None while nothing is proven.
         read_at: monotonic time at which the end was last known to be read, or the position last moved.
+        replaced: how often a newer owner wrote it since the group gave it to this worker.
         asked_bucket: expiry buckets before this one may have been read, and their lists may be deleted at any moment:
             nothing is put into them any more.
         ending: of each shard, how many sessions this owner has put into each expiry bucket that is still to be read.
@@ -80,6 +81,7 @@ class Partition:
     read_at: float = float("-inf")
     own_epoch: int = 0
     asked_bucket: int = 0
+    replaced: int = 0
     ignore_applied: bool = False
     ending: list[dict[int, int]] = field(default_factory=list)
     refusals: Refusals = field(default_factory=lambda: Refusals(1.0, 1 << 62, Refused(None, 0)))

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 PROVEN_FOR_S: Final = 5.0
 """A partition that neither moved nor was proven to be at its end for so long is not well."""
 LOOK_EVERY_S: Final = 0.25
+REPLACED_MOST: Final = 3
+"""Each time the worker waits for longer than a session timeout: a group that is right says so before."""
 
 
 class Group(Protocol):
@@ -78,15 +80,31 @@ class Liveness:
             self._pulse.stands(f"Kafka has not answered for {away:.0f} s")
             self._pulse.progressed(proven=False)  # a restart would not bring it back
             return
+        if (contested := self._contested()) is not None and not self._pulse.renewed:
+            self._start_over(contested)
+            return
         why = self._of_partitions(now) if self._own.partitions else self._without_partitions()
         self._pulse.stands(why or self._held())
         if why is None:
             self._pulse.progressed()
         elif now - self._pulse.progress >= self._renew_after_s and not self._pulse.renewed:
-            log.error("%s for %.0f s although Kafka answers: starting over with a new client", why, self._renew_after_s)
-            self._pulse.starts_over()
-            self._group.reset()
-            self._consumer.renew()
+            self._start_over(f"{why} for {self._renew_after_s:.0f} s although Kafka answers")
+
+    def _start_over(self, why: str) -> None:
+        log.error("%s: starting over with a new client", why)
+        self._pulse.stands(why)
+        self._pulse.starts_over()
+        self._group.reset()
+        self._consumer.renew()
+
+    def _contested(self) -> str | None:
+        """Whether another owner writes a partition time and again that this worker's client takes for its own.
+
+        One of the two clients does not know that its group has replaced it, and fetches on: seen with the ``consumer``
+        protocol after its coordinator was silent. As new members both get what is theirs.
+        """
+        found = [p.number for p in self._own.partitions.values() if p.replaced >= REPLACED_MOST]
+        return f"partition {found[0]} has another owner, though the group's client keeps it" if found else None
 
     def _of_partitions(self, now: float) -> str | None:
         running = self._own.running()

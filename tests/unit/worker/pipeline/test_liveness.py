@@ -1,12 +1,10 @@
 """A worker is well if its partitions move, are proven to be read, or others own them all; else it starts over once."""
 
-from dataclasses import dataclass, field
-
 import pytest
-from confluent_kafka import ConsumerGroupState
 
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
+from featurestore.store.protocols import FENCED, WriteResult
 from tests.unit.worker.pipeline.loop_world import FakeOutputs, FakeSource, World
 from worker.kafka.group_watch import Standing, standing_of
 from worker.kafka.source import Changes
@@ -95,6 +93,22 @@ def test_while_kafka_is_away_the_worker_is_not_ready_and_not_stuck() -> None:
     assert not desk.kafka.renewed
 
 
+def test_a_partition_that_another_owner_writes_time_and_again_makes_it_start_over() -> None:
+    """One of the two clients was replaced and does not know it; once may be a rebalance, and Redis may go back."""
+    desk = Desk(owns=True)
+    desk.partition.told(10, desk.clock.monotonic(), desk.clock.now_ms())
+    desk.partition.own_epoch = 1_000
+    refused = [WriteResult(FENCED, f"{number}:x", None) for number in (1, 2, 3, 2_000, 3_000, 4_000)]
+    for result in refused:
+        assert not desk.kafka.renewed
+        desk.own.refused(desk.partition, Shard(0), result)
+        desk.pass_time(1)
+    assert desk.kafka.renewed == 1
+    assert "another owner" in (desk.pulse.trouble or "")
+    desk.pass_time(5)
+    assert desk.kafka.renewed == 1, "the new client has its time"
+
+
 @pytest.mark.parametrize("says", [Standing.NEEDED, Standing.UNKNOWN])
 def test_a_worker_that_its_group_has_lost_starts_over_and_is_stuck(says: Standing) -> None:
     """The coordinator says that it is no member, or stops answering while the rest of Kafka does."""
@@ -129,43 +143,23 @@ def test_the_lag_of_a_lost_partition_is_shown_until_another_owner_is_known() -> 
     assert desk.own.lag() == {}
 
 
-@dataclass
-class Place:
-    partition: int
-    topic: str = "clicks"
-
-
-@dataclass
-class Assignment:
-    topic_partitions: list[Place] = field(default_factory=list)
-
-
-@dataclass
-class Member:
-    member_id: str
-    assignment: Assignment
-
-
-def members(**owned: list[int]) -> list[Member]:
-    return [Member(name, Assignment([Place(n) for n in numbers])) for name, numbers in owned.items()]
-
-
-STABLE, REBALANCING = ConsumerGroupState.STABLE, ConsumerGroupState.PREPARING_REBALANCING
+def owned(**members: list[int]) -> dict[str, set[int]]:
+    return {name: set(numbers) for name, numbers in members.items()}
 
 
 @pytest.mark.parametrize(
-    ("state", "group", "standing"),
+    ("stable", "group", "standing"),
     [
-        (STABLE, members(me=[], a=[0, 1]), Standing.SPARE),
-        (STABLE, members(me=[], a=[0], b=[1]), Standing.SPARE),
-        (STABLE, members(me=[], a=[0]), Standing.NEEDED),
-        (STABLE, members(a=[0, 1]), Standing.NEEDED),
-        (STABLE, members(me=[0], a=[1]), Standing.NEEDED),
-        (REBALANCING, members(me=[], a=[0, 1]), Standing.NEEDED),
-        (ConsumerGroupState.EMPTY, [], Standing.NEEDED),
+        (True, owned(me=[], a=[0, 1]), Standing.SPARE),
+        (True, owned(me=[], a=[0], b=[1]), Standing.SPARE),
+        (True, owned(me=[], a=[0]), Standing.NEEDED),
+        (True, owned(a=[0, 1]), Standing.NEEDED),
+        (True, owned(me=[0], a=[1]), Standing.NEEDED),
+        (False, owned(me=[], a=[0, 1]), Standing.NEEDED),
+        (False, {}, Standing.NEEDED),
     ],
 )
 def test_spare_is_a_member_of_a_stable_group_in_which_others_own_everything(
-    state: ConsumerGroupState, group: list[Member], standing: Standing
+    group: dict[str, set[int]], standing: Standing, *, stable: bool
 ) -> None:
-    assert standing_of(state, group, "me", "clicks", 2) is standing
+    assert standing_of(group, "me", 2, stable=stable) is standing
