@@ -53,7 +53,8 @@ class _Redrive:
                 self._note()
         if missing:
             raise NotDelivered(
-                f"{self._sender.delivered} were sent and are noted as sent. Kafka does not have {missing} more in {self._settings.topic} "
+                f"{self._sender.delivered} were sent and are noted as sent. Kafka does not have {missing} more in "
+                f"{self._settings.topic} "
                 f"({self._sender.why()}); then run this again, it sends only those"
             )
 
