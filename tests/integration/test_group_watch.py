@@ -42,14 +42,13 @@ def test_spare_workers_are_told_from_those_that_the_group_has_lost(kafka: Kafka,
         for consumer in consumers:
             consumer.subscribe([unique])
         assert wait_for(poll, 30)
-        spare, owner = sorted(consumers, key=lambda consumer: len(consumer.assignment()))
-        here = watch(lambda: str(spare.memberid() or ""))
+        # Which of the two owns it may change while the second one joins.
+        here = watch(lambda: next((str(one.memberid() or "") for one in consumers if not one.assignment()), ""))
         assert wait_for(lambda: poll() and here.standing() is Standing.SPARE, 20)
         gone = watch(lambda: "nobody")
         assert wait_for(lambda: poll() and gone.standing() is Standing.NEEDED, 20)
         nobody = watch(lambda: "")
         assert wait_for(lambda: poll() and nobody.standing() is Standing.NEEDED, 20)
-        assert owner.assignment()
     finally:
         for consumer in consumers:
             consumer.close()
