@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from featurestore.store.protocols import Due
 
 AS_SENT = IdKey.of("")
 """Ids stay as they are."""
+AHEAD_MS: Final = 3_600_000
+"""A record further ahead of the reader's clock has no time: Kafka itself takes an hour at most by default."""
 
 
 class Records(NamedTuple):
@@ -117,6 +119,22 @@ class Plan:
     def requests(self) -> list[tuple[Shard, Texts]]:
         """What to load."""
         return [(shard, self.sessions.take(slice(first, end))) for shard, first, end in self.spans]
+
+
+def arrived_by(decoded: Decoded, now_ms: int) -> None:
+    """No event arrived later than now: neither by the ``ts`` of one whose record has no time, nor by an absurd record.
+
+    Otherwise whoever sets ``ts`` would set how long the session lives. Changes the events in place.
+
+    Args:
+        decoded: events.
+        now_ms: the reader's clock, epoch ms.
+    """
+    arrival = decoded.rows["arrival"]
+    absurd = np.where(arrival == 0, decoded.rows["t"] > now_ms, arrival > now_ms + AHEAD_MS)
+    if absurd.any():
+        arrival[absurd] = now_ms
+        decoded.record_ms[absurd] = now_ms
 
 
 def decode(records: Sequence[Records], ids: IdKey = AS_SENT, pages: Pages = USUAL) -> Decoded:

@@ -26,6 +26,8 @@ JITTER_MS: Final = 10_000
 """Samples of one clock differ by what events are under way; more than this is another clock, or a late event."""
 BURST_MS: Final = 2_000
 """Records this close came in one upload."""
+OLDEST_UPLOAD_MS: Final = 7 * 86_400_000
+"""A first event that is older than this was not kept for so long: its sender's clock is wrong."""
 
 
 @inlined
@@ -88,18 +90,23 @@ def _believe(s: np.void, arrival: int) -> None:
 
 
 @inlined
-def is_upload(s: np.void, e: np.void, arrival: int, live: bool, session_gap_ms: int) -> bool:
+def is_upload(s: np.void, e: np.void, arrival: int, live: bool, uploaded: bool, session_gap_ms: int) -> bool:
     """Whether an event was older than a session may be silent when it was received.
 
-    With ``sent_ts`` the sender says so. Without, an event that lies so far behind its own session is; and so is one of
-    a batch, whose events come at once and lie apart: from the second one on, a wrong clock is told from an old batch.
+    With ``sent_ts`` the sender says so. Without, an event that lies so far behind its own session is. A first event
+    that comes so late is taken for one until a later record shows a clock that goes on as the log's does, and is
+    merely wrong. In a session that was live before, one of a batch is, whose events come at once and lie apart.
     """
     if e["sent"] != 0:
         return bool(e["sent"] - e["t"] > session_gap_ms)
+    behind = sample(e, arrival)
+    old = session_gap_ms < behind <= OLDEST_UPLOAD_MS
     if not live:
-        return False
-    rest = sample(e, arrival) - s["skew"]
+        return bool(old)
+    rest = behind - s["skew"]
     if rest > session_gap_ms:
         return True
-    apart = rest < -BURST_MS and abs(arrival - s["arrival"]) <= BURST_MS
-    return bool(apart and sample(e, arrival) > session_gap_ms)
+    at_once = abs(arrival - s["arrival"]) <= BURST_MS
+    if uploaded:
+        return bool(old and (at_once or abs(rest) > JITTER_MS))
+    return bool(at_once and rest < -BURST_MS and behind > session_gap_ms)

@@ -285,7 +285,8 @@ def _fold(
             duplicates += 1
             continue
         t = now
-        upload = is_upload(s, e, now, s["flags"] & LIVE != 0, session_gap_ms)
+        live, uploaded = s["flags"] & LIVE != 0, s["flags"] & UPLOADED != 0
+        upload = is_upload(s, e, now, live, uploaded, session_gap_ms)
         if s["flags"] & LIVE:
             t = happened(s, e, now)
             if t < s["t_min"] - session_gap_ms:

@@ -29,7 +29,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from decisions.engine import Engine
-from decisions.intake import Decoded, Records, decode, plan_ticks
+from decisions.intake import Decoded, Records, arrived_by, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import Pages
@@ -244,7 +244,9 @@ class Loop:
 
     def _decoded(self, mine: Sequence[Records]) -> Decoded:
         """The events of records, without those that were erased."""
-        return without_erased(decode(mine, self._ids, self._pages), self._own.erased)
+        decoded = decode(mine, self._ids, self._pages)
+        arrived_by(decoded, self._clock.now_ms())
+        return without_erased(decoded, self._own.erased)
 
     def _push(self, batch: Batch) -> None:
         """Take up a batch, and complete the one before it while Redis answers for this one."""

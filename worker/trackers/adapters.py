@@ -146,7 +146,7 @@ def _otto_ms(ts: Any) -> int:
 
 
 def jsonl(path: Path, left: Left) -> Iterator[Click]:
-    """Events of the contract, one JSON object a line, sent as they are."""
+    """Events of the contract, one JSON object a line, sent as they are; they arrive when they were sent."""
     for number, line in byte_lines(path, left):
         value = line.strip()
         try:
@@ -154,7 +154,7 @@ def jsonl(path: Path, left: Left) -> Iterator[Click]:
         except InvalidEvent as error:
             left.out(number, str(error))
         else:
-            yield Click(event.session_id, event.ts, value)
+            yield Click(event.session_id, event.sent_ts or event.ts, value)
 
 
 FORMATS: Final[dict[str, Callable[[Path, Left], Iterator[Click]]]] = {

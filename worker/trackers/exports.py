@@ -79,4 +79,4 @@ def _clicks(number: int, made: Mapped, left: Left) -> Iterator[Click]:
     for reason in made.left_out:
         left.out(number, WHY[reason])
     for event in made.events:
-        yield Click(event["session_id"], event["ts"], encode(event))
+        yield Click(event["session_id"], event.get("sent_ts") or event["ts"], encode(event))

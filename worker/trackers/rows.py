@@ -18,7 +18,7 @@ class Click(NamedTuple):
 
     Attributes:
         session_id: the record's key.
-        ts: of the record, epoch ms: when the event arrived, which for a file is when it happened.
+        ts: of the record, epoch ms: when the event arrived, which for a file is when it was sent, or else happened.
         value: the event as JSON.
     """
 

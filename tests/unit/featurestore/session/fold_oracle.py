@@ -17,6 +17,7 @@ from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOA
 DAY_MS = 86_400_000
 JITTER_MS = 10_000
 BURST_MS = 2_000
+OLDEST_UPLOAD_MS = 7 * DAY_MS
 CHECKOUT_STEPS = {"begin_checkout": 1, "add_shipping_info": 2, "add_payment_info": 3, "purchase": 4}
 
 
@@ -190,11 +191,15 @@ class Oracle:
         gap = self.config.session_gap_ms
         if event.sent_ts:
             return event.sent_ts - event.ts > gap
-        if visit is None:
-            return False
         delay = arrival - event.ts
+        kept_on_a_phone = gap < delay <= OLDEST_UPLOAD_MS
+        if visit is None:
+            return kept_on_a_phone
+        rest = delay - visit.skew
         at_once = abs(arrival - visit.arrival) <= BURST_MS
-        return delay - visit.skew > gap or (at_once and delay - visit.skew < -BURST_MS and delay > gap)
+        if visit.uploaded:
+            return rest > gap or (kept_on_a_phone and (at_once or abs(rest) > JITTER_MS))
+        return rest > gap or (at_once and rest < -BURST_MS and delay > gap)
 
     @staticmethod
     def happened(visit: Visit, event: Event, arrival: int) -> int:

@@ -40,7 +40,8 @@ def _last(folded: Folded) -> dict[str, float]:
 def test_a_wrong_clock_is_no_silence(wrong: int, says: bool) -> None:
     """A click every ten seconds: no gap of theirs is a Drop-Off, whatever the device's clock shows."""
     folded = _run(*(_step(t, wrong=wrong, arrives=t + 40, sent=t if says else None) for t in range(0, 60_000, 10_000)))
-    assert _kinds(folded) == [EVENT_ROW] * 6
+    doubtful = wrong == 7_200_000 and not says
+    assert _kinds(folded) == [UPLOAD if doubtful else EVENT_ROW] + [EVENT_ROW] * 5, "the second click shows the clock"
     assert (_last(folded)["session_duration"], _last(folded)["time_between_clicks"]) == (50.0, 10.0)
     due = deadlines(folded.states, CONFIG)[0]
     assert due == START_MS + 50_040 + 5 * 35_000 - 4 * 10_000, "silence is judged on arrival"
@@ -78,17 +79,35 @@ def test_an_offline_phone_keeps_the_spacing_of_its_clicks() -> None:
 
 @pytest.mark.parametrize("says", [False, True])
 def test_an_upload_of_hours_ago_counts_and_decides_nothing_live(says: bool) -> None:
-    """With ``sent_ts`` from its first event on; without, from the second: one alone may be a wrong clock."""
+    """From its first event on, with ``sent_ts`` and without: no clock is known yet that would be merely wrong."""
     sent = 2 * HOUR
     clicks = [_step(22_500 * n, arrives=sent + n, sent=sent if says else None) for n in range(13)]
     folded = _run(*clicks)
-    assert _kinds(folded) == [UPLOAD] * 13 if says else [EVENT_ROW] + [UPLOAD] * 12
+    assert _kinds(folded) == [UPLOAD] * 13
     assert _last(folded)["session_duration"] == pytest.approx(270.0, abs=0.1)
     folded.run([Step("a", START_MS + sent + CONFIG.session_gap_ms - 1, None)])
-    assert SILENCE not in _kinds(folded) or not says
+    assert SILENCE not in _kinds(folded)
+    assert deadlines(folded.states, CONFIG)[0] == START_MS + sent + 12 + CONFIG.session_gap_ms
     if says:
         assert folded.states[0]["t_min"] == START_MS
-        assert deadlines(folded.states, CONFIG)[0] == START_MS + sent + 12 + CONFIG.session_gap_ms
+
+
+@pytest.mark.parametrize("apart", [0, 200])
+def test_events_of_one_moment_in_an_old_upload_decide_nothing_either(apart: int) -> None:
+    """session_start and page_view in one millisecond say nothing about a clock."""
+    clicks = [_step(n * apart, arrives=2 * HOUR + n) for n in range(3)]
+    assert _kinds(_run(*clicks)) == [UPLOAD] * 3
+
+
+def test_an_old_upload_in_slow_parts_decides_nothing_while_its_clock_does_not_go_as_the_logs() -> None:
+    """Three seconds between parts of which each holds a click of half a minute later."""
+    folded = _run(*(_step(30_000 * n, arrives=2 * HOUR + 3_000 * n) for n in range(8)))
+    assert _kinds(folded) == [UPLOAD] * 8
+
+
+def test_one_click_by_a_clock_of_1970_is_live() -> None:
+    """No phone keeps an event for years."""
+    assert _kinds(_run(_step(0, wrong=START_MS))) == [EVENT_ROW]
 
 
 def test_a_click_after_an_old_upload_begins_a_visit_of_its_own() -> None:

@@ -74,6 +74,20 @@ def test_own_lines_are_sent_as_they_are(tmp_path: Path) -> None:
     assert read("jsonl", path)[0].value == line
 
 
+def test_an_event_arrives_when_it_was_sent(tmp_path: Path) -> None:
+    """An old upload in a file is one again: its records' times are those of sending."""
+    path = tmp_path / "own.jsonl"
+    sent = [{"ts": 5_000, "sent_ts": 9_000}, {"ts": 7_000, "sent_ts": 9_000}, {"ts": 8_000}]
+    path.write_text("\n".join(json.dumps({"session_id": "s", "type": "click", **times}) for times in sent))
+    clicks = read("jsonl", path)
+    assert [(decode(c.value).ts, c.ts) for c in clicks] == [(8_000, 8_000), (5_000, 9_000), (7_000, 9_000)]
+    moved = shifted(clicks, 109_000)
+    assert [(decode(c.value).ts, decode(c.value).sent_ts, c.ts) for c in moved][1:] == [
+        (105_000, 109_000, 109_000),
+        (107_000, 109_000, 109_000),
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "says"),
     [
