@@ -10,7 +10,8 @@ sample is the best, and when a smaller one comes, all of the session moves with 
 A sample that differs by more than `JITTER_MS` is
 
 - smaller, within `BURST_MS` of the last arrival and without ``sent_ts``: the next event of a batch, oldest first
-- smaller otherwise: another clock (it was set, or a second sender); it counts from here on
+- smaller otherwise: another clock (it was set, or a second sender); it counts from here on, or, if the record goes
+  back in time against several others, once the next one says the same
 - larger: an event that was late, though not before the session began; if the next one says the same, another clock
 
 One pass over the log gives the same: arrival is part of the log, and nothing else is looked at.
@@ -58,16 +59,21 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
     sent = e["sent"] != 0
     doubtful = False
     burst = not sent and abs(arrival - s["arrival"]) <= BURST_MS
+    again = s["other_skew"] != 0 and abs(skew - s["other_skew"]) <= JITTER_MS
     if rest < -JITTER_MS and not burst:
-        s["skew"] = skew
-        _believe(s, arrival)
+        # Of a record from the past, and those before that agree, it is the one that has an absurd time.
+        if arrival < s["arrival"] - JITTER_MS and s["num_clicks"] > 1 and not again:
+            doubtful = True
+            s["other_skew"] = skew
+        else:
+            s["skew"] = skew
+            _believe(s, arrival)
     elif rest < 0:
         s["t_min"] += rest
         s["t_max"] += rest
         s["last_int"] += rest
         s["skew"] = skew
     elif rest > JITTER_MS:
-        again = s["other_skew"] != 0 and abs(skew - s["other_skew"]) <= JITTER_MS
         doubtful = not again or arrival - s["arrival"] <= BURST_MS
         if doubtful:
             s["other_skew"] = skew

@@ -209,15 +209,18 @@ class Oracle:
         of_a_batch = not event.sent_ts and abs(arrival - visit.arrival) <= BURST_MS
         earliest = -math.inf
         agrees = False
+        again = visit.other_skew != 0 and abs(skew - visit.other_skew) <= JITTER_MS
         if rest < -JITTER_MS and not of_a_batch:
-            visit.skew, agrees = skew, True
+            if arrival < visit.arrival - JITTER_MS and visit.clicks > 1 and not again:
+                visit.other_skew, earliest = skew, visit.oldest
+            else:
+                visit.skew, agrees = skew, True
         elif rest < 0:
             visit.oldest += rest
             visit.newest += rest
             visit.last_interaction += rest
             visit.skew = skew
         elif rest > JITTER_MS:
-            again = visit.other_skew != 0 and abs(skew - visit.other_skew) <= JITTER_MS
             if again and arrival - visit.arrival > BURST_MS:
                 visit.skew, visit.other_skew = skew, 0
             else:

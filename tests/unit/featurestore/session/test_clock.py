@@ -141,6 +141,25 @@ def test_one_record_with_an_absurd_time_stretches_no_session(ahead: int, says: b
     assert deadlines(folded.states, CONFIG)[0] <= START_MS + 60_000 + 5 * 35_000
 
 
+@pytest.mark.parametrize("says", [False, True])
+@pytest.mark.parametrize("behind", [MINUTE, 25 * MINUTE, 3 * HOUR])
+def test_one_record_from_the_past_makes_no_silence(behind: int, says: bool) -> None:
+    """Its producer's clock is slow; the records before it agree, and the next one does."""
+    times = range(0, 70_000, 10_000)
+    folded = _run(*(_step(t, arrives=t - behind * (t == 30_000), sent=t if says else None) for t in times))
+    assert _kinds(folded) == [EVENT_ROW] * 7
+    assert folded.states[0]["arrival"] == START_MS + 60_000
+    assert _last(folded)["session_duration"] == 60.0
+    assert folded.states[0]["other_skew"] == 0
+
+
+def test_several_records_from_the_past_show_that_those_before_came_from_the_future() -> None:
+    times = range(0, 90_000, 10_000)
+    folded = _run(*(_step(t, arrives=t + 20 * MINUTE * (t < 30_000)) for t in times))
+    assert folded.states[0]["arrival"] == START_MS + 80_000
+    assert _last(folded)["session_duration"] <= 80.0
+
+
 def test_a_retry_of_an_event_does_not_move_the_clock() -> None:
     """Events that are sent twice arrive late, all by the same time: that is no other clock."""
     steps = [_step(t, event_id=f"e{t}") for t in range(0, 50_000, 10_000)]
