@@ -53,7 +53,11 @@ class AccessSettings(BaseModel):
         2.0, description="A Redis call that takes longer has an unknown outcome and is repeated"
     )
     group: str = Field("clickstage", min_length=1, description="Consumer group; part of every key")
-    env: str = Field("prod", pattern=r"^[A-Za-z0-9_.-]+$", description="Deployment; part of every key")
+    env: str = Field(
+        "prod",
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Deployment; part of every key. Groups and topics of one env share visitors' profiles and erasures",
+    )
     topic: str = Field("clicks", description="Topic of click events")
     decision_prefix: str = Field(
         DECISION_PREFIX,

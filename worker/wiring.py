@@ -27,6 +27,7 @@ from featurestore.store.redis import resp
 from featurestore.store.redis.connection import Client, connect_any, is_cluster
 from models.bundle.bundle import Bundle
 from worker.checks.preflight import part_of_cluster, refuse_worst
+from worker.checks.shared_check import note_deployment
 from worker.claim import Claim
 from worker.clock import Clock, HeldBack, SystemClock
 from worker.kafka.group_watch import GroupWatch
@@ -110,7 +111,7 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     partitions = len(topics[settings.topic].partitions)
     if settings.topic_id:
         return settings.topic_id, partitions
-    return _topic_id(admin, settings.topic, where), partitions
+    return topic_id_of(admin, settings.topic, where), partitions
 
 
 def largest_records(admin: AdminClient, settings: Settings) -> dict[str, int]:
@@ -129,7 +130,7 @@ def largest_records(admin: AdminClient, settings: Settings) -> dict[str, int]:
     return found
 
 
-def _topic_id(admin: AdminClient, topic: str, where: str) -> str:
+def topic_id_of(admin: AdminClient, topic: str, where: str) -> str:
     """The topic's id; a broker that has just come back leaves a question unanswered: it is asked again."""
     asked = 0
     while True:
@@ -238,6 +239,7 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
     namespace = namespace_of(settings, client, topic_id)
     record_partitions(client, namespace, partitions, settings.buckets)
     claim = Claim(client, settings, clock)
+    note_deployment(client, namespace, settings.topic)
     registry = new_registry()
     metrics = Metrics(registry)
     engine = Engine.of(

@@ -14,6 +14,7 @@
 | ``cs:<env>:visitor:<hash>`` | string | profile (`visitors`) | 30 days after the visitor's last session |
 | ``cs:<env>:partitions:<group>:<topic id>`` | string | the partition count that the keys were made under | for ever |
 | ``cs:<env>:generation:<group>:<topic id>`` | string | how often `clickstage reprocess` was run | for ever |
+| ``cs:deployments`` | hash | which env, group and topic workers were started under | for ever |
 | ``cs:<env>:erased`` | hash | `tombstones`: events older than an erasure are ignored | 15 days after the last one |
 | ``decision:<session id>`` | string | decision document; the prefix is the deployment's | until the session ends |
 | ``cs:owner:decisions:<prefix>`` | string | the `deployment` whose decisions have that prefix, JSON | for ever |
@@ -42,6 +43,8 @@ VISITOR_TTL_S: Final = 30 * 86_400
 ERASED_TTL_S: Final = 15 * 86_400
 """Longer than `SHARD_TTL_S` and than Kafka should keep clicks: what it blocks must be gone before it."""
 DECISION_PREFIX: Final = "decision:"
+DEPLOYMENTS: Final = "cs:deployments"
+"""Hash: ``env:group:topic id`` → which topic, and when a worker last started."""
 
 
 class Shard(NamedTuple):

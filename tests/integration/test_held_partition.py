@@ -2,6 +2,7 @@
 
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from featurestore.contract.partitioner import partition_of
 from tests.integration.shopfloor import PARTITIONS, Shopfloor, WorkerProcess, now_ms
 from tests.services import RedisServer, read_topic
 from tests.services.kafka_broker import Kafka
+from worker.checks.shared_check import note_deployment
 from worker.cli import main
 from worker.errors import ExitCode
 
@@ -78,10 +80,12 @@ def test_a_partition_of_bad_records_is_held_through_a_crash_and_then_let_go_on(
         floor.until(lambda: floor.decision(ELSEWHERE[1]) is not None, "another partition is served after the crash")
         assert _offsets(kafka, floor) == list(range(LIMIT)), "no further record is refused, no letter is written again"
         assert floor.decision(GOOD) is None
+        note_deployment(floor.client, replace(floor.namespace, group="trial"), unique)
         assert main(["check", *access]) == ExitCode.UNSAFE
         said = capsys.readouterr().out
         assert f"partition {HELD} is held at offset {LIMIT} since " in said
         assert f"`clickstage dlq pass --partition {HELD}`" in said
+        assert f"env prod is also that of group trial on topic {unique}" in said
         assert main(["dlq", "pass", *access]) == ExitCode.OK
         was = f"partition {HELD} was held at offset {LIMIT}; records before offset {BAD + 1} pass\n"
         assert capsys.readouterr().out == was

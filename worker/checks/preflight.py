@@ -20,6 +20,7 @@ from featurestore.store.redis.connection import Client
 from worker.checks.findings import ADVICE, GOOD, VOID, Finding
 from worker.checks.held_check import held_findings, refused_by_partition
 from worker.checks.placement_check import look_at_placement
+from worker.checks.shared_check import deployments, shared_findings
 from worker.claim import deployment_of, owned
 from worker.settings import Settings
 
@@ -245,6 +246,7 @@ def look(settings: Settings) -> dict[str, list[Finding]]:
     log = list(kafka_findings(config, partitions, replicas, count, settings.rebuild_horizon_s * 1_000))
     log += look_at_placement(settings, partitions)
     refused = refused_by_partition(client, namespace, range(partitions))
+    store["Redis, who uses it"] = list(shared_findings(deployments(client), namespace, settings.topic))
     log += held_findings(refused, settings.dlq_max_share, settings.dlq_max_consecutive)
     log += ownership_findings(client, settings)
     return {**store, f"Kafka topic {settings.topic}": log, "clients": list(client_findings())}
