@@ -28,6 +28,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "shoppers": ("worker.commands.shoppers", "simulated shoppers that publish to Kafka, until stopped"),
     "calibrate": ("models.training.calibrate", "stage rules proposed from a shop's own events"),
     "replay": ("worker.commands.replay", "send real clicks from a file through a topic"),
+    "bridge": (
+        "worker.commands.bridge",
+        "events of GA4, Segment or Snowplow from a Kafka topic to clicks, exactly once",
+    ),
     "check": ("worker.commands.check", "say what is wrong with a live Kafka and Redis, or with a policy file"),
     "experiment": ("worker.commands.experiment", "how many sessions an experiment needs, and what its sessions say"),
     "inspect": ("worker.commands.inspect", "show a session: state, features, decision, reasons"),

@@ -25,6 +25,6 @@ def tracker_of(told: Mapping[str, Any]) -> str | None:
 
 def _says(what: str, name: str) -> str:
     return (
-        f"the value is {what}, not an event of the contract: post it to `clickstage edge`, which maps it, or send a "
-        f"file with `clickstage replay --format {name}`"
+        f"the value is {what}, not an event of the contract: let the tracker write to a topic of its own and run "
+        f"`clickstage bridge --from {name} --topic TOPIC`, or post it to `clickstage edge`; both map it"
     )

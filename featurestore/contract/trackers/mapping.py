@@ -17,7 +17,7 @@ from featurestore.contract.junk import is_junk
 MAX_TS: Final = 9_007_199_254_740_991
 """The contract's largest time, epoch ms."""
 MAX_ID: Final = 128
-MAX_PAGE: Final = 512
+MAX_PAGE: Final = 8_192
 MAX_TYPE: Final = 64
 MAX_ITEMS: Final = 200
 """Items of one event that are read; the rest is left out."""

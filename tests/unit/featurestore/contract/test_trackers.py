@@ -9,19 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.contract.decode import decode
+from featurestore.contract.decode import read
 from featurestore.contract.event import EVENT_TYPES
+from featurestore.contract.pages import USUAL
+from featurestore.contract.schema import json_schema
 from featurestore.contract.trackers import LEFT_OUT, Mapped, encode, ga4, segment, snowplow_enriched, snowplow_tracker
-from featurestore.contract.trackers.mapping import MAX_ID, identifier, time_ms
+from featurestore.contract.trackers.mapping import MAX_ID, identifier, page, time_ms
 from featurestore.contract.trackers.segment import kind_of
 
 FIXTURES = Path(__file__).resolve().parents[5] / "shared" / "data" / "fixtures"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="../shared/data is not here")
 T = 1_704_164_645_678
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 ISO = "2024-01-02T03:04:05.678Z"
 MAPPINGS: dict[str, Callable[[Any], Mapped]] = {
     "ga4": lambda payload: ga4(payload, T),
@@ -89,7 +93,10 @@ def test_snowplow_rows_of_the_fixture() -> None:
 def _decodes(made: list[Mapped]) -> None:
     for one in made:
         for event in one.events:
-            assert decode(encode(event)).session_id
+            found = read(encode(event))
+            assert found.event.session_id
+            assert found.problems == (), f"an adapter sends what the decoder mends: {found.problems}"
+            assert VALIDATOR.is_valid(event), [error.message for error in VALIDATOR.iter_errors(event)]
 
 
 # -- GA4 -------------------------------------------------------------------------------------------
@@ -305,7 +312,9 @@ _event = {
 
 @given(_tree, st.dictionaries(_names, _tree, max_size=6))
 @settings(max_examples=60)
-def test_nothing_raises_and_what_comes_out_is_an_event(tree: Any, fields: dict[str, Any]) -> None:
+def test_nothing_raises_and_what_comes_out_is_an_event_of_the_published_schema(
+    tree: Any, fields: dict[str, Any]
+) -> None:
     for mapping in MAPPINGS.values():
         for payload in (tree, {**_event, **fields}, {"events": [{**_event, "params": fields}], "client_id": "c"}):
             made = mapping(payload)
@@ -341,6 +350,15 @@ def test_long_ids_and_pages_are_hashed_and_never_cut() -> None:
     urls = ["https://shop.example/" + "category/" * 80 + str(n) for n in range(9)]
     pages = {ga4(_ga4({"name": "page_view", "params": {"page_location": url}})).events[0]["page"] for url in urls}
     assert len(pages) == 9
+    long = ["https://shop.example/" + "category/" * 1_000 + str(n) for n in range(9)]
+    assert len({page(url) for url in long}) == 9
+    assert all(len(page(url) or "") <= 8_192 for url in long)
+
+
+def test_a_long_page_keeps_its_parameters_so_that_those_of_advertisers_go_before_it_counts() -> None:
+    """Hashed here, each click on an advertisement would be a page of its own."""
+    urls = ["https://shop.example/" + "category/" * 80 + f"?fbclid={n}" for n in range(9)]
+    assert len({USUAL.normalised(page(url) or "") for url in urls}) == 1
 
 
 @pytest.mark.parametrize(
