@@ -4,6 +4,7 @@ import contextlib
 import json
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
@@ -11,9 +12,14 @@ from hypothesis import strategies as st
 
 from edge import inbox
 from edge.problems import Problem
+from featurestore.contract import decode as contract
+from featurestore.contract.event import FIELDS
+from featurestore.contract.schema import json_schema
+from featurestore.errors import InvalidEvent
 
 EVENT = {"session_id": "s1", "type": "page_view", "ts": 1_780_000_000_000}
 MOST = 5
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
 def _take(event: Any, session_id: str = "", *, private: bool = False, sent_ts: int | None = None) -> Any:
@@ -129,6 +135,34 @@ def test_a_refusal_says_which_field_and_quotes_nothing() -> None:
     verdict, _ = _take({**EVENT, "ts": "SECRET"})
     assert "ts" in verdict.reason
     assert "SECRET" not in verdict.reason
+
+
+_values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 20_000),
+    st.sampled_from([2.0, 1e10, "28.00", "undefined", "", "x" * 129, "\ud83d", 2**53, [], [{"price": "1"}], {}]),
+    st.text(max_size=5),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "mood"]), _values, max_size=5))
+def test_the_verdict_is_what_the_published_schema_and_the_worker_say(fields: dict[str, Any]) -> None:
+    """Accepted where the schema is content, and what is kept needs no mending; an id that is replaced is no problem."""
+    told = {**EVENT, **fields, "event_id": "e"}
+    verdict, taken = _take(told)
+    if verdict.status == "refused":
+        with pytest.raises(InvalidEvent) as refused:
+            contract.read(json.dumps(told).encode())
+        assert (verdict.reason, taken) == (str(refused.value), None)
+        return
+    found = contract.read(json.dumps(told).encode())
+    assert verdict.status == ("repaired" if found.problems else "accepted")
+    assert verdict.fields == [name for name, _ in found.problems]
+    assert taken.event == found.event
+    with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair is no text that a schema could speak of
+        json.dumps(told, ensure_ascii=False).encode()
+        assert VALIDATOR.is_valid(told) == (verdict.status == "accepted")
 
 
 @given(
