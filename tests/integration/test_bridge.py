@@ -41,6 +41,10 @@ class BridgeProcess(ServerProcess):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as page:
             return bool(page.status == 200)
 
+    def works(self) -> bool:
+        """Whether it is in the middle of its work."""
+        return self.metric(COMMITTED) >= 2
+
     def metric(self, series: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as page:
             lines = page.read().decode().splitlines()
@@ -70,7 +74,7 @@ def test_a_bridge_that_is_killed_in_between_bridges_each_record_once(kafka: Kafk
     try:
         for bridge in bridges[:2]:
             bridge.start()
-            assert wait_for(lambda b=bridge: b.metric(COMMITTED) >= 2, 60), bridge.log_tail()
+            assert wait_for(bridge.works, 60), bridge.log_tail()
             bridge.kill9()
             assert len(read_topic(kafka.bootstrap, names[1])) < RECORDS // 2, "it is killed in the middle"
         bridges[2].start()

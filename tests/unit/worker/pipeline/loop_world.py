@@ -108,7 +108,7 @@ def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True
         session = rng.randrange(sessions)
         number = session % PARTITIONS
         t += rng.choice([1, 20, 60, 60, 60, 700])
-        event = {
+        event: dict[str, Any] = {
             "session_id": f"s{session}",
             "type": rng.choice(["page_view", "add_to_cart", "view_item"]),
             "ts": t - SLOW_MS[session % len(SLOW_MS)],
