@@ -64,7 +64,7 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
         # Of a record from the past, and those before that agree, it is the one that has an absurd time.
         if arrival < s["arrival"] - JITTER_MS and s["num_clicks"] > 1 and not again:
             doubtful = True
-            s["other_skew"] = skew
+            s["other_skew"] = _kept(skew)
         else:
             s["skew"] = skew
             _believe(s, arrival)
@@ -76,7 +76,7 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
     elif rest > JITTER_MS:
         doubtful = not again or arrival - s["arrival"] <= BURST_MS
         if doubtful:
-            s["other_skew"] = skew
+            s["other_skew"] = _kept(skew)
         else:
             s["skew"] = skew
             s["other_skew"] = 0
@@ -85,6 +85,12 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
         s["other_skew"] = 0
     t = min(e["t"] + s["skew"], arrival)
     return int(max(t, s["t_min"]) if doubtful else t)
+
+
+@inlined
+def _kept(skew: int) -> int:
+    """A right clock as another one: 0 stands for none."""
+    return 1 if skew == 0 else skew
 
 
 @inlined

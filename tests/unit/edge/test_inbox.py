@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge import inbox
@@ -147,6 +147,9 @@ _values = st.one_of(
 
 
 @given(st.dictionaries(st.sampled_from([*FIELDS, "mood"]), _values, max_size=5))
+@example({"page": "\ud83d"})
+@example({"session_id": "\ud83d"})
+@example({"mood": "\ud83d"})
 def test_the_verdict_is_what_the_published_schema_and_the_worker_say(fields: dict[str, Any]) -> None:
     """Accepted where the schema is content, and what is kept needs no mending; an id that is replaced is no problem."""
     told = {**EVENT, **fields, "event_id": "e"}

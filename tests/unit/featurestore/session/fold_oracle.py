@@ -212,7 +212,7 @@ class Oracle:
         again = visit.other_skew != 0 and abs(skew - visit.other_skew) <= JITTER_MS
         if rest < -JITTER_MS and not of_a_batch:
             if arrival < visit.arrival - JITTER_MS and visit.clicks > 1 and not again:
-                visit.other_skew, earliest = skew, visit.oldest
+                visit.other_skew, earliest = skew or 1, visit.oldest
             else:
                 visit.skew, agrees = skew, True
         elif rest < 0:
@@ -224,7 +224,7 @@ class Oracle:
             if again and arrival - visit.arrival > BURST_MS:
                 visit.skew, visit.other_skew = skew, 0
             else:
-                visit.other_skew, earliest = skew, visit.oldest
+                visit.other_skew, earliest = skew or 1, visit.oldest
         if visit.other_skew and abs(rest) <= JITTER_MS:
             visit.other_skew, agrees = 0, True
         if agrees and arrival < visit.arrival:
