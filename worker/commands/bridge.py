@@ -17,7 +17,7 @@ from featurestore.errors import SettingsError, Unsafe
 from worker.bridge.mapping import FORMATS
 from worker.bridge.metrics import BridgeMetrics
 from worker.bridge.transactions import Bridge, Source
-from worker.commands.options import add_settings, settings_from
+from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
 from worker.metrics.health import HealthServer
 from worker.settings import Settings
@@ -26,8 +26,7 @@ from worker.wiring import kafka_admin, largest_records, topic_id_of
 log = logging.getLogger(__name__)
 
 ACCESS: Final = (
-    "kafka", "kafka_config", "kafka_password", "kafka_key_password", "kafka_password_file", "group", "dlq_topic",
-    "session_timeout_s", "metrics_port", "metrics_host", "log_format",
+    *KAFKA, "group", "dlq_topic", "session_timeout_s", "metrics_port", "metrics_host", "log_format",
 )  # fmt: skip
 ALIVE_S: Final = 60.0
 
