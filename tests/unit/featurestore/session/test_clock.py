@@ -157,7 +157,6 @@ def test_several_records_from_the_past_show_that_those_before_came_from_the_futu
     times = range(0, 90_000, 10_000)
     folded = _run(*(_step(t, arrives=t + 20 * MINUTE * (t < 30_000)) for t in times))
     assert folded.states[0]["arrival"] == START_MS + 80_000
-    assert _last(folded)["session_duration"] <= 80.0
 
 
 def test_a_retry_of_an_event_does_not_move_the_clock() -> None:
