@@ -164,11 +164,6 @@ def _told(value: bytes) -> dict[str, Any] | None:
     return told
 
 
-def new_event_id() -> str:
-    """An id that no other event has: of this process, and counted."""
-    return f"{_process}{next(_numbers):x}"
-
-
 def _completed(value: bytes, peek: _Peek, envelope: Envelope, session_id: str, *, private: bool) -> bytes:
     added: dict[str, Any] = {}
     if session_id and peek.session_id in (msgspec.UNSET, None):
