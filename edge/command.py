@@ -91,7 +91,8 @@ def server(settings: EdgeSettings) -> Any:
         port=settings.edge_port,
         workers=settings.edge_processes,
         loop=Loops.uvloop,
-        http=HTTPModes.auto,
+        # Browsers speak HTTP/2 over TLS alone; to be ready for it costs each connection 12 KB (decision 0024).
+        http=HTTPModes.auto if settings.edge_tls_cert else HTTPModes.http1,
         websockets=False,
         backlog=2_048,
         backpressure=connections_most(settings),

@@ -6,7 +6,7 @@ written to takes only the newest decision after that, so a slow page skips what 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
 import msgspec
@@ -35,7 +35,7 @@ BEATS: Final = 50
 class Stream:
     """One open stream."""
 
-    __slots__ = ("busy", "heard", "last", "latest", "over", "send", "session_id", "withdrawn")
+    __slots__ = ("_task", "busy", "heard", "last", "latest", "over", "send", "session_id", "withdrawn")
 
     def __init__(self, session_id: str, send: Send, last: tuple[str, int]) -> None:
         self.session_id = session_id
@@ -45,7 +45,8 @@ class Stream:
         self.withdrawn = False
         self.busy = False
         self.heard = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over = False
+        self._task = asyncio.current_task()
 
     def offer(self, known: Known) -> bool:
         """Take a decision if it is newer than what was sent or is about to be."""
@@ -58,9 +59,10 @@ class Stream:
         return True
 
     def end(self) -> None:
-        """The page has gone, or is to go."""
-        if not self.over.done():
-            self.over.set_result(None)
+        """The page has gone, or is to go: its request, which made the stream, stops waiting."""
+        if not self.over and self._task is not None:
+            self.over = True
+            self._task.cancel()
 
 
 class Hub:
@@ -100,16 +102,17 @@ class Hub:
         self._watch = watch(self._told)
         self._beating = self._loop.create_task(self._beat())
 
-    async def serve(self, stream: Stream) -> None:
-        """Keep a stream until its page goes or consent is withdrawn.
-
-        Raises:
-            Problem: 503, too many streams.
-        """
+    async def serve(self, stream: Stream, receive: Receive) -> None:
+        """Keep a stream until its page goes or consent is withdrawn."""
         self._enter(stream)
         try:
-            await stream.over
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if not stream.over:
+                raise
         finally:
+            stream.over = True
             self._leave(stream)
 
     def full(self) -> bool:
@@ -198,11 +201,17 @@ class Hub:
         self._metrics.provisional.labels(outcome).inc()
 
     def _write(self, stream: Stream) -> None:
-        if not stream.busy and not stream.over.done():
-            stream.busy = True
-            task = self._loop.create_task(self._flush(stream))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if stream.busy or stream.over:
+            return
+        stream.busy = True
+        flushing = self._flush(stream)
+        try:
+            waits_for = flushing.send(None)  # nearly always the server takes it at once, and no task is needed
+        except StopIteration:
+            return
+        task = self._loop.create_task(_continued(flushing, waits_for))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _flush(self, stream: Stream) -> None:
         try:
@@ -273,21 +282,38 @@ class Push:
         if self._hub.full():
             raise Problem(503, "too_many_streams", "all streams are taken; poll, or try again", retry_after_s=5)
         stream = Stream(claim.session_id, send, _last(request))
+        request.forget()
         await _start(send, 200, [*HEADERS, *cors])
         await send(_chunk(OPENED))
-        watching = asyncio.get_running_loop().create_task(_until_gone(receive, stream))
-        try:
-            await self._hub.serve(stream)
-        finally:
-            watching.cancel()
+        await self._hub.serve(stream, receive)
         return 200
 
 
-async def _until_gone(receive: Receive, stream: Stream) -> None:
-    while not stream.over.done():
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            stream.end()
+async def _continued(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    """The rest of a coroutine that has begun to wait; a task of its own awaits it."""
+    await _Begun(coroutine, waits_for)
+
+
+class _Begun:
+    """A coroutine that has run up to its first wait."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        while True:
+            sent: Any = None
+            failed: BaseException | None = None
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                failed = error
+            try:
+                waits_for = self._coroutine.send(sent) if failed is None else self._coroutine.throw(failed)
+            except StopIteration:
+                return
 
 
 async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -36,6 +36,8 @@ class Request:
         trusted: networks of proxies whose X-Forwarded-For counts.
     """
 
+    __slots__ = ("_address", "_query", "_receive", "_scope", "_trusted", "headers", "method")
+
     def __init__(self, scope: Scope, receive: Receive, trusted: Sequence[Network] = ()) -> None:
         self._scope = scope
         self._receive = receive
@@ -145,6 +147,12 @@ class Request:
         if message["type"] == "http.disconnect":
             raise Problem(400, "incomplete", "the connection ended before the body did")
         return message
+
+    def forget(self) -> None:
+        """Free what it holds: the server and the endpoint keep a request for as long as its stream is open."""
+        self._scope.clear()
+        self.headers.clear()
+        self._query = None
 
     def _is_trusted(self, address: str) -> bool:
         found = _address(address)
