@@ -118,6 +118,15 @@ def test_redis_cli(own_redis: StartRedis, flavour: str, tmp_path: Path) -> None:
     server = own_redis(flavour)
     climb(server, shell_reader(server, tmp_path / "known"))
     assert len(list((tmp_path / "known").iterdir())) == 1, "nothing half-written stays behind"
+    server.start()
+    whole = shell_reader(server, tmp_path / "known", WHOLE="1")
+    with server.client() as client:
+        put(client, 3, 3_000_000, "panel", "topic-created-anew")
+        stored = json.loads(client.get(f"decision:{SESSION}") or b"")
+    assert json.loads(whole(1)) == stored
+    server.stop()
+    assert json.loads(whole(2_999_999)) == stored, "the last known one"
+    assert json.loads(whole(3_000_000)) is None
 
 
 @needs_node
