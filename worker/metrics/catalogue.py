@@ -332,6 +332,20 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "Mean of the output's target in training: the share of a class, a base rate, or a mean value.",
         {"head": OPEN, "output": OPEN},
     ),
+    Spec(
+        "outcomes_expected_total",
+        _C,
+        "outcomes",
+        "Sum of the probabilities of finished sessions' events, by head and by tenth of the training log.",
+        {"head": OPEN, "tenth": OPEN},
+    ),
+    Spec(
+        "outcomes_observed_total",
+        _C,
+        "outcomes",
+        "Those of the same events after which the outcome came.",
+        {"head": OPEN, "tenth": OPEN},
+    ),
     # -- business
     Spec(
         "sessions_finished_total",

@@ -154,6 +154,8 @@ class Metrics(Family):
         self.stage_share_shift_pp = self._gauge("stage_share_shift_pp")
         self.stage_kl_divergence = self._gauge("stage_kl_divergence")
 
+        self.outcomes_expected = self._counter("outcomes_expected_total")
+        self.outcomes_observed = self._counter("outcomes_observed_total")
         self.head_rows = self._counter("head_rows_total")
         self.head_output_sum = self._counter("head_output_sum_total")
         self.head_output_baseline = self._gauge("head_output_baseline")

@@ -15,6 +15,7 @@ from featurestore.session.clock import JITTER_MS
 from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
+from worker.metrics.calibration import CalibrationMonitor
 from worker.metrics.catalogue import OTHER
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.heads import HeadMonitor
@@ -30,6 +31,7 @@ _OUTCOMES: Final = (
 HISTORIC_MS: Final = 1_800_000
 """A record that was this old when its decision could be read is one of a replay or a reprocessing, or came after an
 outage that outlasted its session: no shopper waited for that decision, and it is no latency."""
+_NO_TYPES: Final = np.zeros(0, np.uint8)
 TOGETHER: Final = 1_000
 """Rows that are worth counting."""
 
@@ -64,6 +66,7 @@ class Observer:
         self._bundle = bundle
         self._drift = drift
         self._heads = HeadMonitor(bundle.heads, metrics)
+        self._calibration = CalibrationMonitor(bundle.heads, metrics)
         self._kpis = kpis
         self._laps: defaultdict[str, list[float]] = defaultdict(list)
         self._written: list[tuple[int, NDArray[np.int64]]] = []
@@ -118,11 +121,11 @@ class Observer:
         by_type = np.bincount(plan.events["kind"][known], minlength=len(EVENT_TYPES) + 1)
         metrics.events_by_type.add(by_type)
         self._written.append((now_ms, plan.record_ms))
-        self._note(judgement, kinds)
+        self._note(judgement, kinds, plan.events["kind"].astype(np.uint8))
 
     def timers(self, result: Result) -> None:
         """Count what silence brought."""
-        self._note(result.judgement, _kinds(result.judgement))
+        self._note(result.judgement, _kinds(result.judgement), _NO_TYPES)
 
     def lag(self, behind: dict[int, int], owned: int) -> None:
         """Events not yet applied, per partition, and how many partitions the worker owns."""
@@ -159,7 +162,10 @@ class Observer:
             self._drift.observe(features, decisions["top"], self._bundle.rules.label(features), self._began)
             self._began = 0
 
-    def _note(self, judgement: Judgement, kinds: list[int]) -> None:
+    def _note(self, judgement: Judgement, kinds: list[int], types: NDArray[np.uint8]) -> None:
+        """Note a judgement; ``types`` are the type codes of its events, none for timers."""
+        rows = judgement.observations.rows
+        self._calibration.observe(judgement, types[rows["event"]] if types.size else np.zeros(rows.size, np.uint8))
         for kind, name in ((SILENCE, "silence"), (END, "end")):
             if kinds[kind]:
                 self.metrics.timers_fired.inc(name, by=kinds[kind])

@@ -231,6 +231,20 @@ DRIFT: Final = Dashboard(
                     decimals=3,
                 ),
                 Panel(
+                    "Outcomes, observed for one expected",
+                    "Over the last day, at the end of sessions; 1 is a calibrated head.",
+                    "short",
+                    [
+                        Query(
+                            "sum by (head) (increase(clickstage_outcomes_observed_total[1d])) / "
+                            "sum by (head) (increase(clickstage_outcomes_expected_total[1d]))",
+                            "{{head}}",
+                        )
+                    ],
+                    lowest=0,
+                    decimals=2,
+                ),
+                Panel(
                     "Mean in training",
                     help_of("head_output_baseline"),
                     "short",

@@ -1,0 +1,141 @@
+"""Whether outcomes come as often as their heads say: expected and observed, by head and tenth, at the end of a session.
+
+Scores alone cannot tell: if half as many shoppers order, what they look at stays much the same, and so do the scores.
+So each session's probabilities are kept until its end says what came after them. Added up over many sessions, a head
+that is calibrated expects as many outcomes as are observed.
+
+What is kept lives in this process alone and is bounded: a session is followed from its first event, if there is a place
+for it. One of which events went elsewhere (its partition moved) is left out, so both sums miss the same rows.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decisions.core import Judgement
+from featurestore.columns.jit import compiled
+from featurestore.contract.event import TYPE_CODE
+from featurestore.session.features import FEATURES
+from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW
+from models.heads import Heads
+from models.heads.scoring import N_TENTHS, variables
+from worker.metrics.metrics import Metrics
+
+PLACES: Final = 16_384
+"""Sessions that are followed at once; a power of two."""
+FORGOTTEN_MS: Final = 2 * 3_600_000
+"""A session that was not heard of for so long ended elsewhere."""
+_CLICKS: Final = FEATURES.index("num_clicks")
+_PROBES: Final = 16
+
+_SESSION: Final = np.dtype([("key", "<u8"), ("t", "<i8"), ("clicks", "<i8")])
+
+
+class CalibrationMonitor:
+    """Adds up expected and observed outcomes.
+
+    Args:
+        heads: of the bundle; those count whose training says what they look for and where their tenths begin.
+        metrics: its series are opened for these heads.
+        places: sessions that are followed at once, a power of two.
+    """
+
+    def __init__(self, heads: Heads, metrics: Metrics, places: int = PLACES) -> None:
+        self._metrics = metrics
+        columns = np.cumsum([0, *(len(head.outputs) for head in heads.others)]).tolist()
+        followed = [
+            (head, columns[i], names.tenths)
+            for i, head in enumerate(heads.others)
+            if (names := variables(head)[0]).tenths and isinstance(head.training.get("events"), list)
+        ]
+        self._columns = np.array([column for _, column, _ in followed], np.int64)
+        self._tenths = np.array([tenths for *_, tenths in followed], np.float64).reshape(len(followed), N_TENTHS - 1)
+        self._asked = np.zeros((len(followed), 256), np.bool_)
+        self._absent = np.array([bool(head.training.get("absent")) for head, *_ in followed], np.bool_)
+        for k, (head, *_) in enumerate(followed):
+            named = head.training["events"]
+            self._asked[k, [TYPE_CODE[str(name)] for name in named if name in TYPE_CODE]] = True  # type: ignore[union-attr]
+        shape = places, len(followed), N_TENTHS
+        self._sessions = np.zeros(places, _SESSION)
+        self._expected, self._open, self._came = (np.zeros(shape, np.float32) for _ in range(3))
+        axes = {"head": [head.name for head, *_ in followed], "tenth": [str(j + 1) for j in range(N_TENTHS)]}
+        metrics.outcomes_expected.use_axes(axes)
+        metrics.outcomes_observed.use_axes(axes)
+
+    def observe(self, judgement: Judgement, types: NDArray[np.uint8]) -> None:
+        """Follow the rows of a judgement; ``types`` (n,) are the codes of their events."""
+        if self._columns.size == 0:
+            return
+        seen = judgement.observations
+        sums = np.zeros((2, *self._expected.shape[1:]))
+        _follow(
+            seen.rows, types, seen.context["session"], seen.features[:, _CLICKS], judgement.outputs[:, self._columns],
+            self._tenths, self._asked, self._absent, self._sessions, self._expected, self._open, self._came, sums,
+        )  # fmt: skip
+        if sums.any():
+            self._metrics.outcomes_expected.add(sums[0])
+            self._metrics.outcomes_observed.add(sums[1])
+
+
+@compiled
+def _follow(
+    rows: NDArray[np.void],
+    types: NDArray[np.uint8],
+    keys: NDArray[np.uint64],
+    clicks: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    tenths: NDArray[np.float64],
+    asked: NDArray[np.bool_],
+    absent: NDArray[np.bool_],
+    sessions: NDArray[np.void],
+    expected: NDArray[np.float32],
+    still_open: NDArray[np.float32],
+    came: NDArray[np.float32],
+    sums: NDArray[np.float64],
+) -> None:
+    for m in range(rows.size):
+        kind = rows[m]["kind"]
+        if kind not in (EVENT_ROW, BOT, CLEAR, END):
+            continue
+        place = _place(sessions, keys[m], rows[m]["t"], kind == EVENT_ROW and clicks[m] <= 1)
+        if place < 0:
+            continue
+        session = sessions[place]
+        if session["key"] != keys[m]:  # a new one
+            session["key"], session["clicks"] = keys[m], 0
+            expected[place], still_open[place], came[place] = 0, 0, 0
+        missed = clicks[m] > session["clicks"] + (1 if kind == EVENT_ROW else 0)
+        if kind != EVENT_ROW or missed:
+            if kind == END and not missed:
+                for k in range(sums.shape[1]):
+                    for j in range(sums.shape[2]):
+                        sums[0, k, j] += expected[place, k, j]
+                        sums[1, k, j] += still_open[place, k, j] if absent[k] else came[place, k, j]
+            session["key"] = 0
+            continue
+        session["t"], session["clicks"] = rows[m]["t"], clicks[m]
+        for k in range(sums.shape[1]):
+            if asked[k, types[m]]:
+                for j in range(sums.shape[2]):
+                    came[place, k, j] += still_open[place, k, j]
+                    still_open[place, k, j] = 0
+            p = outputs[m, k]
+            if p == p:  # noqa: PLR0124 - NaN: the head is not asked
+                j = np.searchsorted(tenths[k], p, side="right")
+                expected[place, k, j] += p
+                still_open[place, k, j] += 1
+
+
+@compiled
+def _place(sessions: NDArray[np.void], key: int, t: int, may_begin: bool) -> int:
+    """Where the session is kept, or may begin; -1 for nowhere."""
+    mask = np.uint64(sessions.size - 1)
+    free = -1
+    for probe in range(_PROBES):
+        at = np.int64((key + np.uint64(probe)) & mask)
+        if sessions[at]["key"] == key:
+            return int(at)
+        if free < 0 and (sessions[at]["key"] == 0 or sessions[at]["t"] < t - FORGOTTEN_MS):
+            free = int(at)
+    return free if may_begin else -1
