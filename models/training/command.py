@@ -9,12 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.bundle.bundle import refuse_existing
+from featurestore.errors import SettingsError
+from models.bundle.bundle import Bundle, refuse_existing
 from models.heads.head import Head
 from models.heads.outcomes import BUILT_IN, Outcome, read_outcome
 from models.rules import StageRules, load_rules
 from models.training.classifiers import GROWN
 from models.training.eventfile import read_events
+from models.training.refit import refit
 from models.training.train import TrainConfig, Trained, save, train
 
 
@@ -32,11 +34,31 @@ def main(arguments: Sequence[str]) -> int:
     refuse_existing(options.out / f"{config.name}-{config.version}", replace=options.replace)
     events = None if options.events is None else read_events(options.events, options.max_bad_lines)
     created = options.created or datetime.now(UTC).date().isoformat()
+    if options.refit is not None:
+        return _refit(options, events, created)
     outcomes = () if options.no_outcomes else (*BUILT_IN, *(read_outcome(path) for path in options.outcome))
     path, trained = train_bundle(
         config, rules, options.out, created=created, replace=options.replace, events=events, outcomes=outcomes
     )
     Console().print(summary(trained) + f"\nWrote {path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _refit(options: argparse.Namespace, events: list[tuple[bytes, bytes, int]] | None, created: str) -> int:
+    """``--refit``: new intercepts for the heads of a bundle."""
+    if events is None:
+        raise SettingsError("--refit needs --events: a log of what comes now")
+    outcomes = (*BUILT_IN, *(read_outcome(path) for path in options.outcome))
+    bundle = Bundle.load(options.refit)
+    if options.version in (None, bundle.version):
+        raise SettingsError(f"--refit needs a --version for the new bundle, other than {bundle.version}")
+    path, moved = refit(bundle, events, options.version, options.out, created, outcomes)
+    lines = [
+        f"{one.name}: {one.observed:,.0f} came, {one.before:,.0f} were expected, now {one.after:,.0f}"
+        + (f"; unchanged: {one.stays}" if one.stays else "")
+        for one in moved
+    ]
+    Console().print("\n".join([*lines, f"Wrote {path}"]), soft_wrap=True, highlight=False)
     return 0
 
 
@@ -114,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--created", metavar="TEXT", help="date written into the bundle; default: today")
     parser.add_argument(
         "--outcome", type=Path, action="append", default=[], metavar="FILE", help="an outcome of your own"
+    )
+    parser.add_argument(
+        "--refit", type=Path, metavar="BUNDLE", help="move the intercepts of its outcome heads to --events; same trees"
     )
     parser.add_argument("--no-outcomes", action="store_true", help="the stage only")
     parser.add_argument("--model", choices=GROWN, default=default.model)
