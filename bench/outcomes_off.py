@@ -57,7 +57,7 @@ def per_session(bundle: Bundle, sessions: int, seed: int, mix: dict[str, float])
         asked = outcome.eligible(rows.wide[at_event])
         p = head.score(head.read(rows.wide[at_event]))[:, 0] * asked
         y = rows.label(head.name)[at_event] & asked
-        found[head.name] = Sums(np.bincount(visit, p), np.bincount(visit, y))
+        found[head.name] = Sums(*(np.bincount(visit, x.astype(np.float64)).astype(np.float64) for x in (p, y)))
     return found
 
 

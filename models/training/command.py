@@ -17,6 +17,7 @@ from models.rules import StageRules, load_rules
 from models.training.classifiers import GROWN
 from models.training.eventfile import read_events
 from models.training.refit import refit
+from models.training.rule_tree import RULES
 from models.training.train import TrainConfig, Trained, save, train
 
 
@@ -141,7 +142,12 @@ def _parser() -> argparse.ArgumentParser:
         "--refit", type=Path, metavar="BUNDLE", help="move the intercepts of its outcome heads to --events; same trees"
     )
     parser.add_argument("--no-outcomes", action="store_true", help="the stage only")
-    parser.add_argument("--model", choices=GROWN, default=default.model)
+    parser.add_argument(
+        "--model",
+        choices=(*GROWN, RULES),
+        default=default.model,
+        help="of the stage; rules: no model, the rules themselves",
+    )
     parser.add_argument("--search", action="store_true", help="choose trees and depth by 5-fold search, as published")
     for name, kind, text in (
         ("name", str, "of the bundle"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import JsonValue
 
 from featurestore.errors import SettingsError
 from models.bundle.bundle import Bundle, write_bundle
@@ -88,5 +89,6 @@ def _refitted(head: Head, rows: OutcomeRows, outcome: Outcome) -> tuple[Head, Mo
     fresh = replace(head, calibration=calibration, golden=Golden(head.golden.rows, head.golden.expected.copy()))
     fresh.golden.expected[:] = fresh.score(fresh.golden.rows)
     now = fresh.score(X)[:, 0]
-    training = {**head.training, "deciles": [*deciles(now)], "refitted_on_visits": int(np.unique(rows.visit[at]).size)}
+    known = int(np.unique(rows.visit[at]).size)
+    training: dict[str, JsonValue] = {**head.training, "deciles": [*deciles(now)], "refitted_on_visits": known}
     return replace(fresh, training=training), Moved(head.name, float(y.sum()), float(p.sum()), float(now.sum()))

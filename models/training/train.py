@@ -41,6 +41,7 @@ from models.training.dataset import Recording, Rows, observe_log, recording_of, 
 from models.training.doubt import DOUBT, Weighted, weighted
 from models.training.outcome_heads import train_heads
 from models.training.outcomes import outcome_rows
+from models.training.rule_tree import RULES, rule_tree
 from models.training.space import SPACE, space_rows
 from models.trees.ensemble import Ensemble
 
@@ -62,8 +63,8 @@ _DECIDES: Final = {
 
 
 def _grown(name: str) -> str:
-    if name not in GROWN:
-        raise ValueError(f"{name!r} cannot be trained; there are {', '.join(GROWN)}")
+    if name not in {*GROWN, RULES}:
+        raise ValueError(f"{name!r} cannot be trained; there are {', '.join((*GROWN, RULES))}")
     return name
 
 
@@ -76,7 +77,7 @@ class TrainConfig(BaseModel):
         seed: of the simulation, the sampling and the forest.
         sessions: to simulate, unless events are given.
         rows: at most so many rows are drawn from the training sessions.
-        model: one of `models.training.classifiers.GROWN`.
+        model: one of `models.training.classifiers.GROWN`, or `rule_tree.RULES` for the rules themselves.
         trees: of the forest; boosting grows a fifth as many rounds of one tree a stage.
         depth: of a tree, at most.
         leaves: of a tree, at most; up to 63 the scorer keeps a tree's leaves in one machine word.
@@ -134,6 +135,7 @@ class TrainConfig(BaseModel):
 class Trained(NamedTuple):
     """What training made; medians, minimum and maximum are (9,).
 
+    ``estimator`` is None where the stage is the rules themselves.
     ``steady`` are the rows that the drift baseline is made of: those of all sessions but the first `_WARM_UP`, when no
     visitor has a history yet. ``heads`` are the outcome heads; ``left_out`` says why others, or a stage, are missing.
     """
@@ -199,17 +201,21 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
     if config.search:
         report("search the grid of the published study", 0.15)
         config = searched(X[chosen], labels, config)
-    everywhere = filled(space_rows(rules, round(config.space * chosen.size), config.seed), medians)
-    if without_carts(recording.live):
-        everywhere = everywhere[everywhere[:, FEATURES.index("cart_additions")] == 0]
-    learnt = weighted(
-        np.concatenate([X[chosen], everywhere]),
-        np.concatenate([labels, rules.label(everywhere)]),
-        rules,
-        config.doubt,
-    )
-    estimator = _grow(learnt, config, report)
-    forest = Ensemble.from_sklearn(estimator, STAGES)
+    estimator = None
+    if config.model == RULES:
+        forest = rule_tree(rules, X[chosen])
+    else:
+        everywhere = filled(space_rows(rules, round(config.space * chosen.size), config.seed), medians)
+        if without_carts(recording.live):
+            everywhere = everywhere[everywhere[:, FEATURES.index("cart_additions")] == 0]
+        learnt = weighted(
+            np.concatenate([X[chosen], everywhere]),
+            np.concatenate([labels, rules.label(everywhere)]),
+            rules,
+            config.doubt,
+        )
+        estimator = _grow(learnt, config, report)
+        forest = Ensemble.from_sklearn(estimator, STAGES)
     report("judge it on later sessions", 0.9)
     held_out = judge(lambda rows: forest.predict(filled(rows, medians)), split.test, rules)
     low, high = X.min(axis=0), X.max(axis=0)
@@ -270,7 +276,7 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
             config=config.model_dump(mode="json"),
             metrics=metrics,
         ),
-        analysts=pickled(trained.estimator),
+        analysts=None if trained.estimator is None else pickled(trained.estimator),
         replace=replace,
     )
 
