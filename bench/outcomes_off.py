@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from decisions.shipped import load_bundle
 from models.bundle.bundle import Bundle
+from models.heads.scoring import N_TENTHS, variables
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, simulate
 from models.training.dataset import observe_log
@@ -43,7 +44,7 @@ class Sums(NamedTuple):
 
 
 def per_session(bundle: Bundle, sessions: int, seed: int, mix: dict[str, float]) -> dict[str, Sums]:
-    """By head, over the finished visits of a simulated shop, as a worker counts them: at events, not in silence."""
+    """By head, of the finished visits of a simulated shop: as a worker counts, at the first event in each tenth."""
     config = SimConfig(sessions=sessions, seed=seed, sessions_per_s=0.25, mix=mix)
     rules = StageRules()
     rows = outcome_rows(observe_log([list(chunk) for chunk in simulate(config)], rules, wide=True), rules)
@@ -54,10 +55,13 @@ def per_session(bundle: Bundle, sessions: int, seed: int, mix: dict[str, float])
         if head.name not in [outcome.name for outcome in rows.outcomes]:
             continue
         outcome = next(o for o in rows.outcomes if o.name == head.name)
-        asked = outcome.eligible(rows.wide[at_event])
-        p = head.score(head.read(rows.wide[at_event]))[:, 0] * asked
-        y = rows.label(head.name)[at_event] & asked
-        found[head.name] = Sums(*(np.bincount(visit, x.astype(np.float64)).astype(np.float64) for x in (p, y)))
+        p = head.score(head.read(rows.wide[at_event]))[:, 0]
+        y = rows.label(head.name)[at_event].astype(np.float64)
+        asked = np.flatnonzero(outcome.eligible(rows.wide[at_event]))
+        tenth = np.searchsorted(np.array(variables(head)[0].tenths), p[asked], side="right")
+        first = asked[np.unique(visit[asked] * N_TENTHS + tenth, return_index=True)[1]]  # rows of a visit are in order
+        sums = (np.bincount(visit[first], values[first], int(visit.max()) + 1) for values in (p, y))
+        found[head.name] = Sums(*(one.astype(np.float64) for one in sums))
     return found
 
 

@@ -4,6 +4,10 @@ Scores alone cannot tell: if half as many shoppers order, what they look at stay
 So each session's probabilities are kept until its end says what came after them. Added up over many sessions, a head
 that is calibrated expects as many outcomes as are observed.
 
+Events of one session share their answer, so a session counts once a tenth: at its first event there. (Which event that
+is depends on the past alone. A session's mean, or its last event, would depend on how it goes on, and a calibrated head
+would seem off.)
+
 What is kept lives in this process alone and is bounded: a session is followed from its first event, if there is a place
 for it. One of which events went elsewhere (its partition moved) is left out, so both sums miss the same rows.
 """
@@ -123,8 +127,9 @@ def _follow(
             p = outputs[m, k]
             if p == p:  # noqa: PLR0124 - NaN: the head is not asked
                 j = np.searchsorted(tenths[k], p, side="right")
-                expected[place, k, j] += p
-                still_open[place, k, j] += 1
+                if still_open[place, k, j] == 0 and came[place, k, j] == 0:
+                    expected[place, k, j] = p
+                    still_open[place, k, j] = 1
 
 
 @compiled

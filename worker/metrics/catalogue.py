@@ -336,7 +336,7 @@ CATALOGUE: Final[tuple[Spec, ...]] = (
         "outcomes_expected_total",
         _C,
         "outcomes",
-        "Sum of the probabilities of finished sessions' events, by head and by tenth of the training log.",
+        "Sum of the probabilities of finished sessions by head, at the first event in each tenth of the training log.",
         {"head": OPEN, "tenth": OPEN},
     ),
     Spec(

@@ -87,7 +87,7 @@ def counted(bundle: Bundle, seen: list[tuple[Judgement, Any]], places: int = 1_0
 
 
 def plainly(bundle: Bundle, shop: Shop) -> dict[tuple[str, str], float]:
-    """The definition: for each event of a session, its probabilities, and whether a later event is of the types."""
+    """The definition: a session's first probability in each tenth, and whether a later event is of the types."""
     running: dict[int, list[tuple[int, Any]]] = defaultdict(list)
     finished, bots = [], set()
     for judgement, types in shop.seen:
@@ -103,6 +103,7 @@ def plainly(bundle: Bundle, shop: Shop) -> dict[tuple[str, str], float]:
                 finished += [ended] if kind == END and key not in bots else []
     sums: dict[tuple[str, str], float] = defaultdict(float)
     for events in finished:
+        counted_already: set[str] = set()
         for k, head in enumerate(bundle.heads.others):
             asked: Any = head.training["events"]
             codes = {TYPE_CODE[name] for name in asked}
@@ -112,6 +113,9 @@ def plainly(bundle: Bundle, shop: Shop) -> dict[tuple[str, str], float]:
                 later = any(kind in codes for kind, _ in events[i + 1 :])
                 tenths: Any = head.training["deciles"]
                 cell = f"{head.name} {sum(outputs[k] >= edge for edge in tenths) + 1}"
+                if cell in counted_already:
+                    continue
+                counted_already.add(cell)
                 sums["expected", cell] += float(outputs[k])
                 sums["observed", cell] += later != bool(head.training["absent"])
     return sums
@@ -120,7 +124,7 @@ def plainly(bundle: Bundle, shop: Shop) -> dict[tuple[str, str], float]:
 def test_the_sums_are_those_of_the_definition(bundle: Bundle, shop: Shop) -> None:
     wanted = plainly(bundle, shop)
     found = counted(bundle, shop.seen)
-    assert sum(value for (kind, cell), value in wanted.items() if kind == "observed" and "add_rest" in cell) > 50
+    assert sum(value for (kind, cell), value in wanted.items() if kind == "observed" and "add_rest" in cell) > 10
     for cell, value in found.items():
         assert value == pytest.approx(wanted.get(cell, 0.0), rel=1e-4), cell
 
