@@ -52,12 +52,23 @@ class Size:
     shopper_folds: int
     shopper_step: int
     stream_sessions: int
+    seeds: int
 
 
 FULL: Final = Size(
-    600, TREES, GRID_TREES, measures.LEARNING_PARTS, 10, latency.CALLS, latency.SLOW_CALLS, 10, 1, EVALUATION.sessions
+    600,
+    TREES,
+    GRID_TREES,
+    measures.LEARNING_PARTS,
+    10,
+    latency.CALLS,
+    latency.SLOW_CALLS,
+    10,
+    1,
+    EVALUATION.sessions,
+    9,
 )
-QUICK: Final = Size(100, 40, (10, 25), (0.6, 1.0), 2, 200, 20, 2, 6, 300)
+QUICK: Final = Size(100, 40, (10, 25), (0.6, 1.0), 2, 200, 20, 2, 6, 300, 2)
 
 
 class Evaluation:
@@ -110,6 +121,10 @@ class Evaluation:
         self.pictures["accuracies"] = figures.accuracies(record, self.detail["majority"]["accuracy"])
         self.pictures["confusions"] = figures.confusions(linear["confusion"], forest["confusion"])
         self.pictures["roc"] = figures.rocs(linear["roc"], forest["roc"], auc)
+
+    def draw_again(self) -> None:
+        """The forest on other draws: how much of a figure is luck."""
+        self.detail["over_seeds"] = measures.over_seeds(self.study, self.size.seeds)
 
     def rank_features(self) -> None:
         """Importances of the forest."""
@@ -270,6 +285,7 @@ def run(
         "describing the draw": evaluation.describe,
         "four classifiers": evaluation.classify,
         "latency": evaluation.time,  # right after the first heat, before more processes are busy
+        "other seeds": evaluation.draw_again,
         "importances": evaluation.rank_features,
         "search": evaluation.search,
         "learning curve": evaluation.learn,

@@ -72,6 +72,15 @@ def test_contributions_add_up_to_the_prediction(report: Report) -> None:
     assert report["detail"]["explanations"]["mean_size"]["Explorer"].keys() == set(FEATURES)
 
 
+def test_one_seed_is_not_the_figure(report: Report, html: str) -> None:
+    """Other draws stand beside it, and the constant that was fitted to a published case is named."""
+    found = report["detail"]["over_seeds"]
+    assert found["seeds"] == [42, 43]
+    assert found["accuracy"][0] == report["published"]["accuracy"]["random_forest"]
+    assert 0 <= found["not_flipped"] <= found["mistakes"]
+    assert "LEAST_MAJORITY = 0.58" in html
+
+
 def test_absent_data_is_said_and_leaves_no_hole(report: Report, html: str) -> None:
     assert report["shoppers"] == {}
     assert report["detail"]["notes"]["shoppers"].startswith("Not measured")
