@@ -35,7 +35,10 @@ def rule_tree(rules: StageRules, X: NDArray[np.float64]) -> Ensemble:
     """The tree of the rules; ``X`` (n, 9), imputed, are the training rows that inner nodes take their shares from."""
     nodes: list[_Ask | int] = [_questions(rules)]
     rows = [X.astype(np.float32)]
-    feature, threshold, left, value = [], [], [], []
+    feature: list[int] = []
+    threshold: list[np.float32] = []
+    left: list[int] = []
+    value: list[NDArray[np.float64]] = []
     for node in nodes:  # grows: children are appended, breadth first
         mine = rows[len(feature)]
         if isinstance(node, int):
