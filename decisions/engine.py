@@ -48,6 +48,15 @@ def chosen(outputs: Sequence[str], outcomes: str) -> list[str]:
     return [name for name in outputs if name in named]
 
 
+def check_outcomes(bundle: Bundle, outcomes: str) -> None:
+    """Refuse a setting ``outcomes`` that the bundle cannot meet, before anything runs.
+
+    Raises:
+        SettingsError: as `chosen` does.
+    """
+    chosen([names[0] for names in bundle.heads.variables[len(STAGES) :]], outcomes)
+
+
 class Engine:
     """Judges batches and says what they change.
 

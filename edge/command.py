@@ -57,13 +57,16 @@ def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
     os.environ.pop(METRICS_DIRECTORY, None)
     if settings.edge_processes > 1:
         os.environ[METRICS_DIRECTORY] = metrics
+    from decisions.engine import check_outcomes
     from decisions.shipped import load_bundle, load_policy
     from edge.service import shops_of, spool_of
 
     secret = settings.edge_secret.get_secret_value() or new_secret()
     settings = settings.model_copy(update={"edge_secret": type(settings.edge_secret)(secret)})
     shops = shops_of(settings)
-    load_policy(settings.policy, load_bundle(settings.bundle).heads.variables)
+    bundle = load_bundle(settings.bundle)
+    load_policy(settings.policy, bundle.heads.variables)
+    check_outcomes(bundle, settings.outcomes)
     spool_of(settings)
     _free(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in flags.items()}

@@ -8,7 +8,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from decisions.document import Decision
-from decisions.engine import Engine
+from decisions.engine import Engine, check_outcomes
 from decisions.intake import Plan, Records, decode, plan
 from decisions.policy import Policy
 from featurestore.errors import SettingsError
@@ -143,3 +143,5 @@ def test_documents_carry_the_outcomes_that_the_setting_names(bundle: Bundle) -> 
         assert [d.action for d in some] == [d.action for d in whole]
     with pytest.raises(SettingsError, match="has no outcome 'orders'; it has"):
         engine_of(bundle, "busy >= 0.5", "orders")
+    with pytest.raises(SettingsError, match="has no outcome 'orders'"):
+        check_outcomes(bundle, "busy,orders")
