@@ -118,7 +118,8 @@ class Observer:
         if unknown := int(np.count_nonzero(~known)):
             metrics.unknown_types.inc(by=unknown)
             metrics.events_by_type.inc(OTHER, by=unknown)
-        by_type = np.bincount(plan.events["kind"][known], minlength=len(EVENT_TYPES) + 1)
+        typed = known & (plan.events["kind"] < len(EVENT_TYPES))  # a withdrawal of consent is of no type
+        by_type = np.bincount(plan.events["kind"][typed], minlength=len(EVENT_TYPES) + 1)
         metrics.events_by_type.add(by_type)
         self._written.append((now_ms, plan.record_ms))
         self._note(judgement, kinds, plan.events["kind"].astype(np.uint8))
