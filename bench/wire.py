@@ -15,7 +15,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
+from featurestore.columns.jit import compiled, copy_bytes, write_decimal
 
 CLIENT: Final = b"bench"
 PRODUCE: Final = 0
@@ -185,7 +185,7 @@ def _write_records(
     return at
 
 
-@inlined
+@compiled
 def _varint(number: int, out: NDArray[np.uint8], at: int) -> int:
     """A number of no sign, in zig-zag: twice itself, seven bits a byte."""
     rest = 2 * number
@@ -197,7 +197,7 @@ def _varint(number: int, out: NDArray[np.uint8], at: int) -> int:
     return at + 1
 
 
-@inlined
+@compiled
 def _varint_size(number: int) -> int:
     size = 1
     rest = 2 * number

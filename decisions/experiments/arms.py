@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.hashing import hash_text
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 
 BITS_PER_EXPERIMENT: Final = 4
 UNIT_SESSION: Final = 0
@@ -36,7 +36,7 @@ def arm_salt(experiment: str, salt_version: int) -> int:
     return hash_text(f"arms:{experiment}@{salt_version}")
 
 
-@inlined
+@compiled
 def draw(unit: np.uint64, salt: np.uint64) -> float:
     """A number in [0, 1) that depends on both hashes alone."""
     z = (unit ^ salt) + _GOLDEN
@@ -49,7 +49,7 @@ def draw(unit: np.uint64, salt: np.uint64) -> float:
     return float(z >> _S11) * (1.0 / 9007199254740992.0)
 
 
-@inlined
+@compiled
 def enrol(session: np.uint64, visitor: np.uint64, tables: np.void) -> int:
     """The arms of one shopper, four bits an experiment: arm + 1, 0 for not enrolled.
 

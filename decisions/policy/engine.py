@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol
 from decisions.policy import vocabulary as v
 from decisions.policy.compile import FALLBACK_NEXT
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import BOT as BOT_ROW
 from featurestore.session.fold import CLEAR, END, SILENCE
@@ -115,7 +115,7 @@ def decide_rows(
         d["changed"] = changed
 
 
-@inlined
+@compiled
 def _likeliest(proba: NDArray[np.float64], i: int, but: int) -> int:
     """The likeliest stage other than ``but``; the lower number on a tie."""
     best = 1 if but == 0 else 0
@@ -125,7 +125,7 @@ def _likeliest(proba: NDArray[np.float64], i: int, but: int) -> int:
     return best
 
 
-@inlined
+@compiled
 def _stage(m: np.void, proba: NDArray[np.float64], i: int, top: int, silence: bool, tables: np.void) -> tuple[int, int]:
     """The stage shown after hysteresis, and whether it changed."""
     shown = _signed(m["shown"]) - 1
@@ -148,7 +148,7 @@ def _stage(m: np.void, proba: NDArray[np.float64], i: int, top: int, silence: bo
     return top, _STAGE_CHANGED
 
 
-@inlined
+@compiled
 def _choose(
     i: int,
     stage: int,
@@ -213,7 +213,7 @@ def _choose(
         at = after
 
 
-@inlined
+@compiled
 def _lapsed(
     action: int,
     arms: int,
@@ -234,7 +234,7 @@ def _lapsed(
     return named
 
 
-@inlined
+@compiled
 def _replaced(action: int, arms: int, tables: np.void) -> int:
     """The action that the shopper's arms put in place of ``action``."""
     for e in range(tables["n_experiments"]):
@@ -244,7 +244,7 @@ def _replaced(action: int, arms: int, tables: np.void) -> int:
     return action
 
 
-@inlined
+@compiled
 def _holds(
     r: int,
     i: int,
@@ -276,7 +276,7 @@ def _holds(
     return True
 
 
-@inlined
+@compiled
 def _variable(
     variable: int,
     i: int,
@@ -316,7 +316,7 @@ def _variable(
     return float(outputs[i, output - proba.shape[1]])
 
 
-@inlined
+@compiled
 def _forbidden(a: int, c: np.void, tables: np.void) -> int:
     """Guards that also end a showing that has begun."""
     if tables["killed"][a]:
@@ -331,7 +331,7 @@ def _forbidden(a: int, c: np.void, tables: np.void) -> int:
     return guards
 
 
-@inlined
+@compiled
 def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables: np.void) -> int:
     """All guards that speak against showing action ``a`` now; 0 when it may be shown."""
     if a == 0:
@@ -365,7 +365,7 @@ def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables
     return guards
 
 
-@inlined
+@compiled
 def _running(a: int, now: int, m: np.void, tables: np.void) -> bool:
     """Whether a showing of action ``a`` is under way, or an offer of it is still open."""
     if m["action"] == tables["action_id"][a]:
@@ -376,7 +376,7 @@ def _running(a: int, now: int, m: np.void, tables: np.void) -> bool:
     return j >= 0 and bool(now < m["action_at"][j])
 
 
-@inlined
+@compiled
 def _show(m: np.void, a: int, now: int, tables: np.void) -> bool:
     """Enter action ``a`` in the memory; whether what is shown changed."""
     before = m["action"]
@@ -410,7 +410,7 @@ def _show(m: np.void, a: int, now: int, tables: np.void) -> bool:
     return True
 
 
-@inlined
+@compiled
 def _place(action_id: int, m: np.void) -> int:
     """Where the memory keeps an action, -1 if it does not."""
     for j in range(_signed(m["n_actions"])):
@@ -419,7 +419,7 @@ def _place(action_id: int, m: np.void) -> int:
     return -1
 
 
-@inlined
+@compiled
 def _room(m: np.void, tables: np.void) -> int:
     """A place for one more action: a free one, else one whose action has no limit to remember; -1 for none."""
     if m["n_actions"] < N_ACTIONS:
@@ -431,7 +431,7 @@ def _room(m: np.void, tables: np.void) -> int:
     return -1
 
 
-@inlined
+@compiled
 def _number(action_id: int, tables: np.void) -> int:
     """The number of the action with this id, -1 where the policy has none (it was removed by a reload)."""
     for a in range(tables["n_actions"]):
@@ -440,7 +440,7 @@ def _number(action_id: int, tables: np.void) -> int:
     return -1
 
 
-@inlined
+@compiled
 def _signed(x: int) -> int:
     """An unsigned field as a signed number; arithmetic that mixes the two turns into floats here."""
     return x + 0

@@ -11,7 +11,7 @@ from typing import Final, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import inlined
+from featurestore.columns.jit import compiled
 
 T = TypeVar("T", str, bytes)
 
@@ -128,7 +128,7 @@ class Blobs(Column[bytes]):
         return [raw[a:b] for a, b in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
 
-@inlined
+@compiled
 def same(a: NDArray[np.uint8], a_start: int, b: NDArray[np.uint8], b_start: int, size: int) -> bool:
     """Whether ``size`` bytes are the same here and there. For compiled code."""
     for j in range(size):  # noqa: SIM110 - a generator is not compiled

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import Column, same
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 
 Strings = Column[str] | Column[bytes]
 
@@ -145,6 +145,6 @@ def _match(
     return found[:count]
 
 
-@inlined
+@compiled
 def _equal(a: NDArray[np.uint8], a_start: int, a_end: int, b: NDArray[np.uint8], b_start: int, b_end: int) -> bool:
     return a_end - a_start == b_end - b_start and same(a, a_start, b, b_start, a_end - a_start)

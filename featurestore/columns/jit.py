@@ -37,21 +37,18 @@ _begin_without_blas()
 def compiled(function: F) -> F:
     """Compile ``function`` on first call, reuse the result on disk afterwards, release the GIL while it runs.
 
-    The result is reused until a source changes that the function may depend on (`kernel_cache`).
+    The result is reused until a source changes that the function may depend on (`kernel_cache`). Compiled functions may
+    call each other; LLVM decides which calls it inlines.
     """
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = KernelCache(function)  # type: ignore[no-untyped-call] # noqa: SLF001 - as cache=True does
     return cast(F, dispatcher)
 
 
-inlined = compiled
-"""The same, for small functions that are called from compiled ones: LLVM decides whether it inlines them."""
-
-
 _TENS: Final = 10 ** np.arange(19, dtype=np.int64)
 
 
-@inlined
+@compiled
 def write_decimal(value: int, out: NDArray[np.uint8], at: int) -> int:
     """Write a number that is not negative to ``out`` from ``at`` on, in decimal; where it ends. For compiled code."""
     size = 1

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import inlined
+from featurestore.columns.jit import compiled
 
 PREFIXES: Final = ("utm_", "hsa_", "mtm_", "pk_", "piwik_", "gad_", "_hs")
 """Parameters that begin so are left out."""
@@ -110,7 +110,7 @@ _MARKS: Final = np.array([byte in b"?#" for byte in range(256)])
 """A table, since compiled code makes a set anew wherever it asks one."""
 
 
-@inlined
+@compiled
 def is_plain(data: NDArray[np.uint8], start: int, end: int) -> bool:
     """Whether a page is its own normal form, as nearly all are: no ``?``, ``#`` or ``://`` in it. For compiled code."""
     for j in range(start, end):
@@ -122,7 +122,7 @@ def is_plain(data: NDArray[np.uint8], start: int, end: int) -> bool:
     return True
 
 
-@inlined
+@compiled
 def normalise(data: NDArray[np.uint8], start: int, end: int, table: np.void, out: NDArray[np.uint8]) -> int:
     """Write the normal form of ``data[start:end]`` to ``out``; its size. For compiled code, as `Pages.normalised`."""
     stop = end
@@ -168,7 +168,7 @@ _HTTPS: Final = np.frombuffer(b"https://", np.uint8)
 _HTTP: Final = np.frombuffer(b"http://", np.uint8)
 
 
-@inlined
+@compiled
 def _scheme(data: NDArray[np.uint8], start: int, end: int) -> int:
     """The size of the scheme that an address begins with, 0 for none."""
     if _begins(data, start, end, _HTTPS):
@@ -176,7 +176,7 @@ def _scheme(data: NDArray[np.uint8], start: int, end: int) -> int:
     return 7 if _begins(data, start, end, _HTTP) else 0
 
 
-@inlined
+@compiled
 def _begins(data: NDArray[np.uint8], start: int, end: int, word: NDArray[np.uint8]) -> bool:
     if end - start < word.size:
         return False
@@ -187,7 +187,7 @@ def _begins(data: NDArray[np.uint8], start: int, end: int, word: NDArray[np.uint
     return True
 
 
-@inlined
+@compiled
 def _left_out(data: NDArray[np.uint8], start: int, end: int, table: np.void) -> bool:
     """Whether the parameter in ``data[start:end]`` is one that tells visits apart and not pages."""
     stop = start
@@ -208,7 +208,7 @@ def _left_out(data: NDArray[np.uint8], start: int, end: int, table: np.void) -> 
     return False
 
 
-@inlined
+@compiled
 def _alike(data: NDArray[np.uint8], start: int, words: NDArray[np.uint8], begin: int, size: int) -> bool:
     """Whether bytes are a word, whatever the case of ASCII letters."""
     for j in range(size):

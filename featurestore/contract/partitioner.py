@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featurestore.columns.column import Texts
 from featurestore.columns.hashing import hash64
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 
 PARTITIONER: Final = "murmur2_random"
 """librdkafka's name of it; its default would put a session elsewhere."""
@@ -63,7 +63,7 @@ def _hash_all(
         out[i] = _hash(data, starts[i], ends[i])
 
 
-@inlined
+@compiled
 def _hash(data: NDArray[np.uint8], start: int, end: int) -> np.uint32:
     h = _SEED ^ np.uint32(end - start)
     at = start

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featurestore.columns.column import same
 from featurestore.columns.hashing import hash_span
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 from featurestore.contract.event import (
     CLEAR,
     CLICK,
@@ -214,7 +214,7 @@ def _scan(
         start = end
 
 
-@inlined
+@compiled
 def _object(
     data: NDArray[np.uint8],
     at: int,
@@ -325,19 +325,19 @@ def _object(
     return seen & _REQUIRED == _REQUIRED and _past_white(data, at + 1, end) == end
 
 
-@inlined
+@compiled
 def _past_white(data: NDArray[np.uint8], at: int, end: int) -> int:
     while at < end and _WHITE[data[at]]:
         at += 1
     return at
 
 
-@inlined
+@compiled
 def _literal(data: NDArray[np.uint8], at: int, end: int, a: int, b: int, c: int, d: int) -> bool:
     return at + 4 <= end and data[at] == a and data[at + 1] == b and data[at + 2] == c and data[at + 3] == d
 
 
-@inlined
+@compiled
 def _text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     """Where the text that begins at ``at`` has its closing quote, and its characters; (-1, 0) for what is left."""
     length = 0
@@ -357,7 +357,7 @@ def _text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     return -1, 0
 
 
-@inlined
+@compiled
 def _character(data: NDArray[np.uint8], at: int, end: int) -> int:
     """How many bytes follow the first one of a character in UTF-8; -1 where it is none (RFC 3629)."""
     first = data[at]
@@ -386,7 +386,7 @@ def _character(data: NDArray[np.uint8], at: int, end: int) -> int:
     return more
 
 
-@inlined
+@compiled
 def _number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, int, int, int]:
     """The number that begins at ``at``.
 
@@ -421,7 +421,7 @@ def _number(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, int,
     return at, negative, digits, places, whole
 
 
-@inlined
+@compiled
 def _text(
     data: NDArray[np.uint8],
     start: int,
@@ -470,7 +470,7 @@ def _text(
     return True
 
 
-@inlined
+@compiled
 def _may_be_junk(data: NDArray[np.uint8], start: int, stop: int, contract: np.void) -> bool:
     """Whether an id is `junk`, or has white space around it, which `junk` looks behind."""
     if start == stop or data[start] <= 32 or data[stop - 1] <= 32:
@@ -483,7 +483,7 @@ def _may_be_junk(data: NDArray[np.uint8], start: int, stop: int, contract: np.vo
     return zeros == stop
 
 
-@inlined
+@compiled
 def _word(data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint8], ends: NDArray[np.int64]) -> int:
     """The code of a word, -1 for an unknown one."""
     begin = 0
@@ -494,7 +494,7 @@ def _word(data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint
     return -1
 
 
-@inlined
+@compiled
 def _lower_word(
     data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint8], ends: NDArray[np.int64]
 ) -> int:
@@ -512,7 +512,7 @@ def _lower_word(
     return -1
 
 
-@inlined
+@compiled
 def _country(data: NDArray[np.uint8], start: int, stop: int) -> int:
     """As `event.country_code`."""
     if stop - start != 2:
@@ -526,7 +526,7 @@ def _country(data: NDArray[np.uint8], start: int, stop: int) -> int:
     return code
 
 
-@inlined
+@compiled
 def _currency(data: NDArray[np.uint8], start: int, stop: int) -> int:
     """As `event.currency_code`."""
     if stop - start != 3:
@@ -540,7 +540,7 @@ def _currency(data: NDArray[np.uint8], start: int, stop: int) -> int:
     return code + 1
 
 
-@inlined
+@compiled
 def _put_number(row: np.void, role: int, number: float, whole: int) -> None:
     if role == _TS:
         row["t"] = whole
@@ -558,7 +558,7 @@ def _put_number(row: np.void, role: int, number: float, whole: int) -> None:
         row["sent"] = whole
 
 
-@inlined
+@compiled
 def _put_none(row: np.void, role: int) -> None:
     """As if the field were absent: it may have stood before with a value."""
     if role == _EVENT_ID:

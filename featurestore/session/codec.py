@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import Blobs
-from featurestore.columns.jit import compiled, copy_bytes, inlined, load_word, lowest_bit, store_word
+from featurestore.columns.jit import compiled, copy_bytes, load_word, lowest_bit, store_word
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MEMORY, NEWEST, STATE, Layout, Tables
 from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
 from featurestore.versions import RECORD_VERSION
@@ -194,7 +194,7 @@ def _pack(
         ends[k] = at
 
 
-@inlined
+@compiled
 def _write_words(
     words: NDArray[np.uint64], bitmap: NDArray[np.uint8], sparse: bool, out: NDArray[np.uint8], at: int
 ) -> int:
@@ -302,7 +302,7 @@ def _unpack(
     return unread
 
 
-@inlined
+@compiled
 def _read_words(
     data: NDArray[np.uint8], at: int, end: int, groups: int, sparse: bool, words: NDArray[np.uint64]
 ) -> int:
@@ -339,7 +339,7 @@ _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 _ODDER: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
-@inlined
+@compiled
 def _checksum(data: NDArray[np.uint8], start: int, end: int, session: np.uint64) -> np.uint64:
     """A hash of the bytes and of the session's hash: two lanes of multiply and xor-shift over words of eight bytes."""
     one, two = session, np.uint64(end - start)
@@ -361,7 +361,7 @@ def _checksum(data: NDArray[np.uint8], start: int, end: int, session: np.uint64)
     return (one ^ two << np.uint64(1)) * _ODD >> np.uint64(40)
 
 
-@inlined
+@compiled
 def _mask(size: int) -> np.uint64:
     """The low ``size`` bytes of a word; ``size`` is 1 to 8."""
     return ~np.uint64(0) >> np.uint64(64 - 8 * size)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
 from featurestore.contract.event import EVENT, EVENT_TYPES, PASSIVE, TICK, TYPE_CODE
 from featurestore.session.clock import arrival_of, happened, is_upload, start_clock
@@ -327,14 +327,14 @@ def _fold(
     return m, n_ended, duplicates, late, withdrawn, foreign
 
 
-@inlined
+@compiled
 def _kind(s: np.void, upload: bool) -> int:
     if s["flags"] & IS_BOT:
         return BOT
     return UPLOAD if upload else EVENT_ROW
 
 
-@inlined
+@compiled
 def _end(
     states: NDArray[np.void],
     profiles: NDArray[np.void],
@@ -364,13 +364,13 @@ def _end(
     _erase(states, index, blank)
 
 
-@inlined
+@compiled
 def bounced(s: np.void) -> bool:
     """Whether a visit saw one page and no more: at most one interaction, no purchase. Without a page nobody knows."""
     return bool(s["pages"] == 1 and s["num_clicks"] <= 1 and s["purchases"] == 0)
 
 
-@inlined
+@compiled
 def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: int, seq: int) -> None:
     row = rows[m]
     row["t"] = t
@@ -382,7 +382,7 @@ def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: i
     row["first"] = 0
 
 
-@inlined
+@compiled
 def _context(s: np.void, c: np.void) -> None:
     c["session"] = s["session"]
     c["visitor"] = s["visitor"]
@@ -398,7 +398,7 @@ def _context(s: np.void, c: np.void) -> None:
     c["purchases"] = s["purchases"]
 
 
-@inlined
+@compiled
 def _erase(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
     """The session has ended; what may come again is remembered."""
     s = states[index]
@@ -417,14 +417,14 @@ def _erase(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> Non
     b["arrival"], b["t_min"], b["offset"] = 0, 0, 0
 
 
-@inlined
+@compiled
 def _forget(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
     session = states[index]["session"]
     states[index] = blank[0]
     states[index]["session"] = session
 
 
-@inlined
+@compiled
 def _begin(s: np.void, t: int, now: int) -> None:
     s["flags"] = LIVE
     s["t_min"] = t
@@ -438,7 +438,7 @@ def _begin(s: np.void, t: int, now: int) -> None:
     s["first_weekday"] = (hours // 24 + 3) % 7
 
 
-@inlined
+@compiled
 def _recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
     s["visitor"] = visitor
     s["visitor_sessions"] = profile["sessions"]
@@ -446,7 +446,7 @@ def _recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
     s["bounce"] = bounce_rate(profile)
 
 
-@inlined
+@compiled
 def _seen(s: np.void, e: np.void) -> bool:
     """Whether the session has had this event, or this purchase, already."""
     found = False
@@ -462,7 +462,7 @@ def _seen(s: np.void, e: np.void) -> bool:
     return found
 
 
-@inlined
+@compiled
 def _remember_order(s: np.void, e: np.void) -> None:
     order = e["order"] if e["order"] != 0 else e["event_id"]
     if order != 0:
@@ -471,7 +471,7 @@ def _remember_order(s: np.void, e: np.void) -> None:
         s["orders"] = min(s["orders"] + 1, MAX_ORDERS)
 
 
-@inlined
+@compiled
 def _apply(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
     """Count one event; returns whether its money was left out."""
     kind = e["kind"]
@@ -527,7 +527,7 @@ def _apply(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
     return foreign
 
 
-@inlined
+@compiled
 def _priced(s: np.void, price: float) -> None:
     """One more price. The squares are Welford's, which lose nothing where prices are large and close together."""
     n = s["price_n"]
@@ -542,7 +542,7 @@ def _priced(s: np.void, price: float) -> None:
     s["price_n"] = min(n + 1, 65_535)
 
 
-@inlined
+@compiled
 def _money(s: np.void, e: np.void) -> int:
     """Prices, cart, purchases and refunds; returns whether amounts were left out, being in a second currency."""
     kind = e["kind"]
@@ -585,7 +585,7 @@ def _money(s: np.void, e: np.void) -> int:
     return foreign
 
 
-@inlined
+@compiled
 def _recent_gaps(s: np.void, n: int) -> int:
     """Sum of the last ``n`` gaps, ms."""
     total = 0
@@ -594,14 +594,14 @@ def _recent_gaps(s: np.void, n: int) -> int:
     return total
 
 
-@inlined
+@compiled
 def _idle_deadline(s: np.void, idle_after_ms: int, idle_mean_ms: int) -> int:
     """When the mean of the last five gaps, the open one too, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
     k = min(s["gap_n"] + 1, N_GAPS)
     return int(s["int_arrival"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
 
 
-@inlined
+@compiled
 def _features(s: np.void, open_gap: int, features: NDArray[np.float64], m: int) -> None:
     """One row of `features.FEATURES`; ``open_gap`` in ms counts as the latest gap, -1 for none."""
     duration = (s["t_max"] - s["t_min"]) / 1000.0

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 from featurestore.session.conversion import Conversion
 from featurestore.session.layout import (
     MAX_EVENT_IDS,
@@ -185,6 +185,6 @@ def _plausible(states: NDArray[np.void], fine: NDArray[np.bool_]) -> None:
         fine[i] = good
 
 
-@inlined
+@compiled
 def _amount(value: float) -> bool:
     return bool(value >= 0 and value < np.inf)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled, inlined
+from featurestore.columns.jit import compiled
 from featurestore.contract.event import EVENT_TYPES, TYPE_CODE
 
 WIDE_VERSION: Final = 1
@@ -99,7 +99,7 @@ def _wide(states: NDArray[np.void], out: NDArray[np.float64]) -> None:
         wide_row(states[i], -1, out, i)
 
 
-@inlined
+@compiled
 def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> None:
     """Row ``m``: session ``s`` with an open gap of so many ms, -1 at an event. For compiled code."""
     row = out[m]
@@ -135,7 +135,7 @@ def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> Non
         row[j] = np.float32(row[j])
 
 
-@inlined
+@compiled
 def _gaps(s: np.void, open_gap: int, row: NDArray[np.float64]) -> int:
     """Columns gap_mean_s to the last gap; the next column."""
     gaps = s["gaps"]
@@ -159,7 +159,7 @@ def _gaps(s: np.void, open_gap: int, row: NDArray[np.float64]) -> int:
     return 8 + LAST_GAPS
 
 
-@inlined
+@compiled
 def _recent(s: np.void, row: NDArray[np.float64], at: int) -> int:
     """since_add and the last types from column ``at`` on; the next column."""
     recent = s["recent"]
@@ -175,7 +175,7 @@ def _recent(s: np.void, row: NDArray[np.float64], at: int) -> int:
     return at + 1 + LAST_TYPES
 
 
-@inlined
+@compiled
 def _prices(s: np.void, row: NDArray[np.float64], at: int) -> int:
     """price_n to price_max from column ``at`` on; the next column."""
     n = s["price_n"]

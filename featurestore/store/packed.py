@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import Blobs, Column, Texts
-from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
+from featurestore.columns.jit import compiled, copy_bytes, write_decimal
 from featurestore.errors import CorruptRecord
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
@@ -337,7 +337,7 @@ def _write_documents(
         ends[i] = at
 
 
-@inlined
+@compiled
 def _write_thousandths(value: int, out: NDArray[np.uint8], at: int) -> int:
     """As JSON writes the float: no more digits than it needs, and at least one behind the point."""
     if value == NO_OUTPUT:
@@ -364,7 +364,7 @@ def _write_thousandths(value: int, out: NDArray[np.uint8], at: int) -> int:
     return int(at)
 
 
-@inlined
+@compiled
 def _piece(data: NDArray[np.uint8], ends: NDArray[np.int64], k: int, out: NDArray[np.uint8], at: int) -> int:
     start = ends[k - 1] if k > 0 else 0
     return copy_bytes(data, start, ends[k] - start, out, at)

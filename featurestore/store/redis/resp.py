@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import Blobs, Column, Texts
-from featurestore.columns.jit import compiled, copy_bytes, inlined, write_decimal
+from featurestore.columns.jit import compiled, copy_bytes, write_decimal
 
 Wire = bytes | memoryview
 """A piece of a command."""
@@ -263,7 +263,7 @@ def _write_keyed(
     return out[:at]
 
 
-@inlined
+@compiled
 def _bulks(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -280,7 +280,7 @@ def _bulks(
     return int(size)
 
 
-@inlined
+@compiled
 def _write(
     data: NDArray[np.uint8], start: int, end: int, prefix: NDArray[np.uint8], out: NDArray[np.uint8], at: int
 ) -> int:
@@ -292,7 +292,7 @@ def _write(
     return _line_end(out, copy_bytes(data, start, end - start, out, at))
 
 
-@inlined
+@compiled
 def _line_end(out: NDArray[np.uint8], at: int) -> int:
     out[at] = 13
     out[at + 1] = 10
