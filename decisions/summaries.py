@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.document import Vocabulary
-from featurestore.contract.event import DEVICES, SOURCES, country_name, currency_name
+from featurestore.contract.codes import country_name, currency_name
+from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT
 from featurestore.session.stages import STAGES

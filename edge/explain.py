@@ -23,7 +23,8 @@ from edge.reading import now_ms
 from edge.replies import Reply, json_reply
 from edge.requests import Request
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_name
+from featurestore.contract.codes import country_name
+from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.contract.ids import IdKey
 from featurestore.contract.partitioner import partitions_of
 from featurestore.session.codec import unpack

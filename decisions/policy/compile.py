@@ -21,7 +21,7 @@ from decisions.policy.model import (
     PolicyFile,
     action_ids,
 )
-from featurestore.contract.event import currency_code
+from featurestore.contract.codes import currency_code
 from featurestore.session.stages import STAGES
 
 FALLBACK_NEUTRAL: Final = -1

@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import DEVICES, SOURCES, country_code
+from featurestore.contract.codes import country_code
+from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
 from models.heads.scoring import OutputNames
 

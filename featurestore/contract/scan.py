@@ -514,7 +514,7 @@ def _lower_word(
 
 @compiled
 def _country(data: NDArray[np.uint8], start: int, stop: int) -> int:
-    """As `event.country_code`."""
+    """As `codes.country_code`."""
     if stop - start != 2:
         return 0
     code = 0
@@ -528,7 +528,7 @@ def _country(data: NDArray[np.uint8], start: int, stop: int) -> int:
 
 @compiled
 def _currency(data: NDArray[np.uint8], start: int, stop: int) -> int:
-    """As `event.currency_code`."""
+    """As `codes.currency_code`."""
     if stop - start != 3:
         return 0
     code = 0

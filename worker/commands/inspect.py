@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.document import Decision, decode_decision
-from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES, country_name
+from featurestore.contract.codes import country_name
+from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
 from featurestore.session.stages import STAGES

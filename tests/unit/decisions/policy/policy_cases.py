@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import category_code
-from featurestore.contract.event import currency_code
+from featurestore.contract.codes import currency_code
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
 from featurestore.session.layout import MEMORY, STATE

@@ -9,7 +9,8 @@ from typing import Final
 from decisions.policy.conditions import Condition, category_code
 from decisions.policy.model import Action, Experiment, PolicyFile
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import DEVICES, SOURCES, country_name, currency_code
+from featurestore.contract.codes import country_name, currency_code
+from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import BOT, CLEAR, END, SILENCE
 from featurestore.session.stages import STAGES

@@ -3,23 +3,10 @@
 import json
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.decode import decode
-from featurestore.contract.event import (
-    CLEAR,
-    EVENT_TYPES,
-    MAX_TS,
-    TYPE_CODE,
-    arrivals,
-    columns,
-    country_code,
-    country_name,
-    currency_code,
-    currency_name,
-)
+from featurestore.contract.event import CLEAR, EVENT_TYPES, MAX_TS, TYPE_CODE, arrivals, columns
 
 GOOD = {"session_id": "s1", "type": "view_item", "ts": 1_700_000_000_000}
 
@@ -62,12 +49,6 @@ def test_a_record_time_that_no_clock_shows_counts_as_none() -> None:
     assert arrivals(np.array(times, np.int64)).tolist() == [0, 0, 5, MAX_TS, 0, 0, 0]
 
 
-@given(st.text(max_size=4))
-def test_a_currency_is_three_ascii_letters_or_unknown(text: str) -> None:
-    valid = len(text) == 3 and text.isascii() and text.isalpha()
-    assert currency_name(currency_code(text)) == (text.upper() if valid else "")
-
-
 def test_a_list_of_items_is_one_row_of_all_units_and_their_worth() -> None:
     items = [{"price": 20}, {"price": 15, "quantity": 3}, {"price": 30}, {"quantity": 2}]
     event = decode(_json(type="add_to_cart", items=items, price=1, quantity=1))
@@ -80,9 +61,3 @@ def test_a_list_of_items_is_one_row_of_all_units_and_their_worth() -> None:
 def test_units_saturate_and_never_wrap() -> None:
     event = decode(_json(items=[{"quantity": 10_000}] * 7))
     assert columns([event], [0], [5], [-1])[0]["quantity"] == 65_535
-
-
-@given(st.text(max_size=4))
-def test_a_country_is_two_ascii_letters_or_unknown(text: str) -> None:
-    valid = len(text) == 2 and text.isascii() and text.isalpha()
-    assert country_name(country_code(text)) == (text.upper() if valid else "")

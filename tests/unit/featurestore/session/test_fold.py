@@ -9,7 +9,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.event import EVENT_TYPES, Event, currency_name
+from featurestore.contract.codes import currency_name
+from featurestore.contract.event import EVENT_TYPES, Event
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import (
     BOT,
