@@ -137,6 +137,16 @@ def same(a: NDArray[np.uint8], a_start: int, b: NDArray[np.uint8], b_start: int,
     return True
 
 
+@compiled
+def alike(data: NDArray[np.uint8], start: int, words: NDArray[np.uint8], begin: int, size: int) -> bool:
+    """Whether ``size`` bytes are those of a word in lower case, whatever the case of ASCII letters."""
+    for j in range(size):
+        byte = data[start + j]
+        if (byte | 32 if 65 <= byte <= 90 else byte) != words[begin + j]:
+            return False
+    return True
+
+
 def _starts(ends: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.zeros(ends.size, np.int64)
     starts[1:] = ends[:-1]

@@ -241,7 +241,7 @@ MASKS: Final = {
     "order": np.uint64(0xFF_FFFF_FFFF),
 }
 
-_FIELDS = attrgetter(
+COLUMN_FIELDS: Final = (
     "type",
     "ts",
     "event_id",
@@ -262,6 +262,13 @@ _FIELDS = attrgetter(
     "currency",
     "items",
 )
+"""The fields that make columns, in the order in which `columns` takes them."""
+_taken = attrgetter(*COLUMN_FIELDS)
+
+BLANK: Final = np.zeros(1, EVENT)
+"""The row of an event that says nothing."""
+for _column, _default in (("price", math.nan), ("value", math.nan), ("amount", math.nan), ("quantity", 1)):
+    BLANK[_column] = _default
 
 
 def columns(
@@ -285,7 +292,7 @@ def columns(
     if n == 0:
         return rows
     names, ts, ids, visitors, shown, categories, prices, values, quantities, *context = zip(
-        *map(_FIELDS, events), strict=True
+        *map(_taken, events), strict=True
     )
     devices, sources, countries, scrolls, steps, consents, sent, orders, currencies, items = context
     kinds = np.frombuffer(bytes(map(_TYPES.__getitem__, names)), np.uint8)

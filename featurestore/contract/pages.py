@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.columns.column import alike
 from featurestore.columns.jit import compiled
 
 PREFIXES: Final = ("utm_", "hsa_", "mtm_", "pk_", "piwik_", "gad_", "_hs")
@@ -178,13 +179,7 @@ def _scheme(data: NDArray[np.uint8], start: int, end: int) -> int:
 
 @compiled
 def _begins(data: NDArray[np.uint8], start: int, end: int, word: NDArray[np.uint8]) -> bool:
-    if end - start < word.size:
-        return False
-    for j in range(word.size):
-        byte = data[start + j]
-        if (byte | 32 if 65 <= byte <= 90 else byte) != word[j]:
-            return False
-    return True
+    return end - start >= word.size and alike(data, start, word, 0, word.size)
 
 
 @compiled
@@ -196,23 +191,13 @@ def _left_out(data: NDArray[np.uint8], start: int, end: int, table: np.void) -> 
     begin = 0
     for w in range(table["words_ends"].size):
         size = table["words_ends"][w] - begin
-        if size == stop - start and _alike(data, start, table["words"], begin, size):
+        if size == stop - start and alike(data, start, table["words"], begin, size):
             return True
         begin = table["words_ends"][w]
     begin = 0
     for w in range(table["prefixes_ends"].size):
         size = table["prefixes_ends"][w] - begin
-        if size <= stop - start and _alike(data, start, table["prefixes"], begin, size):
+        if size <= stop - start and alike(data, start, table["prefixes"], begin, size):
             return True
         begin = table["prefixes_ends"][w]
     return False
-
-
-@compiled
-def _alike(data: NDArray[np.uint8], start: int, words: NDArray[np.uint8], begin: int, size: int) -> bool:
-    """Whether bytes are a word, whatever the case of ASCII letters."""
-    for j in range(size):
-        byte = data[start + j]
-        if (byte | 32 if 65 <= byte <= 90 else byte) != words[begin + j]:
-            return False
-    return True

@@ -2,7 +2,7 @@
 
 It reads what nearly every event looks like: one flat JSON object without escapes and exponents, every known field
 within its limits. Whatever else it meets, it leaves to `decode.read`, which alone says what is an event, what is wrong
-with it and why another value is none: a value that is read here gives the same row there and has no problem, a test
+with it and why it is no event. A value that is read here gives the same row there and has no problem; a test
 holds the two equal. Fields, types and limits are those of `event.Event`; nothing of the contract is written down twice.
 """
 
@@ -11,16 +11,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.column import same
 from featurestore.columns.hashing import hash_span
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 from featurestore.contract import known_fields as known
-from featurestore.contract.event import (
-    CLEAR,
-    EVENT,
-    MAX_TS,
-    MAX_VALUE_BYTES,
-)
+from featurestore.contract.event import BLANK, CLEAR, EVENT, MAX_TS, MAX_VALUE_BYTES
 from featurestore.contract.json_text import is_literal, number_at, past_white, text_end
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.row import may_be_junk, put_none, put_number, put_text
@@ -36,7 +30,7 @@ class Scanned(NamedTuple):
     """What a pass over values gave; shapes (n,).
 
     Attributes:
-        read: which values were read; the rows of the others hold nothing.
+        read: which values were read; the rows of the others mean nothing.
         rows: `EVENT`, without ``session_index``.
         starts: where each session id begins in the values.
         ends: where it ends.
@@ -50,6 +44,10 @@ class Scanned(NamedTuple):
     hashes: NDArray[np.uint64]
 
 
+_SESSION: Final = np.dtype([("start", "<i8"), ("end", "<i8"), ("hash", "<u8")])
+"""Where a session id lies in the values, and its hash."""
+
+
 def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64], pages: Pages = USUAL) -> Scanned:
     """Read values that lie end to end in ``raw``.
 
@@ -61,12 +59,12 @@ def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64], page
     """
     n = ends.size
     read = np.zeros(n, np.bool_)
-    rows = np.zeros(n, EVENT)
-    starts, stops = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    hashes = np.zeros(n, np.uint64)
+    rows = np.repeat(BLANK, n)
+    cells = rows.view(np.uint8).reshape(n, EVENT.itemsize)
+    sessions = np.zeros(n, _SESSION)
     if n:
-        data = np.frombuffer(raw, np.uint8)
-        _scan(data, ends, record_ms, known.CONTRACT, pages.table, read, rows, starts, stops, hashes)
+        _scan(np.frombuffer(raw, np.uint8), ends, record_ms, pages.table, read, rows, cells, sessions)
+    starts, stops, hashes = (np.ascontiguousarray(sessions[name]) for name in ("start", "end", "hash"))
     return Scanned(read, rows, starts, stops, hashes)
 
 
@@ -75,44 +73,32 @@ def _scan(
     data: NDArray[np.uint8],
     ends: NDArray[np.int64],
     record_ms: NDArray[np.int64],
-    contracts: NDArray[np.void],
-    tables: NDArray[np.void],
+    pages: NDArray[np.void],
     read: NDArray[np.bool_],
     rows: NDArray[np.void],
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
-    hashes: NDArray[np.uint64],
+    cells: NDArray[np.uint8],
+    sessions: NDArray[np.void],
 ) -> None:
-    contract = contracts[0]
-    table = tables[0]
     page = np.empty(MAX_VALUE_BYTES + 2, np.uint8)
     start = 0
     for i in range(ends.size):
         end = ends[i]
         if end - start <= MAX_VALUE_BYTES:
-            row = rows[i]
-            row["price"] = np.nan
-            row["value"] = np.nan
-            row["amount"] = np.nan
-            row["quantity"] = 1
-            read[i] = _object(data, start, end, contract, table, page, row, starts, stops, hashes, i)
-            row["arrival"] = record_ms[i] if 0 <= record_ms[i] <= MAX_TS else 0
+            read[i] = _object(data, start, end, pages[0], page, rows[i], cells[i], sessions[i])
+            rows[i]["arrival"] = record_ms[i] if 0 <= record_ms[i] <= MAX_TS else 0
         start = end
 
 
-@compiled
+@inlined
 def _object(
     data: NDArray[np.uint8],
     at: int,
     end: int,
-    contract: np.void,
-    table: np.void,
+    pages: np.void,
     page: NDArray[np.uint8],
     row: np.void,
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
-    hashes: NDArray[np.uint64],
-    i: int,
+    cells: NDArray[np.uint8],
+    session: np.void,
 ) -> bool:
     """One value; False where it is not what this pass reads."""
     at = past_white(data, at, end)
@@ -121,84 +107,24 @@ def _object(
     seen = 0
     withdrawn = False
     while True:
-        at = past_white(data, at + 1, end)
-        if at >= end or data[at] != 34:  # a name begins with a quote
+        at, f = _name(data, at + 1, end)
+        if at < 0:
             return False
-        name = at + 1
-        at = name
-        h = 0
-        while at < end and data[at] != 34:
-            byte = int(data[at])
-            if byte < 32 or byte == 92 or byte >= 128:
-                return False
-            h = (h * 31 + byte) & 0xFFFF_FFFF
-            at += 1
-        f = int(contract["places"][(h * contract["factor"][0] & 0xFFFF_FFFF) >> known.SHIFT])
-        if f > 0 and not (
-            at - name == contract["size"][f] and same(data, name, contract["names"], contract["at"][f], at - name)
-        ):
-            f = 0
-        kind = contract["kind"][f]
-        low, high = contract["low"][f], contract["high"][f]
-        role = contract["role"][f]
-        at = past_white(data, at + 1, end)
-        if at >= end or data[at] != 58:  # :
-            return False
-        at = past_white(data, at + 1, end)
-        if at >= end:
-            return False
-        byte = data[at]
-        if byte == 34:
-            stop, length = text_end(data, at + 1, end)
-            if stop < 0:
-                return False
-            if f > 0:
-                if kind != known.TEXT or not low <= length <= high:
-                    return False
-                if role == known.SESSION:
-                    if may_be_junk(data, at + 1, stop, contract):
-                        return False
-                    starts[i], stops[i] = at + 1, stop
-                    hashes[i] = hash_span(data, at + 1, stop)
-                elif role > 0 and not put_text(data, at + 1, stop, role, row, length, contract, table, page):
-                    return False
-                seen |= 1 << role
-            at = stop + 1
-        elif byte == 45 or 48 <= byte <= 57:
-            at, negative, digits, places, whole = number_at(data, at, end)
-            if at < 0:
-                return False
-            if f > 0:
-                if negative or digits > _DIGITS or not _NUMERIC[kind]:
-                    return False
-                if kind != known.NUMBER and places >= 0:
-                    return False
-                number = whole / _TENS[places] if places > 0 else np.float64(whole)
-                if not low <= number <= high:
-                    return False
-                seen |= 1 << role
-                put_number(row, role, number, whole)
-        elif is_literal(data, at, end, 110, 117, 108, 108):  # null
-            if f > 0:
-                if not contract["null"][f]:
-                    return False
-                withdrawn &= role != known.CONSENT
-                put_none(row, role)
-            at += 4
-        elif is_literal(data, at, end, 116, 114, 117, 101):  # true
-            if f > 0:
-                if kind != known.BOOLEAN:
-                    return False
-                withdrawn = False
-            at += 4
-        elif byte == 102 and is_literal(data, at + 1, end, 97, 108, 115, 101):  # false
-            if f > 0:
-                if kind != known.BOOLEAN:
-                    return False
-                withdrawn = True
-            at += 5
+        role = known.ROLE[f]
+        first = data[at]
+        if first == 34:  # a text
+            at = _text(data, at + 1, end, f, pages, page, row, session)
+        elif first == 45 or 48 <= first <= 57:  # a minus or a digit
+            at = _number(data, at, end, f, row)
         else:
+            at = _literal(data, at, end, f)
+            if at >= 0 and role == known.CONSENT:
+                withdrawn = first == 102  # false
+            elif at >= 0 and first == 110:  # null
+                put_none(cells, role)
+        if at < 0:
             return False
+        seen |= 1 << role
         at = past_white(data, at, end)
         if at >= end:
             return False
@@ -209,3 +135,77 @@ def _object(
     if withdrawn:
         row["kind"] = CLEAR
     return seen & _REQUIRED == _REQUIRED and past_white(data, at + 1, end) == end
+
+
+@inlined
+def _name(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """Read a name and its colon; where its value begins (-1 for nowhere), and its field, 0 for an unknown one."""
+    at = past_white(data, at, end)
+    if at >= end or data[at] != 34:
+        return -1, 0
+    at, f = known.name_at(data, at + 1, end)
+    if at < 0:
+        return -1, 0
+    at = past_white(data, at + 1, end)
+    if at >= end or data[at] != 58:  # :
+        return -1, 0
+    at = past_white(data, at + 1, end)
+    return at if at < end else -1, f
+
+
+@inlined
+def _text(
+    data: NDArray[np.uint8],
+    at: int,
+    end: int,
+    f: int,
+    pages: np.void,
+    page: NDArray[np.uint8],
+    row: np.void,
+    session: np.void,
+) -> int:
+    """Read the text that begins at ``at``; where what follows it begins, -1 where it is not what this pass reads."""
+    stop, length = text_end(data, at, end)
+    if stop < 0 or f == 0:
+        return stop + 1 if stop >= 0 else -1
+    if known.KIND[f] != known.TEXT or not known.LOW[f] <= length <= known.HIGH[f]:
+        return -1
+    role = known.ROLE[f]
+    if role == known.SESSION:
+        if may_be_junk(data, at, stop):
+            return -1
+        session["start"], session["end"] = at, stop
+        session["hash"] = hash_span(data, at, stop)
+    elif role > 0 and not put_text(data, at, stop, role, row, length, pages, page):
+        return -1
+    return stop + 1
+
+
+@inlined
+def _number(data: NDArray[np.uint8], at: int, end: int, f: int, row: np.void) -> int:
+    """As `_text`, for the number that begins at ``at``."""
+    at, negative, digits, places, whole = number_at(data, at, end)
+    if at < 0 or f == 0:
+        return at
+    kind = known.KIND[f]
+    if negative or digits > _DIGITS or not _NUMERIC[kind] or (kind != known.NUMBER and places >= 0):
+        return -1
+    number = whole / _TENS[places] if places > 0 else np.float64(whole)
+    if not known.LOW[f] <= number <= known.HIGH[f]:
+        return -1
+    put_number(row, known.ROLE[f], number, whole)
+    return at
+
+
+@inlined
+def _literal(data: NDArray[np.uint8], at: int, end: int, f: int) -> int:
+    """As `_text`, for null, true and false."""
+    if is_literal(data, at, end, 110, 117, 108, 108):  # null
+        return at + 4 if known.NULL[f] else -1
+    if f > 0 and known.KIND[f] != known.BOOLEAN:
+        return -1
+    if is_literal(data, at, end, 116, 114, 117, 101):  # true
+        return at + 4
+    if data[at] == 102 and is_literal(data, at + 1, end, 97, 108, 115, 101):  # false
+        return at + 5
+    return -1
