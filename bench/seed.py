@@ -18,8 +18,9 @@ from decisions.intake import plan_ticks
 from featurestore.columns.column import Blobs
 from featurestore.columns.hashing import hash64
 from featurestore.session.codec import pack
-from featurestore.session.fold import IS_BOT, SILENT, deadlines
+from featurestore.session.fold import deadlines
 from featurestore.session.layout import MEMORY_FIELDS, STATE_FIELDS
+from featurestore.session.state import IS_BOT, SILENT
 from featurestore.store.expiry_buckets import expiry_bucket
 from featurestore.store.keys import Namespace, Shard, decision_key
 from featurestore.store.protocols import Due

@@ -15,8 +15,8 @@ from decisions.document import Vocabulary
 from featurestore.contract.codes import country_name, currency_name
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import IS_BOT
 from featurestore.session.stages import STAGES
+from featurestore.session.state import IS_BOT
 
 SUMMARY_VERSION: Final = 1
 OUTCOMES: Final = ("bought", "abandoned_cart", "browsed")

@@ -24,7 +24,7 @@ from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
 from featurestore.errors import StoreUnavailable
-from featurestore.session.fold import LIVE
+from featurestore.session.state import LIVE
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.protocols import SessionReader, unavailable
 

@@ -29,8 +29,9 @@ from featurestore.contract.ids import IdKey
 from featurestore.contract.partitioner import partitions_of
 from featurestore.session.codec import unpack
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import LIVE, SILENT, FoldConfig, deadlines, observe
+from featurestore.session.fold import FoldConfig, deadlines, observe
 from featurestore.session.stages import STAGES
+from featurestore.session.state import LIVE, SILENT
 from featurestore.store.keys import Shard
 from featurestore.store.protocols import SessionReader
 from models.bundle.bundle import Bundle

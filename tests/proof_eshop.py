@@ -30,7 +30,8 @@ import redis
 from featurestore.columns.hashing import hash64
 from featurestore.session.codec import unpack
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import LIVE, observe
+from featurestore.session.fold import observe
+from featurestore.session.state import LIVE
 from featurestore.store.keys import Namespace, Shard
 from tests.services import FLAVOURS, RedisServer, Unavailable, create_topics, find_kafka, free_port, topic_id
 from tests.services.kafka_topics import read_topic

@@ -19,12 +19,26 @@ from numpy.typing import NDArray
 
 from featurestore.columns.jit import compiled
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
-from featurestore.contract.event import EVENT, EVENT_TYPES, PASSIVE, TICK, TYPE_CODE
+from featurestore.contract.event import EVENT, EVENT_TYPES, TICK
 from featurestore.session.clock import arrival_of, happened, is_upload, start_clock
-from featurestore.session.features import N_FEATURES
-from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, MAX_TYPES, N_GAPS, N_RECENT, STATE
+from featurestore.session.features import N_FEATURES, feature_row, idle_deadline
+from featurestore.session.layout import MAX_TYPES, N_GAPS, STATE
+from featurestore.session.state import (
+    IS_BOT,
+    LIVE,
+    REMEMBER_MS,
+    SILENT,
+    UPLOADED,
+    apply_event,
+    begin,
+    bounced,
+    end_state,
+    forget,
+    recognise,
+    seen,
+)
 from featurestore.session.views import N_WIDE, wide_row
-from featurestore.session.visitors import bounce_rate, recent_actions, remember_session
+from featurestore.session.visitors import remember_session
 
 N_TYPES: Final = len(EVENT_TYPES)
 if N_TYPES > MAX_TYPES:
@@ -38,15 +52,6 @@ CLEAR: Final = 3
 BOT: Final = 4
 UPLOAD: Final = 5
 """An event that was older than a session may be silent when it was received: it counts and decides nothing."""
-
-# Flags of a state.
-LIVE: Final = 1
-SILENT: Final = 2  # the silence row of the current gap has been emitted
-IS_BOT: Final = 4
-UPLOADED: Final = 8  # nothing but old events so far: the session is over as soon as somebody acts
-
-REMEMBER_MS: Final = 86_400_000
-"""Purchases and withdrawals are remembered so long after the session's last record."""
 
 OBSERVATION = np.dtype(
     [
@@ -84,16 +89,6 @@ CONTEXT = np.dtype(
 
 SEQ_STEP: Final = 256
 """``seq`` = offset of the last applied event * 256 + silence rows since; the END row of a session has 255."""
-
-_IS_PASSIVE = np.array([name in PASSIVE for name in EVENT_TYPES])
-_ADD = TYPE_CODE["add_to_cart"]
-_REMOVE = TYPE_CODE["remove_from_cart"]
-_PURCHASE = TYPE_CODE["purchase"]
-_REFUND = TYPE_CODE["refund"]
-_LOW = np.uint64(0xFFFF_FFFF)
-_CHECKOUT_STEP = np.zeros(N_TYPES, np.uint8)
-for _step, _name in enumerate(("begin_checkout", "add_shipping_info", "add_payment_info", "purchase"), 1):
-    _CHECKOUT_STEP[TYPE_CODE[_name]] = _step
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +242,13 @@ def _fold(
         if s["flags"] & LIVE:
             ends_at = s["arrival"] + session_gap_ms
             if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
-                idle_at = _idle_deadline(s, idle_after_ms, idle_mean_ms)
+                idle_at = idle_deadline(s, idle_after_ms, idle_mean_ms)
                 if idle_at <= now and idle_at < ends_at:
                     s["flags"] |= SILENT
                     s["silences"] += 1
                     _row(rows, m, i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
                     gap = min(idle_at - s["int_arrival"], gap_cap_ms)
-                    _features(s, gap, features, m)
+                    feature_row(s, gap, features, m)
                     if views.shape[1] > 0:
                         wide_row(s, gap, views, m)
                     _context(s, context[m])
@@ -263,7 +258,7 @@ def _fold(
                 m += 1
                 n_ended += 1
         if not s["flags"] & LIVE and s["arrival"] != 0 and s["arrival"] + REMEMBER_MS <= now:
-            _forget(states, index, blank)
+            forget(states, index, blank)
         if is_tick:
             continue
         if s["withdrawn"] != 0 and e["t"] <= s["withdrawn"]:
@@ -275,13 +270,13 @@ def _fold(
             views[m, :] = 0.0
             _context(s, context[m])
             m += 1
-            _forget(states, index, blank)
+            forget(states, index, blank)
             s["withdrawn"] = max(e["t"], 1)
             s["arrival"] = now
             s["t_min"] = now
             s["offset"] = e["offset"]
             continue
-        if _seen(s, e):
+        if seen(s, e):
             duplicates += 1
             continue
         t = now
@@ -298,18 +293,18 @@ def _fold(
         begins = not s["flags"] & LIVE
         if begins:
             t = start_clock(s, e, now)
-            _begin(s, t, now)
+            begin(s, t, now)
             if upload:
                 s["flags"] |= UPLOADED
         is_late = t < s["t_max"]
         if is_late:
             late += 1
             s["late"] = min(s["late"] + 1, 255)
-        foreign += _apply(s, e, t, now, gap_cap_ms)
+        foreign += apply_event(s, e, t, now, gap_cap_ms)
         if not upload:
             s["flags"] &= 255 - UPLOADED
         if e["visitor"] != 0 and s["visitor"] == 0:
-            _recognise(s, e["visitor"], profiles[index], now)
+            recognise(s, e["visitor"], profiles[index], now)
         if s["num_clicks"] > bot_clicks:
             s["flags"] |= IS_BOT
         _row(rows, m, i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
@@ -317,9 +312,9 @@ def _fold(
         rows[m]["first"] = begins
         open_gap = -1
         if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
-            silent_until = max(now, _idle_deadline(s, idle_after_ms, idle_mean_ms))
+            silent_until = max(now, idle_deadline(s, idle_after_ms, idle_mean_ms))
             open_gap = min(silent_until - s["int_arrival"], gap_cap_ms)
-        _features(s, open_gap, features, m)
+        feature_row(s, open_gap, features, m)
         if views.shape[1] > 0:
             wide_row(s, open_gap, views, m)
         _context(s, context[m])
@@ -353,7 +348,7 @@ def _end(
     """End a session: its row, its last state, its visitor's profile; what may come again stays."""
     s = states[index]
     _row(rows, m, event, index, END, t, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
-    _features(s, -1, features, m)
+    feature_row(s, -1, features, m)
     if views.shape[1] > 0:
         wide_row(s, -1, views, m)
     _context(s, context[m])
@@ -361,13 +356,7 @@ def _end(
     if s["visitor"] != 0:
         key = s["session"] ^ np.uint64(s["t_min"])
         remember_session(profiles[index], key, s["t_max"], 0, bounced(s))
-    _erase(states, index, blank)
-
-
-@compiled
-def bounced(s: np.void) -> bool:
-    """Whether a visit saw one page and no more: at most one interaction, no purchase. Without a page nobody knows."""
-    return bool(s["pages"] == 1 and s["num_clicks"] <= 1 and s["purchases"] == 0)
+    end_state(states, index, blank)
 
 
 @compiled
@@ -399,234 +388,9 @@ def _context(s: np.void, c: np.void) -> None:
 
 
 @compiled
-def _erase(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
-    """The session has ended; what may come again is remembered."""
-    s = states[index]
-    if s["orders"] == 0 and s["withdrawn"] == 0:
-        _forget(states, index, blank)
-        return
-    b = blank[0]
-    b["orders"], b["order_at"], b["withdrawn"] = s["orders"], s["order_at"], s["withdrawn"]
-    for j in range(MAX_ORDERS):
-        b["order_hashes"][j] = s["order_hashes"][j]
-    b["arrival"], b["t_min"], b["offset"] = s["arrival"], s["arrival"], s["offset"]
-    _forget(states, index, blank)
-    b["orders"], b["order_at"], b["withdrawn"] = 0, 0, 0
-    for j in range(MAX_ORDERS):
-        b["order_hashes"][j] = 0
-    b["arrival"], b["t_min"], b["offset"] = 0, 0, 0
-
-
-@compiled
-def _forget(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
-    session = states[index]["session"]
-    states[index] = blank[0]
-    states[index]["session"] = session
-
-
-@compiled
-def _begin(s: np.void, t: int, now: int) -> None:
-    s["flags"] = LIVE
-    s["t_min"] = t
-    s["t_max"] = t
-    s["last_int"] = t
-    s["arrival"] = now
-    s["int_arrival"] = now
-    s["bounce"] = np.nan
-    hours = t // 3_600_000
-    s["first_hour"] = hours % 24
-    s["first_weekday"] = (hours // 24 + 3) % 7
-
-
-@compiled
-def _recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
-    s["visitor"] = visitor
-    s["visitor_sessions"] = profile["sessions"]
-    s["visitor_actions"] = recent_actions(profile, t)
-    s["bounce"] = bounce_rate(profile)
-
-
-@compiled
-def _seen(s: np.void, e: np.void) -> bool:
-    """Whether the session has had this event, or this purchase, already."""
-    found = False
-    if e["event_id"] != 0:
-        for j in range(s["ids"]):
-            found |= s["id_hashes"][j] == e["event_id"]
-    if e["kind"] == _PURCHASE:
-        for j in range(s["orders"]):
-            known = s["order_hashes"][j]
-            found |= (e["order"] != 0 and known == np.uint32(e["order"] & _LOW)) or (
-                e["event_id"] != 0 and known == np.uint32(e["event_id"] & _LOW)
-            )
-    return found
-
-
-@compiled
-def _remember_order(s: np.void, e: np.void) -> None:
-    order = e["order"] if e["order"] != 0 else e["event_id"]
-    if order != 0:
-        s["order_hashes"][s["order_at"]] = np.uint32(order & _LOW)
-        s["order_at"] = (s["order_at"] + 1) % MAX_ORDERS
-        s["orders"] = min(s["orders"] + 1, MAX_ORDERS)
-
-
-@compiled
-def _apply(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
-    """Count one event; returns whether its money was left out."""
-    kind = e["kind"]
-    s["offset"] = e["offset"]
-    s["silences"] = 0
-    s["t_min"] = min(s["t_min"], t)
-    s["t_max"] = max(s["t_max"], t)
-    s["arrival"] = max(s["arrival"], now)
-    s["counts"][kind] = min(s["counts"][kind] + 1, 65_535)
-    if not _IS_PASSIVE[kind]:
-        gap = 0
-        if s["num_clicks"] > 0:
-            gap = min(max(t - s["last_int"], 0), gap_cap_ms)
-            s["gap_sum"] = min(s["gap_sum"] + gap, 4_294_967_295)
-            s["gaps"][s["gap_n"] % N_GAPS] = gap
-            # At its largest it steps back by a whole turn of the ring.
-            s["gap_n"] = s["gap_n"] + 1 if s["gap_n"] < 65_534 else 65_530
-            s["last_int"] = max(s["last_int"], t)
-        else:
-            s["last_int"] = t
-        s["int_arrival"] = max(s["int_arrival"], now)
-        s["num_clicks"] = min(s["num_clicks"] + 1, 65_535)
-        s["flags"] &= 255 - SILENT
-        at = s["recent_at"]
-        s["recent"][at] = kind + 1
-        s["dwell"][at] = gap // 100
-        s["recent_at"] = (at + 1) % N_RECENT
-    if e["page"] != 0:
-        known = False
-        pages = s["page_hashes"]
-        for j in range(s["pages"]):
-            if pages[j] == e["page"]:
-                known = True
-                break
-        if not known and s["pages"] < MAX_PAGES:
-            pages[s["pages"]] = e["page"]
-            s["pages"] += 1
-    foreign = _money(s, e)
-    s["checkout"] = max(s["checkout"], e["checkout"], _CHECKOUT_STEP[kind])
-    s["scroll"] = max(s["scroll"], e["scroll"])
-    if s["device"] == 0:
-        s["device"] = e["device"]
-    if s["source"] == 0:
-        s["source"] = e["source"]
-    if s["country"] == 0:
-        s["country"] = e["country"]
-    if e["category"] != 0:
-        s["category"] = e["category"]
-    if e["event_id"] != 0:
-        s["id_hashes"][s["id_at"]] = e["event_id"]
-        s["id_at"] = (s["id_at"] + 1) % MAX_EVENT_IDS
-        s["ids"] = min(s["ids"] + 1, MAX_EVENT_IDS)
-    return foreign
-
-
-@compiled
-def _priced(s: np.void, price: float) -> None:
-    """One more price. The squares are Welford's, which lose nothing where prices are large and close together."""
-    n = s["price_n"]
-    if n == 0:
-        s["price_min"] = price
-    elif price != s["price_min"] or price != s["price_max"]:
-        off = price - s["price_sum"] / n
-        s["price_squares"] += off * off * (n / (n + 1))
-    s["price_min"] = min(s["price_min"], price)
-    s["price_max"] = max(s["price_max"], price)
-    s["price_sum"] += price
-    s["price_n"] = min(n + 1, 65_535)
-
-
-@compiled
-def _money(s: np.void, e: np.void) -> int:
-    """Prices, cart, purchases and refunds; returns whether amounts were left out, being in a second currency."""
-    kind = e["kind"]
-    quantity = e["quantity"]
-    price, value, amount = e["price"], e["value"], e["amount"]
-    foreign = 0
-    named = not (np.isnan(price) and np.isnan(value) and np.isnan(amount))
-    if named and e["currency"] != 0:
-        if s["currency"] == 0:
-            s["currency"] = e["currency"]
-        elif s["currency"] != e["currency"]:
-            foreign = 1
-            price, value, amount = np.nan, np.nan, np.nan
-    if not np.isnan(price) and kind != _REFUND:
-        _priced(s, price)
-    worth = price * quantity if np.isnan(amount) else amount
-    if kind == _ADD:
-        s["cart_additions"] = min(s["cart_additions"] + quantity, 65_535)
-        s["cart_items"] = min(s["cart_items"] + quantity, 65_535)
-        if not np.isnan(worth):
-            s["cart_value"] += worth
-    elif kind == _REMOVE:
-        s["cart_items"] = s["cart_items"] - min(s["cart_items"], quantity)
-        if s["cart_items"] == 0:
-            s["cart_value"] = 0.0
-        elif not np.isnan(worth):
-            s["cart_value"] = max(s["cart_value"] - worth, 0.0)
-    elif kind == _PURCHASE:
-        s["purchases"] = min(s["purchases"] + 1, 255)
-        if not foreign:
-            s["purchase_value"] += value if not np.isnan(value) else amount if not np.isnan(amount) else s["cart_value"]
-        s["cart_items"] = 0
-        s["cart_value"] = 0.0
-        _remember_order(s, e)
-    elif kind == _REFUND:
-        if not np.isnan(value):
-            s["refund_value"] += value
-        elif not np.isnan(amount):
-            s["refund_value"] += amount
-    return foreign
-
-
-@compiled
-def _recent_gaps(s: np.void, n: int) -> int:
-    """Sum of the last ``n`` gaps, ms."""
-    total = 0
-    for j in range(n):
-        total += s["gaps"][(s["gap_n"] - 1 - j) % N_GAPS]
-    return total
-
-
-@compiled
-def _idle_deadline(s: np.void, idle_after_ms: int, idle_mean_ms: int) -> int:
-    """When the mean of the last five gaps, the open one too, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
-    k = min(s["gap_n"] + 1, N_GAPS)
-    return int(s["int_arrival"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
-
-
-@compiled
-def _features(s: np.void, open_gap: int, features: NDArray[np.float64], m: int) -> None:
-    """One row of `features.FEATURES`; ``open_gap`` in ms counts as the latest gap, -1 for none."""
-    duration = (s["t_max"] - s["t_min"]) / 1000.0
-    clicks = s["num_clicks"]
-    row = features[m]
-    row[0] = duration
-    row[1] = clicks
-    row[2] = s["pages"]
-    row[3] = s["cart_additions"]
-    row[4] = s["gap_sum"] / 1000.0 / s["gap_n"] if s["gap_n"] > 0 else 0.0
-    row[5] = s["bounce"]
-    row[6] = clicks / max(duration, 1.0)
-    row[7] = s["cart_additions"] / max(s["pages"], 1)
-    if open_gap >= 0:
-        k = min(s["gap_n"] + 1, N_GAPS)
-        row[8] = (_recent_gaps(s, k - 1) + open_gap) / 1000.0 / k
-    else:
-        k = min(s["gap_n"], N_GAPS)
-        row[8] = _recent_gaps(s, k) / 1000.0 / k if k > 0 else 0.0
-
-
-@compiled
 def _observe(states: NDArray[np.void], out: NDArray[np.float64]) -> None:
     for i in range(states.size):
-        _features(states[i], -1, out, i)
+        feature_row(states[i], -1, out, i)
 
 
 @compiled
@@ -641,4 +405,4 @@ def _deadlines(
         end = s["arrival"] + session_gap_ms
         out[i] = end
         if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
-            out[i] = min(end, _idle_deadline(s, idle_after_ms, idle_mean_ms))
+            out[i] = min(end, idle_deadline(s, idle_after_ms, idle_mean_ms))

@@ -12,8 +12,9 @@ from decisions.document import Decision, decode_decision
 from featurestore.contract.codes import country_name
 from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import IS_BOT, LIVE, SILENT, observe
+from featurestore.session.fold import observe
 from featurestore.session.stages import STAGES
+from featurestore.session.state import IS_BOT, LIVE, SILENT
 from featurestore.session.views import wide
 from featurestore.store.set_aside import SetAside
 from models.heads import Head

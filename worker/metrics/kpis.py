@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from decisions.experiments.arms import BITS_PER_EXPERIMENT
 from decisions.policy.engine import MAX_GAP_MS
-from featurestore.session.fold import IS_BOT
 from featurestore.session.stages import DROP_OFF_RISK
+from featurestore.session.state import IS_BOT
 from worker.metrics.catalogue import RECOVERY_OUTCOMES, SESSION_OUTCOMES, STAGES_OR_NONE
 from worker.metrics.metrics import Metrics
 

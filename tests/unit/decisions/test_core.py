@@ -15,7 +15,7 @@ from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.summaries import Summary
 from featurestore.columns.hashing import hash64
 from featurestore.session.codec import unpack
-from featurestore.session.fold import LIVE
+from featurestore.session.state import LIVE
 from featurestore.store.keys import Shard, decision_key
 from featurestore.store.memory import MemoryStore
 from featurestore.store.streams import DECISIONS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featurestore.contract.event import Event
 from featurestore.session import codec
 from featurestore.session.codec import pack, unpack
-from featurestore.session.fold import LIVE, FoldConfig
+from featurestore.session.fold import FoldConfig
 from featurestore.session.layout import (
     ALIKE,
     MEMORY,
@@ -26,6 +26,7 @@ from featurestore.session.layout import (
     Layout,
 )
 from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
+from featurestore.session.state import LIVE
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 from tests.golden import session as golden_session
 from tests.unit.featurestore.session.fold_cases import SESSIONS, START_MS, Folded, Step, logs

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from decisions.policy.engine import MAX_GAP_MS
-from featurestore.contract.event import currency_code
-from featurestore.session.fold import IS_BOT, LIVE
+from featurestore.contract.codes import currency_code
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, INTENT_BUYER
+from featurestore.session.state import IS_BOT, LIVE
 from worker.metrics.catalogue import PREFIX
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics

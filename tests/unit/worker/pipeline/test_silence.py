@@ -15,7 +15,8 @@ from decisions.intake import Plan, Records
 from featurestore.columns.hashing import hash64
 from featurestore.contract.event import Event
 from featurestore.session.codec import unpack
-from featurestore.session.fold import IS_BOT, LIVE, REMEMBER_MS, SILENT, deadlines
+from featurestore.session.fold import deadlines
+from featurestore.session.state import IS_BOT, LIVE, REMEMBER_MS, SILENT
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
