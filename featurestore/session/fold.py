@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 from featurestore.contract.event import CLEAR as CLEAR_EVENT
 from featurestore.contract.event import EVENT, EVENT_TYPES, TICK
 from featurestore.session.clock import arrival_of, happened, is_upload, start_clock
@@ -193,7 +193,7 @@ def fold(
 
 
 def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]:
-    """Pseudo-events that let time pass for ``slots`` up to ``t_ms``; what a timer feeds the fold."""
+    """Pseudo-events that let time pass up to ``t_ms`` for the sessions at ``indices``; what a timer feeds the fold."""
     rows = np.zeros(len(indices), EVENT)
     rows["session_index"] = indices
     rows["kind"] = TICK
@@ -215,6 +215,34 @@ def observe(states: NDArray[np.void]) -> NDArray[np.float64]:
     return out
 
 
+class _Sessions(NamedTuple):
+    """What a fold changes: states, their visitors' profiles; and one blank state."""
+
+    states: NDArray[np.void]
+    profiles: NDArray[np.void]
+    blank: NDArray[np.void]
+
+
+class _Out(NamedTuple):
+    """What a fold fills: see `Observations`."""
+
+    rows: NDArray[np.void]
+    features: NDArray[np.float64]
+    context: NDArray[np.void]
+    views: NDArray[np.float64]
+    ended: NDArray[np.void]
+
+
+class _Limits(NamedTuple):
+    """`FoldConfig`, for compiled code."""
+
+    idle_after_ms: int
+    idle_mean_ms: int
+    session_gap_ms: int
+    gap_cap_ms: int
+    bot_clicks: int
+
+
 @compiled
 def _fold(
     states: NDArray[np.void],
@@ -232,94 +260,118 @@ def _fold(
     gap_cap_ms: int,
     bot_clicks: int,
 ) -> tuple[int, int, int, int, int, int]:
+    sessions = _Sessions(states, profiles, blank)
+    out = _Out(rows, features, context, views, ended)
+    limits = _Limits(idle_after_ms, idle_mean_ms, session_gap_ms, gap_cap_ms, bot_clicks)
     m = n_ended = duplicates = late = withdrawn = foreign = 0
     for i in range(events.size):
         e = events[i]
-        index = e["session_index"]
-        s = states[index]
-        is_tick = e["kind"] == TICK
-        now = e["t"] if is_tick else arrival_of(e)
-        if s["flags"] & LIVE:
-            ends_at = s["arrival"] + session_gap_ms
-            if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
-                idle_at = idle_deadline(s, idle_after_ms, idle_mean_ms)
-                if idle_at <= now and idle_at < ends_at:
-                    s["flags"] |= SILENT
-                    s["silences"] += 1
-                    _row(rows, m, i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
-                    gap = min(idle_at - s["int_arrival"], gap_cap_ms)
-                    feature_row(s, gap, features, m)
-                    if views.shape[1] > 0:
-                        wide_row(s, gap, views, m)
-                    _context(s, context[m])
-                    m += 1
-            if ends_at <= now:
-                _end(states, profiles, index, i, ends_at, rows, features, context, views, ended, m, n_ended, blank)
-                m += 1
-                n_ended += 1
-        if not s["flags"] & LIVE and s["arrival"] != 0 and s["arrival"] + REMEMBER_MS <= now:
-            forget(states, index, blank)
-        if is_tick:
+        s = states[e["session_index"]]
+        now = e["t"] if e["kind"] == TICK else arrival_of(e)
+        m, n_ended = _pass_time(sessions, e["session_index"], i, now, out, m, n_ended, limits)
+        if e["kind"] == TICK:
             continue
         if s["withdrawn"] != 0 and e["t"] <= s["withdrawn"]:
             withdrawn += 1
-            continue
-        if e["kind"] == CLEAR_EVENT:
-            _row(rows, m, i, index, CLEAR, now, e["offset"] * SEQ_STEP)
-            features[m, :] = 0.0
-            views[m, :] = 0.0
-            _context(s, context[m])
-            m += 1
-            forget(states, index, blank)
-            s["withdrawn"] = max(e["t"], 1)
-            s["arrival"] = now
-            s["t_min"] = now
-            s["offset"] = e["offset"]
-            continue
-        if seen(s, e):
+        elif e["kind"] == CLEAR_EVENT:
+            m = _withdraw(sessions, e, i, now, out, m)
+        elif seen(s, e):
             duplicates += 1
-            continue
-        t = now
-        live, uploaded = s["flags"] & LIVE != 0, s["flags"] & UPLOADED != 0
-        upload = is_upload(s, e, now, live, uploaded, session_gap_ms)
-        if s["flags"] & LIVE:
-            t = happened(s, e, now)
-            if t < s["t_min"] - session_gap_ms:
-                t = s["t_min"]  # of an earlier visit: it counts, and stretches nothing
-            elif s["flags"] & UPLOADED and not upload and t >= s["t_max"] + session_gap_ms:
-                _end(states, profiles, index, i, now, rows, features, context, views, ended, m, n_ended, blank)
-                m += 1
-                n_ended += 1
-        begins = not s["flags"] & LIVE
-        if begins:
-            t = start_clock(s, e, now)
-            begin(s, t, now)
-            if upload:
-                s["flags"] |= UPLOADED
-        is_late = t < s["t_max"]
-        if is_late:
-            late += 1
-            s["late"] = min(s["late"] + 1, 255)
-        foreign += apply_event(s, e, t, now, gap_cap_ms)
-        if not upload:
-            s["flags"] &= 255 - UPLOADED
-        if e["visitor"] != 0 and s["visitor"] == 0:
-            recognise(s, e["visitor"], profiles[index], now)
-        if s["num_clicks"] > bot_clicks:
-            s["flags"] |= IS_BOT
-        _row(rows, m, i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
-        rows[m]["late"] = is_late
-        rows[m]["first"] = begins
-        open_gap = -1
-        if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
-            silent_until = max(now, idle_deadline(s, idle_after_ms, idle_mean_ms))
-            open_gap = min(silent_until - s["int_arrival"], gap_cap_ms)
-        feature_row(s, open_gap, features, m)
-        if views.shape[1] > 0:
-            wide_row(s, open_gap, views, m)
-        _context(s, context[m])
-        m += 1
+        else:
+            m, n_ended, is_late, left_out = _take(sessions, e, i, now, out, m, n_ended, limits)
+            late += is_late
+            foreign += left_out
     return m, n_ended, duplicates, late, withdrawn, foreign
+
+
+@inlined
+def _pass_time(
+    sessions: _Sessions, index: int, i: int, now: int, out: _Out, m: int, n_ended: int, limits: _Limits
+) -> tuple[int, int]:
+    """What silence owes up to ``now``; the numbers of observations and of ends after it."""
+    s = sessions.states[index]
+    if s["flags"] & LIVE:
+        ends_at = s["arrival"] + limits.session_gap_ms
+        if not s["flags"] & (SILENT | IS_BOT | UPLOADED):
+            idle_at = idle_deadline(s, limits.idle_after_ms, limits.idle_mean_ms)
+            if idle_at <= now and idle_at < ends_at:
+                s["flags"] |= SILENT
+                s["silences"] += 1
+                _row(out.rows[m], i, index, SILENCE, idle_at, s["offset"] * SEQ_STEP + s["silences"])
+                _observation(s, min(idle_at - s["int_arrival"], limits.gap_cap_ms), out, m)
+                m += 1
+        if ends_at <= now:
+            _end(sessions, index, i, ends_at, out, m, n_ended)
+            m += 1
+            n_ended += 1
+    if not s["flags"] & LIVE and s["arrival"] != 0 and s["arrival"] + REMEMBER_MS <= now:
+        forget(sessions.states, index, sessions.blank)
+    return m, n_ended
+
+
+@compiled
+def _withdraw(sessions: _Sessions, e: np.void, i: int, now: int, out: _Out, m: int) -> int:
+    """Forget a session but for its withdrawal; the number of observations after it."""
+    index = e["session_index"]
+    s = sessions.states[index]
+    _row(out.rows[m], i, index, CLEAR, now, e["offset"] * SEQ_STEP)
+    out.features[m, :] = 0.0
+    out.views[m, :] = 0.0
+    _context(s, out.context[m])
+    forget(sessions.states, index, sessions.blank)
+    s["withdrawn"] = max(e["t"], 1)
+    s["arrival"] = now
+    s["t_min"] = now
+    s["offset"] = e["offset"]
+    return m + 1
+
+
+@inlined
+def _take(
+    sessions: _Sessions, e: np.void, i: int, now: int, out: _Out, m: int, n_ended: int, limits: _Limits
+) -> tuple[int, int, int, int]:
+    """Count one event.
+
+    Returns:
+        The numbers of observations and of ends after it, whether it was late, whether its money was left out.
+    """
+    index = e["session_index"]
+    s = sessions.states[index]
+    t = now
+    live, uploaded = s["flags"] & LIVE != 0, s["flags"] & UPLOADED != 0
+    upload = is_upload(s, e, now, live, uploaded, limits.session_gap_ms)
+    if s["flags"] & LIVE:
+        t = happened(s, e, now)
+        if t < s["t_min"] - limits.session_gap_ms:
+            t = s["t_min"]  # of an earlier visit: it counts, and stretches nothing
+        elif s["flags"] & UPLOADED and not upload and t >= s["t_max"] + limits.session_gap_ms:
+            _end(sessions, index, i, now, out, m, n_ended)
+            m += 1
+            n_ended += 1
+    begins = not s["flags"] & LIVE
+    if begins:
+        t = start_clock(s, e, now)
+        begin(s, t, now)
+        if upload:
+            s["flags"] |= UPLOADED
+    late = 1 if t < s["t_max"] else 0
+    s["late"] = min(s["late"] + late, 255)
+    foreign = apply_event(s, e, t, now, limits.gap_cap_ms)
+    if not upload:
+        s["flags"] &= 255 - UPLOADED
+    if e["visitor"] != 0 and s["visitor"] == 0:
+        recognise(s, e["visitor"], sessions.profiles[index], now)
+    if s["num_clicks"] > limits.bot_clicks:
+        s["flags"] |= IS_BOT
+    _row(out.rows[m], i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
+    out.rows[m]["late"] = late
+    out.rows[m]["first"] = begins
+    open_gap = -1
+    if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
+        silent_until = max(now, idle_deadline(s, limits.idle_after_ms, limits.idle_mean_ms))
+        open_gap = min(silent_until - s["int_arrival"], limits.gap_cap_ms)
+    _observation(s, open_gap, out, m)
+    return m + 1, n_ended, late, foreign
 
 
 @compiled
@@ -330,38 +382,20 @@ def _kind(s: np.void, upload: bool) -> int:
 
 
 @compiled
-def _end(
-    states: NDArray[np.void],
-    profiles: NDArray[np.void],
-    index: int,
-    event: int,
-    t: int,
-    rows: NDArray[np.void],
-    features: NDArray[np.float64],
-    context: NDArray[np.void],
-    views: NDArray[np.float64],
-    ended: NDArray[np.void],
-    m: int,
-    n_ended: int,
-    blank: NDArray[np.void],
-) -> None:
+def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_ended: int) -> None:
     """End a session: its row, its last state, its visitor's profile; what may come again stays."""
-    s = states[index]
-    _row(rows, m, event, index, END, t, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
-    feature_row(s, -1, features, m)
-    if views.shape[1] > 0:
-        wide_row(s, -1, views, m)
-    _context(s, context[m])
-    ended[n_ended] = states[index]
+    s = sessions.states[index]
+    _row(out.rows[m], i, index, END, t, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
+    _observation(s, -1, out, m)
+    out.ended[n_ended] = s
     if s["visitor"] != 0:
         key = s["session"] ^ np.uint64(s["t_min"])
-        remember_session(profiles[index], key, s["t_max"], 0, bounced(s))
-    end_state(states, index, blank)
+        remember_session(sessions.profiles[index], key, s["t_max"], 0, bounced(s))
+    end_state(sessions.states, index, sessions.blank)
 
 
 @compiled
-def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: int, seq: int) -> None:
-    row = rows[m]
+def _row(row: np.void, event: int, index: int, kind: int, t: int, seq: int) -> None:
     row["t"] = t
     row["seq"] = seq
     row["session_index"] = index
@@ -369,6 +403,15 @@ def _row(rows: NDArray[np.void], m: int, event: int, index: int, kind: int, t: i
     row["kind"] = kind
     row["late"] = 0
     row["first"] = 0
+
+
+@inlined
+def _observation(s: np.void, open_gap: int, out: _Out, m: int) -> None:
+    """What a session looks like now; ``open_gap`` in ms counts as the latest gap, -1 for none."""
+    feature_row(s, open_gap, out.features, m)
+    if out.views.shape[1] > 0:
+        wide_row(s, open_gap, out.views, m)
+    _context(s, out.context[m])
 
 
 @compiled
