@@ -2,21 +2,20 @@
 
     ClickstageError
     ├── InvalidEvent       the producer: the record goes to the dead letters, the worker goes on
-    ├── CorruptRecord      nobody: the record is set aside, what it was of begins anew, the worker goes on
+    ├── CorruptRecord      nobody: the record is set aside, its session begins anew, the worker goes on
     │   └── UnknownStream  the operator: a later release wrote it; run that one
     ├── StoreUnavailable   nobody yet: pause, retry, do not commit
     ├── Backpressure       nobody yet: pause, retry, do not commit
-    ├── Fenced             another owner writes: stop writing, wait for the rebalance
-    ├── Rewound            the store is not where this worker left it: re-read and seek
-    ├── TopicReplaced      the supervisor: the topic was created anew, start again
+    ├── TopicReplaced      the supervisor: the topic was created anew; exit code 7, start again
     ├── Forked             whoever forked a running worker: its clients do not work in the child
-    ├── SettingsError      the operator: stop with a documented exit code
-    │   ├── PortTaken      the operator: another process listens there
-    │   ├── Foreign        decisions or topics are another deployment's
-    │   ├── Unsafe         Kafka or Redis are out of reach or void the promise
-    │   └── PolicyError    marketing: the policy file is wrong
-    └── BundleError        the data scientist: stop with a documented exit code
+    ├── SettingsError      the operator: exit code 2
+    │   ├── PortTaken      the operator: another process listens there; exit code 10
+    │   ├── Foreign        the operator: decisions or topics are another deployment's
+    │   ├── Unsafe         the operator: Kafka or Redis are out of reach or void the promise; exit code 7
+    │   └── PolicyError    marketing: the policy file is wrong; exit code 4
+    └── BundleError        the data scientist: exit code 3
 
+An error that no command expects ends it with exit code 7, if it is one of these, and with 70 if not (`worker.errors`).
 Messages say what happened and what to do; they never carry an event's content.
 """
 
@@ -48,14 +47,6 @@ class StoreUnavailable(ClickstageError):
 
 class Backpressure(ClickstageError):
     """A bounded buffer is full; stop reading until it drains."""
-
-
-class Fenced(ClickstageError):
-    """Another owner holds the partition's epoch."""
-
-
-class Rewound(ClickstageError):
-    """The stored offset is not the one this worker last wrote."""
 
 
 class TopicReplaced(ClickstageError):

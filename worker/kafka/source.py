@@ -88,7 +88,6 @@ class KafkaSource:
 
     Args:
         settings: brokers, group, topic and timeouts.
-        on_revoke: called inside the rebalance with the partitions that are leaving; must not raise.
     """
 
     def __init__(self, settings: Settings) -> None:
