@@ -7,11 +7,10 @@ A decision's identity is ``(source, session_id, seq)``: derived, so that a decis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, NamedTuple, Protocol, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 import numpy as np
-import redis
 from msgspec import Meta
 from numpy.typing import NDArray
 
@@ -19,7 +18,6 @@ from decisions.policy.vocabulary import HELD
 from featurestore.columns.column import Blobs, Texts
 from featurestore.columns.jit import compiled, inlined
 from featurestore.session.stages import STAGES
-from featurestore.store.keys import DECISION_PREFIX, decision_key
 from featurestore.store.packed import (
     NO_OUTPUT,
     NOTHING,
@@ -32,7 +30,6 @@ from featurestore.store.packed import (
     WORD,
     PackedDecisions,
 )
-from featurestore.store.protocols import unavailable
 
 DECISION_VERSION: Final = 1
 """Of documents of a bundle whose only head is the stage."""
@@ -228,30 +225,6 @@ def json_schema() -> dict[str, Any]:
         "title": "Clickstage decision",
         **schema["$defs"]["Decision"],
     }
-
-
-class DecisionReader(Protocol):
-    """What a front end needs of the decision store."""
-
-    def get(self, session_id: str) -> Decision | None:
-        """The latest decision, None where there is none (or no longer)."""
-        ...
-
-
-class RedisDecisionReader:
-    """Reads decisions from Redis; raises `StoreUnavailable`."""
-
-    def __init__(self, client: "redis.Redis", prefix: str = DECISION_PREFIX) -> None:
-        self._client = client
-        self._prefix = prefix
-
-    def get(self, session_id: str) -> Decision | None:
-        """See `DecisionReader`."""
-        try:
-            document: Any = self._client.get(decision_key(session_id, self._prefix))
-        except redis.RedisError as error:
-            raise unavailable(error, "reading a decision") from None
-        return decode_decision(document, session_id) if document else None
 
 
 class Vocabulary(msgspec.Struct, frozen=True):

@@ -5,8 +5,6 @@ from typing import Any, cast
 import jsonschema
 import msgspec
 import numpy as np
-import pytest
-import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,7 +15,6 @@ from decisions.document import (
     TAIL,
     Decision,
     DecisionEncoder,
-    RedisDecisionReader,
     Vocabulary,
     decode_decision,
     json_schema,
@@ -25,10 +22,8 @@ from decisions.document import (
 )
 from decisions.policy.vocabulary import HELD, ROUTES
 from featurestore.columns.column import Texts
-from featurestore.errors import StoreUnavailable
 from featurestore.session.stages import STAGES
 from featurestore.store.packed import NUMBER, PLAIN, WORD, PackedDecisions
-from featurestore.store.redis.connection import connect
 from featurestore.versions import VERSION_BEFORE
 
 WORDS = Vocabulary(
@@ -168,22 +163,11 @@ def test_an_unknown_field_of_a_later_version_is_ignored() -> None:
     assert decode_decision(later) == decode_decision(document)
 
 
-def test_the_reader_finds_what_was_written(redis_client: "redis.Redis") -> None:
+def test_the_session_id_comes_from_the_key() -> None:
+    """The document in Redis does not repeat it."""
     [document] = _fast([("sé", 1, 1, 1, 0, 0, 0, 0, [0, 1.0, 0, 0], 5, 9, None)])
-    redis_client.set("decision:sé", document)
-    reader = RedisDecisionReader(redis_client)
-    found = reader.get("sé")
-    assert found == decode_decision(document, "sé")
-    assert found is not None
-    assert found.session_id == "sé", "the key says it"
-    assert reader.get("nobody") is None
-
-
-def test_a_reader_without_a_server_says_so_and_quotes_nothing() -> None:
-    reader = RedisDecisionReader(connect("redis://127.0.0.1:1/0", timeout_s=0.5))
-    with pytest.raises(StoreUnavailable, match="reading a decision") as caught:
-        reader.get("secret")
-    assert "secret" not in str(caught.value)
+    assert b"session_id" not in document
+    assert decode_decision(document, "sé") == msgspec.structs.replace(decode_decision(document), session_id="sé")
 
 
 _outputs = st.one_of(st.just(np.nan), st.floats(0, 1), st.floats(-50_000, 50_000))
