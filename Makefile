@@ -1,4 +1,4 @@
-# Every target sets itself up in .venv from the lock files: nothing is needed beforehand but Python >= 3.11.
+# Every target sets up .venv from the lock files by itself. All it needs is Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,16 +17,16 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults identity tracker train report format lock clean
 
-help:  ## what there is
+help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-demo: $(RUNTIME)  ## a shop to walk through, a worker and a live view in this terminal; no server needed (DEMO_SECONDS=60)
+demo: $(RUNTIME)  ## a shop to walk through, a worker, a live view in this terminal; needs no server (DEMO_SECONDS=60)
 	@$(BIN)/clickstage demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
 
-test: $(DEV)  ## the tests, on real Kafka, Redis and Valkey where they can be had
+test: $(DEV)  ## run the tests, on real Kafka, Redis and Valkey where this machine has them
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(DEV)  ## format, lint, types, layers, then the tests and the doctests
+check: $(DEV)  ## check format, lint, types and layers, then run the tests and the doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,26 +34,26 @@ check: $(DEV)  ## format, lint, types, layers, then the tests and the doctests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --doctest-modules featurestore models decisions worker edge
 
-bench: $(DEV)  ## the benchmarks (BENCH_ARGS="--list")
+bench: $(DEV)  ## run the benchmarks (BENCH_ARGS="--list" names them)
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
-faults: $(DEV)  ## every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); out/faults.json
+faults: $(DEV)  ## inject every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); writes out/faults.json
 	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
 
-identity: $(DEV)  ## one log through an earlier revision and this tree: the same bytes? (IDENTITY_ARGS="--base main")
+identity: $(DEV)  ## run one log through an earlier revision and this tree, compare the bytes (IDENTITY_ARGS="--base main")
 	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)
 
-tracker:  ## build the browser's script, edge/tracker/dist; needs Node 20
+tracker:  ## build the browser's tracker in edge/tracker/dist; needs Node 20
 	@npm ci --prefix edge/tracker --silent --no-audit --no-fund
 	@npm run build --prefix edge/tracker --silent
 
 train: $(DEV)  ## simulate, train and write a bundle (TRAIN_ARGS="--seed 7")
 	@$(BIN)/clickstage train $(TRAIN_ARGS)
 
-report: $(DEV)  ## the evaluation report of the newest bundle, in out/report/
+report: $(DEV)  ## write the evaluation report of the newest bundle to out/report/
 	@$(BIN)/clickstage evaluate $(REPORT_ARGS)
 
-format: $(DEV)  ## lay out the code and apply the safe fixes
+format: $(DEV)  ## format the code and apply the safe fixes
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
@@ -62,7 +62,7 @@ lock: $(DEV)  ## pin the newest versions that fit pyproject.toml, with their has
 	$(COMPILE) --extra dev --output-file requirements/dev.lock
 	$(COMPILE) --extra build --constraint requirements/dev.lock --output-file requirements/runtime.lock
 
-clean:  ## remove .venv, the caches and everything that is written by a command
+clean:  ## remove .venv, the caches and everything that commands write
 	rm -rf $(VENV) .cache build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -211,7 +211,7 @@ def decode_decision(document: bytes, session_id: str = "") -> Decision:
         session_id: of the key that a stored one was found at.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: the bytes are not a decision.
     """
     decision = _decoder.decode(document)
     return msgspec.structs.replace(decision, session_id=session_id) if session_id else decision

@@ -1,4 +1,4 @@
-"""Records in, a plan out: what is an event, which sessions a batch touches. Pure; the first half of `core`."""
+"""Records in, a plan out: which records are events, which sessions a batch touches. Pure; the first half of `core`."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -138,7 +138,7 @@ def arrived_by(decoded: Decoded, now_ms: int) -> None:
 
 
 def decode(records: Sequence[Records], ids: IdKey = AS_SENT, pages: Pages = USUAL) -> Decoded:
-    """Decode records; what is no event is set aside with its reason, a tombstone (no value) is skipped.
+    """Decode records. One that is not a valid event is set aside with its reason; a tombstone (no value) is skipped.
 
     Args:
         records: of some partitions, none of them empty.

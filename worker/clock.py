@@ -45,7 +45,7 @@ class SystemClock:
 
 
 class HeldBack:
-    """A clock that goes by another machine's where its own is ahead of it.
+    """A clock that follows another machine's clock where its own is ahead.
 
     A worker whose clock is fast would call every shopper silent who has not clicked in that time to come. A slow one is
     only late. So of this machine's clock and Redis's the slower one counts.

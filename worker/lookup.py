@@ -52,7 +52,7 @@ class Found:
         shard: where it rests; None where there is no state.
         state: one row of `STATE`, and its policy memory; empty where there is no state.
         deadline: where it stands in the idle index, epoch ms: its silence, or its end if it is quiet; None for nowhere.
-        decision: the current one, None where there is none (or no longer).
+        decision: the current one, None if there is none.
         corrupt: whether the state cannot be read; the session begins anew with its next event.
         set_aside: what workers could not read of it.
     """

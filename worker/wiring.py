@@ -155,7 +155,7 @@ def redis_client(settings: Settings) -> Client:
 
     Raises:
         Unsafe: Redis cannot be reached.
-        SettingsError: one node was named, and it is part of a Cluster; or a Cluster, and it is none.
+        SettingsError: the URL names one node, which is part of a Cluster; or a Cluster, and the server is not one.
     """
     url = settings.redis.get_secret_value()
     try:

@@ -35,7 +35,7 @@ class Column(Sequence[T], Generic[T]):
 
     @classmethod
     def joined(cls, parts: Sequence[bytes], beside: Iterable[bytes] = ()) -> Self:
-        """A column of these byte strings; ``beside`` lies behind them in its buffer and is none of them."""
+        """A column of these byte strings; ``beside`` follows in the buffer and belongs to no string."""
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
         return cls(b"".join([*parts, *beside]), _starts(ends), ends)
 

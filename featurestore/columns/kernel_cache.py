@@ -1,9 +1,9 @@
-"""numba's cache on disk, kept by what a kernel is made of: its own source and that of every module it may take from.
+"""numba's cache on disk, keyed by the source of a kernel and of every module that the kernel may take a constant from.
 
-numba itself looks at the file of the function alone, so a kernel would go on with the constants that another module had
-when it was compiled. Here a file's stamp covers the modules that it imports, and those that these import, as far as
-they are ours. A changed constant is thus never missed, and where nothing changed nothing is compiled, whatever the
-times of the files and wherever the checkout lies.
+numba itself looks only at the file of the function: a kernel would keep the constants that another module had when it
+was compiled. Here the stamp of a file covers the modules that it imports, and the modules that those import, as far as
+they are ours. So a changed constant always recompiles. If no source changed, nothing is compiled, whatever the times of
+the files and wherever the checkout lies.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def _needed(file: Path, root: Path) -> set[Path]:
 
 @cache
 def _module(root: Path, name: str) -> Path | None:
-    """The file of a module of the source tree; None for other people's, and for what is no module."""
+    """The file of a module of the source tree; None for a module from elsewhere, or a name that is not a module."""
     place = root.joinpath(*name.split("."))
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if path.is_file():

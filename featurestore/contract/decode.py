@@ -19,7 +19,7 @@ from featurestore.contract.junk import is_junk
 from featurestore.errors import InvalidEvent
 
 OUTCOMES: Final = ("repaired", "lost", "junk")
-"""What became of a field: read with a plain meaning, left out, or an id that is none."""
+"""What became of a field: repaired, left out, or an id that stands for no id."""
 
 IDS: Final = ("visitor_id", "event_id", "transaction_id")
 """Optional ids, ignored where they are `junk`."""

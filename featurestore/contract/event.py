@@ -374,7 +374,7 @@ def skews(rows: NDArray[np.void]) -> NDArray[np.int64]:
 class _Codes(dict[str | None, int]):
     """Codes of the words met so far: a look-up in C for all but the first of each.
 
-    What the outside world invents must not fill the memory, so only so many are kept.
+    Producers may send any word, so the number of words kept is bounded.
     """
 
     def __init__(self, code: Callable[[str], int]) -> None:

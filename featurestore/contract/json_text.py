@@ -24,7 +24,7 @@ def is_literal(data: NDArray[np.uint8], at: int, end: int, a: int, b: int, c: in
 
 @compiled
 def text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
-    """Where the text that begins at ``at`` has its closing quote, and its characters; (-1, 0) for what is left."""
+    """Where the text that begins at ``at`` has its closing quote, and its characters; (-1, 0) if it has escapes."""
     length = 0
     while at < end:
         byte = data[at]
@@ -44,7 +44,7 @@ def text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
 
 @compiled
 def _character(data: NDArray[np.uint8], at: int, end: int) -> int:
-    """How many bytes follow the first one of a character in UTF-8; -1 where it is none (RFC 3629)."""
+    """How many bytes follow the first one of a character in UTF-8; -1 for bytes that are not UTF-8 (RFC 3629)."""
     first = data[at]
     low, high = 0x80, 0xBF
     if 0xC2 <= first <= 0xDF:
@@ -76,8 +76,8 @@ def number_at(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, in
     """The number that begins at ``at``.
 
     Returns:
-        Where it ends (-1 where it has an exponent or is none), whether it has a minus, its digits, how many of them
-        stand behind the point (-1 without one), and all of them as one integer.
+        Where it ends (-1 if it has an exponent or is not a number), whether it has a minus, how many digits it has, how
+        many of them follow the point (-1 without a point), and all digits as one integer.
     """
     negative = data[at] == 45
     if negative:

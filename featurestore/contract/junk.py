@@ -1,7 +1,8 @@
-"""Ids that are no ids: what programs write when they have none.
+"""Junk ids: what programs write when they have no id.
 
-As a visitor they would mix strangers, as a session they would make one bot of sixty people, as an event's id they would
-make all but the first event of a session a duplicate. The list is closed: a shop's own names are never guessed at.
+As a visitor id, junk would mix strangers. As a session id, it would make one bot of sixty people. As an event id, it
+would make every event of a session after the first a duplicate. The list is closed: Clickstage never guesses at a
+shop's own names.
 """
 
 from typing import Final

@@ -4,9 +4,9 @@ Two times matter. *Arrival* is the time of the Kafka record: silence, ends and e
 it, so that a wrong clock is never a silence. *Happened* is the sender's ``ts`` moved by the session's ``skew``: gaps
 and durations are measured by it, so that a batch of an offline phone keeps its own spacing.
 
-The skew is what ``ts`` lacks to be the time of arrival: a sample of it is ``arrival - sent_ts`` where an event says
-when it was sent, and ``arrival - ts`` where not, which contains the time that the event was under way. So the smallest
-sample is the best, and when a smaller one comes, all of the session moves with it: what lies between its events stays.
+The skew is the time of arrival less ``ts``. A sample of it is ``arrival - sent_ts`` where an event says when
+it was sent. Otherwise it is ``arrival - ts``, which includes the time in transit. So the smallest sample is the best.
+When a smaller one arrives, the whole session moves with it, and the time between its events stays.
 A sample that differs by more than `JITTER_MS` is
 
 - smaller, within `BURST_MS` of the last arrival and without ``sent_ts``: the next event of a batch, oldest first

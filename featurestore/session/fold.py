@@ -4,11 +4,11 @@ A batch of sessions is one numpy array of `STATE` rows; `fold` applies a batch o
 returns one observation per event, plus the observations that silence owes: when an event (or a timer's TICK) comes
 after a session's idle deadline, a SILENCE row at the nominal deadline precedes it; when it comes 30 minutes after the
 last event, an END row does. Silence and ends are judged by arrival, gaps and durations by when events happened (`clock`
-says why). What a session's observations are is thus a pure function of its own log: timers only decide how soon the
+says why). So a session's observations depend on its own log only; timers only decide how soon the
 rows appear. The worker, the training set and the replay all call this fold.
 
-A session that has ended is remembered for a day where something of it may come again: ids of purchases, and a
-withdrawal of consent. Such a state has no LIVE flag.
+Two things of a session that has ended are remembered for a day: ids of purchases, and a withdrawal of consent. Such a
+state has no LIVE flag.
 """
 
 from dataclasses import dataclass
@@ -343,7 +343,7 @@ def _take(
     if s["flags"] & LIVE:
         t = happened(s, e, now)
         if t < s["t_min"] - limits.session_gap_ms:
-            t = s["t_min"]  # of an earlier visit: it counts, and stretches nothing
+            t = s["t_min"]  # of an earlier visit: it counts, but does not lengthen this one
         elif s["flags"] & UPLOADED and not upload and t >= s["t_max"] + limits.session_gap_ms:
             _end(sessions, index, i, now, out, m, n_ended)
             m += 1
@@ -367,7 +367,7 @@ def _take(
     out.rows[m]["late"] = late
     out.rows[m]["first"] = begins
     open_gap = -1
-    if s["flags"] & SILENT:  # what nobody did ends no silence: the gap is still open
+    if s["flags"] & SILENT:  # a passive event ends no silence: the gap is still open
         silent_until = max(now, idle_deadline(s, limits.idle_after_ms, limits.idle_mean_ms))
         open_gap = min(silent_until - s["int_arrival"], limits.gap_cap_ms)
     _observation(s, open_gap, out, m)

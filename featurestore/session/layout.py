@@ -4,8 +4,8 @@ In memory a session is a row of `STATE` and one of `MEMORY`. Stored, the two row
 only the bytes that are not zero are kept. Everything that the codec needs is derived from the tables of fields below.
 
 To append a field, add a `Field` at the end of `STATE_FIELDS` or `MEMORY_FIELDS`. It takes the first of the spare bytes,
-so no other byte moves: in a record from before the field is zero, and a worker from before carries its bytes along. An
-event type more takes the next of the 64 places of ``counts``. Then run ``python -m tests.golden`` (golden bytes) and
+so no other byte moves: in a record from before the field is zero, and a worker from before carries its bytes along. A
+new event type takes the next of the 64 places of ``counts``. Then run ``python -m tests.golden`` (golden bytes) and
 ``python -m worker.publish`` (FORMAT.md). Align a field to its size: put small ones where they fill a gap.
 
 Everything else, such as another type for a field or another order, moves bytes. It needs a new version: copy the tables

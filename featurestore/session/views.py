@@ -33,7 +33,9 @@ WIDE: Final[tuple[str, ...]] = (
     "gap_mean_s",  # mean gap between consecutive interactions
     "idle_s",  # mean of the last five gaps; in silence the open gap counts as the latest
     "silent_s",  # the open gap in silence; 0 at an event
-    *(f"gap_{k}_s" for k in range(1, LAST_GAPS + 1)),  # the last gaps, newest first; -1 before there are so many
+    *(
+        f"gap_{k}_s" for k in range(1, LAST_GAPS + 1)
+    ),  # the last gaps, newest first; -1 for gaps that the session has not had yet
     "cart_additions",  # items ever added
     "cart_items",  # items in the cart now
     "cart_value",  # their price
@@ -101,7 +103,7 @@ def _wide(states: NDArray[np.void], out: NDArray[np.float64]) -> None:
 
 @compiled
 def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> None:
-    """Row ``m``: session ``s`` with an open gap of so many ms, -1 at an event. For compiled code."""
+    """Row ``m``: session ``s`` with an open gap of ``open_gap`` ms, -1 at an event. For compiled code."""
     row = out[m]
     clicks = s["num_clicks"]
     pages = s["pages"]

@@ -1,7 +1,7 @@
 """What is known of a visitor across sessions: the last ten sessions, whether each bounced, what each was shown.
 
 A profile is written when a session ends, in the same script as the session's removal, and read when a session first
-names its visitor. What was read is kept in the session's state, so a decision is explained by the state alone.
+names its visitor. The session's state keeps what was read, so the state alone explains a decision.
 
 Stored: the version and the size of an entry (a byte each), 2 bytes sessions (little-endian), then at most 10 entries,
 oldest first, of 18 bytes: session key u8, end i8 (epoch ms), persuasive actions shown u1, bounced u1. The session key

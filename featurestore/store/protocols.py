@@ -147,7 +147,7 @@ class SessionReader(Protocol):
         ...
 
     def documents(self, sessions: Sequence[str]) -> list[bytes | None]:
-        """The current decision documents, None where there is none or no longer."""
+        """The current decision documents, None where a session has none."""
         ...
 
 

@@ -87,7 +87,7 @@ def class_outputs(labels: Any, classes: Sequence[Any]) -> list[int]:
     for label in labels:
         at = list(classes).index(label) if label in classes else -1 if len(classes) == 1 else label
         if not isinstance(at, int) or not -1 <= at < len(classes) or at in found:
-            raise ValueError(f"class {label!r} is none of {tuple(classes)}; train on these or on their positions")
+            raise ValueError(f"class {label!r} is not one of {tuple(classes)}; train on these or on their positions")
         found.append(at)
     if len(classes) == 1 and sorted(found) != [-1, 0]:
         raise ValueError(f"a single output needs two classes, one of them {classes[0]!r}, not {labels}")

@@ -30,12 +30,12 @@ _WARM_S: Final = 240.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Publish until SIGTERM or SIGINT, or for so many sessions."""
+    """Publish until SIGTERM or SIGINT, or until ``--sessions`` have begun."""
     parser = argparse.ArgumentParser(prog="clickstage shoppers", description=__doc__)
     parser.add_argument(
         "--shoppers", type=positive, default=200, metavar="N", help="sessions at a time, on average (200)"
     )
-    parser.add_argument("--sessions", type=positive, default=100_000_000, metavar="N", help="stop after so many")
+    parser.add_argument("--sessions", type=positive, default=100_000_000, metavar="N", help="stop after this many")
     parser.add_argument("--seed", type=int, default=42, metavar="S", help="of the simulation (42)")
     parser.add_argument("--drift", action="append", default=[], metavar="FEATURE=X", help="shift one feature")
     parser.add_argument("--mix", action="append", default=[], metavar="PERSONA=X", help="multiply a persona's share")

@@ -32,7 +32,7 @@ DAY_MS: Final = 86_400_000
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run once, or every so many hours until stopped."""
+    """Run once, or repeatedly until stopped."""
     parser = argparse.ArgumentParser(prog="clickstage evaluate --live", description=__doc__)
     parser.add_argument("--live", action="store_true", help="judge decisions from the topics (this command)")
     parser.add_argument("--days", type=int, default=1, metavar="N", help="full UTC days to judge (default 1)")

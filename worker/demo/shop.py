@@ -8,7 +8,7 @@ from worker.kafka.sender import NotDelivered, Sender
 from worker.pipeline.outputs import RELIABLE
 
 POISON_EVERY: Final = 1_500
-"""One record in so many is no event, so that the dead letters have something to show."""
+"""Every how many records one is not an event, so that the dead letters have something to show."""
 
 MIX: Final = {"bouncer": 0.05, "browser": 0.4, "evaluator": 8.0, "buyer": 4.0, "abandoner": 2.0}
 """Fewer who leave at once than a real shop has: each stage is to be seen within half a minute."""

@@ -20,7 +20,7 @@ class CorruptRecords:
         self._told: set[str] = set()
 
     def met(self, kind: Kind, number: int = 1) -> None:
-        """Count so many, and say it the first time."""
+        """Count them, and log the first."""
         if not number:
             return
         self._metrics.corrupt_records.inc(kind, by=number)

@@ -1,7 +1,7 @@
 """The worker's loop: nine steps, in this order, for every batch.
 
 1. poll      records of the partitions this worker owns
-2. decode    events out of records; what is none becomes a dead letter
+2. decode    records into events; a record that is not a valid event becomes a dead letter
 3. load      the sessions of the batch, and the profiles of visitors new to them
 4. fold      events into states and features
 5. score     features into probabilities of the four stages

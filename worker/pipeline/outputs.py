@@ -52,7 +52,7 @@ MOST_UNTOLD: Final = 64_000
 MOST_GIVEN: Final = 2_048
 """Records, and outputs of a shard, that may be given before it is known that all are acknowledged: the outboxes hold
 them until then. While more is given all the time something always lingers, so it takes a wait to know. Each wait holds
-up the events of a turn, and a turn gives one output a shard: so many, that turns that wait are few."""
+up the events of a turn, and a turn makes one output per shard; the bound is high enough that turns rarely wait."""
 
 
 class Outputs:

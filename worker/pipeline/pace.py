@@ -25,7 +25,7 @@ class Pace:
         self.deep = False
 
     def deepen(self, read: int, *, full: bool) -> bool:
-        """Set and return `deep` after a turn that read so many records; ``full``: more may wait.
+        """Set and return `deep` after a turn that read ``records``; ``full``: more may wait.
 
         A batch waits from when more waits in Kafka than a batch takes until what comes is little. In between nothing
         changes: a turn that ends the waiting decides two batches, and what comes meanwhile would mostly fill the next.

@@ -5,7 +5,7 @@ Drop-Off Risks. The time of a record proves nothing either: it is its producer's
 the same. So in ``live`` mode a partition's time is the moment up to which Kafka has proven that everything is read: it
 was asked then where its log ends, and that end is read now (`Partition.proven_ms`). That holds under lag as well, with
 the end as it was told earlier. Records only hold that time back: where they come in late, all of them a little, those
-that are under way are waited for. ``event`` mode, for historical data, goes by the newest record alone.
+that are under way are waited for. ``event`` mode, for historical data, uses the time of the newest record only.
 """
 
 from typing import Final

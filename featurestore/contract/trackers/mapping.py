@@ -39,7 +39,7 @@ class Mapped:
 
     Attributes:
         events: in the payload's order.
-        left_out: a reason of `LEFT_OUT` for each entry that should have been an event and is none.
+        left_out: a reason of `LEFT_OUT` for each entry that should have been an event but is not.
         ignored: entries that are no actions of a shopper by their nature (Segment's identify, group, alias).
     """
 

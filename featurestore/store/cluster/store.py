@@ -237,7 +237,7 @@ class ClusterSessionStore:
             flight.answer = self._cluster.begin(flight.commands, LANDING)
 
     def _land(self, under_way: int) -> None:
-        """Wait until no more than so many batches' writes to other slots are under way.
+        """Wait until the writes of few enough batches to other slots are under way.
 
         Raises:
             StoreUnavailable: they are kept, and sent again by the next call.
