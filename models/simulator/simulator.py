@@ -13,9 +13,10 @@ from typing import Annotated, BinaryIO, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from featurestore.errors import SettingsError
+from models.checked import Checked
 from models.simulator import shop
 from models.simulator.incidents import Incident, happen, parse
 from models.simulator.knobs import KNOBS
@@ -40,7 +41,7 @@ SimEvent = tuple[bytes, bytes, int]
 """Key, value, and the time of the Kafka record in epoch ms."""
 
 
-class SimConfig(BaseModel):
+class SimConfig(Checked):
     """What to simulate.
 
     Attributes:
@@ -98,23 +99,6 @@ class SimConfig(BaseModel):
     def clean(self) -> Self:
         """The same without bots, duplicates and late events."""
         return self.model_copy(update={"bots": 0.0, "duplicates": 0.0, "late": 0.0, "very_late": 0.0})
-
-    @classmethod
-    def checked(cls, **values: object) -> Self:
-        """A config from outside values.
-
-        Raises:
-            SettingsError: naming every wrong value.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(
-                "\n".join(
-                    f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
-                    for problem in error.errors()
-                )
-            ) from None
 
 
 def simulate(config: SimConfig) -> Iterator[list[SimEvent]]:

@@ -14,11 +14,11 @@ The same configuration gives the same forest, bit for bit.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
@@ -26,6 +26,7 @@ from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTE
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import write_bundle
 from models.bundle.manifest import Training
+from models.checked import Checked
 from models.heads.head import Head
 from models.heads.outcomes import BUILT_IN, Outcome
 from models.heads.stage import stage_head
@@ -68,7 +69,7 @@ def _grown(name: str) -> str:
     return name
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Checked):
     """How to train.
 
     Attributes:
@@ -110,22 +111,6 @@ class TrainConfig(BaseModel):
     train_share: Annotated[float, Field(ge=0.1, le=0.95)] = 0.75
     bounce_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     jobs: Annotated[int, Field(ge=1, le=256)] = 2
-
-    @classmethod
-    def checked(cls, **values: object) -> Self:
-        """A config from outside values.
-
-        Raises:
-            SettingsError: naming every wrong value.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(
-                "\n".join(
-                    f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors()
-                )
-            ) from None
 
     def simulation(self) -> SimConfig:
         """The sessions to learn from when no events are given: enough time passes for visitors to come back."""
