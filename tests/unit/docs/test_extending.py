@@ -1,8 +1,8 @@
 """docs/extending.md, applied and run.
 
 A block of the guide is a diff, a file to write (its first line names it), commands, or Python. The diffs of all recipes
-go into one copy of the repository, and one process runs the rest there, recipe by recipe: importing and compiling are
-most of the time.
+go into one copy of the repository. `make test` imports what they change there. `make faults` also runs the commands,
+recipe by recipe in one process: that compiles everything anew, trains models and starts a worker, which takes minutes.
 """
 
 import json
@@ -33,8 +33,6 @@ LEFT_OUT = {
     "models": ("bundles",),
     "tests": ("faults", "integration", "contract", "golden", "services"),
 }
-pytestmark = pytest.mark.timeout(1_200)
-"""Everything is compiled anew in the copy, models are trained and a worker is started: minutes on a busy machine."""
 RUN = """
 import json, shlex, subprocess, sys, traceback, warnings
 import pytest
@@ -114,8 +112,8 @@ def apply(hunk: Hunk, root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[tuple[str, int]]], str]:
-    """Each recipe's blocks with their exit codes, and what they printed."""
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with all recipes in it."""
     copy = tmp_path_factory.mktemp("extended")
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -128,18 +126,30 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[t
             apply(hunk, copy)
     for block in blocks("yaml", "py"):
         (copy / block.text.splitlines()[0].removeprefix("# ")).write_text(block.text, encoding="utf-8")
+    return copy
+
+
+def _run(copy: Path, script: str, given: str = "") -> str:
+    """Run a script in the copy; what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", script],
         check=False,
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
-        input=json.dumps(blocks("sh", "python")),
+        input=given,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout
-    return json.loads((copy / "outcomes.json").read_text(encoding="utf-8")), done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def outcomes(extended: Path) -> tuple[dict[str, list[tuple[str, int]]], str]:
+    """Each recipe's blocks with their exit codes, and what they printed."""
+    printed = _run(extended, RUN, json.dumps(blocks("sh", "python")))
+    return json.loads((extended / "outcomes.json").read_text(encoding="utf-8")), printed
 
 
 def test_the_guide_has_these_recipes() -> None:
@@ -167,6 +177,22 @@ def test_a_recipe_changes_lines_that_are_there(recipe: str, tmp_path: Path) -> N
                 apply(hunk, tmp_path)
 
 
+def test_what_the_recipes_change_imports(extended: Path) -> None:
+    """Names, tables and sizes agree in the copy: modules check them when they are imported."""
+    changed = {hunk.file for block in blocks("diff") for hunk in hunks(block.text)}
+    written = {block.text.splitlines()[0].removeprefix("# ") for block in blocks("py")}
+    code = sorted(file for file in changed | written if file.endswith(".py") and not file.startswith("tests/"))
+    names = [file.removesuffix(".py").replace("/", ".") for file in code]
+    script = f"""
+import importlib
+for name in {names}:
+    print(importlib.import_module(name).__file__)
+"""
+    assert _run(extended, script).split() == [str(extended / file) for file in code]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_works(recipe: str, outcomes: tuple[dict[str, list[tuple[str, int]]], str]) -> None:
     steps, printed = outcomes
