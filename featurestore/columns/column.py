@@ -11,7 +11,7 @@ from typing import Final, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 
 T = TypeVar("T", str, bytes)
 
@@ -128,7 +128,7 @@ class Blobs(Column[bytes]):
         return [raw[a:b] for a, b in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
 
-@compiled
+@inlined
 def same(a: NDArray[np.uint8], a_start: int, b: NDArray[np.uint8], b_start: int, size: int) -> bool:
     """Whether ``size`` bytes are the same here and there. For compiled code."""
     for j in range(size):  # noqa: SIM110 - a generator is not compiled
@@ -137,7 +137,7 @@ def same(a: NDArray[np.uint8], a_start: int, b: NDArray[np.uint8], b_start: int,
     return True
 
 
-@compiled
+@inlined
 def alike(data: NDArray[np.uint8], start: int, words: NDArray[np.uint8], begin: int, size: int) -> bool:
     """Whether ``size`` bytes are those of a word in lower case, whatever the case of ASCII letters."""
     for j in range(size):

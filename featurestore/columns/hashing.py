@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
@@ -19,7 +19,7 @@ _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
 
 
-@compiled
+@inlined
 def hash_span(data: NDArray[np.uint8], start: int, end: int) -> np.uint64:
     """The hash of ``data[start:end]``; 0 where that is empty. For compiled code."""
     if start == end:

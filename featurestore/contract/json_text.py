@@ -5,24 +5,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 
 _WHITE: Final = np.array([byte in b" \t\n\r" for byte in range(256)])
 
 
-@compiled
+@inlined
 def past_white(data: NDArray[np.uint8], at: int, end: int) -> int:
     while at < end and _WHITE[data[at]]:
         at += 1
     return at
 
 
-@compiled
+@inlined
 def is_literal(data: NDArray[np.uint8], at: int, end: int, a: int, b: int, c: int, d: int) -> bool:
     return at + 4 <= end and data[at] == a and data[at + 1] == b and data[at + 2] == c and data[at + 3] == d
 
 
-@compiled
+@inlined
 def text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     """Where the text that begins at ``at`` has its closing quote, and its characters; (-1, 0) if it has escapes."""
     length = 0
@@ -42,7 +42,7 @@ def text_end(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     return -1, 0
 
 
-@compiled
+@inlined
 def _character(data: NDArray[np.uint8], at: int, end: int) -> int:
     """How many bytes follow the first one of a character in UTF-8; -1 for bytes that are not UTF-8 (RFC 3629)."""
     first = data[at]
@@ -71,7 +71,7 @@ def _character(data: NDArray[np.uint8], at: int, end: int) -> int:
     return more
 
 
-@compiled
+@inlined
 def number_at(data: NDArray[np.uint8], at: int, end: int) -> tuple[int, bool, int, int, int]:
     """The number that begins at ``at``.
 

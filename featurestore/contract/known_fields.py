@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import same
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 from featurestore.contract.event import COLUMN_FIELDS, DEVICES, EVENT, EVENT_TYPES, FIELDS, SOURCES
 from featurestore.contract.junk import WORDS as JUNK
 
@@ -114,7 +114,7 @@ _TABLE, _FACTOR = _fields()
 KIND, LOW, HIGH, NULL, ROLE, NAME_AT, NAME_SIZE, NAMES, _PLACES = _TABLE
 
 
-@compiled
+@inlined
 def name_at(data: NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
     """The name that begins at ``start``: where its closing quote is, and its field; field 0 is none of the contract's.
 

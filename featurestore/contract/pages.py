@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.column import alike
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 
 PREFIXES: Final = ("utm_", "hsa_", "mtm_", "pk_", "piwik_", "gad_", "_hs")
 """Parameters that begin so are left out."""
@@ -111,7 +111,7 @@ _MARKS: Final = np.array([byte in b"?#" for byte in range(256)])
 """A table, since compiled code makes a set anew wherever it asks one."""
 
 
-@compiled
+@inlined
 def is_plain(data: NDArray[np.uint8], start: int, end: int) -> bool:
     """Whether a page is its own normal form, as nearly all are: no ``?``, ``#`` or ``://`` in it. For compiled code."""
     for j in range(start, end):
@@ -123,7 +123,7 @@ def is_plain(data: NDArray[np.uint8], start: int, end: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def normalise(data: NDArray[np.uint8], start: int, end: int, table: np.void, out: NDArray[np.uint8]) -> int:
     """Write the normal form of ``data[start:end]`` to ``out``; its size. For compiled code, as `Pages.normalised`."""
     stop = end
@@ -169,7 +169,7 @@ _HTTPS: Final = np.frombuffer(b"https://", np.uint8)
 _HTTP: Final = np.frombuffer(b"http://", np.uint8)
 
 
-@compiled
+@inlined
 def _scheme(data: NDArray[np.uint8], start: int, end: int) -> int:
     """The size of the scheme that an address begins with, 0 for none."""
     if _begins(data, start, end, _HTTPS):
@@ -177,12 +177,12 @@ def _scheme(data: NDArray[np.uint8], start: int, end: int) -> int:
     return 7 if _begins(data, start, end, _HTTP) else 0
 
 
-@compiled
+@inlined
 def _begins(data: NDArray[np.uint8], start: int, end: int, word: NDArray[np.uint8]) -> bool:
     return end - start >= word.size and alike(data, start, word, 0, word.size)
 
 
-@compiled
+@inlined
 def _left_out(data: NDArray[np.uint8], start: int, end: int, table: np.void) -> bool:
     """Whether the parameter in ``data[start:end]`` is one that tells visits apart and not pages."""
     stop = start

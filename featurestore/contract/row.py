@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from featurestore.columns.column import alike, same
 from featurestore.columns.hashing import hash_span
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 from featurestore.contract import known_fields as known
 from featurestore.contract.event import BLANK, CLICK, DEVICES, MASKS, SOURCES
 from featurestore.contract.junk import LONGEST
@@ -27,7 +27,7 @@ _IS_WORD: Final = np.array([role in {known.DEVICE, known.SOURCE} for role in ran
 _IS_ID: Final = np.array([role in {known.EVENT_ID, known.VISITOR, known.ORDER} for role in range(len(known.ROLES))])
 
 
-@compiled
+@inlined
 def put_text(
     data: NDArray[np.uint8],
     start: int,
@@ -81,7 +81,7 @@ def put_text(
     return True
 
 
-@compiled
+@inlined
 def _put_id(row: np.void, role: int, hashed: int) -> None:
     if role == known.EVENT_ID:
         row["event_id"] = hashed & _ID_MASK
@@ -91,7 +91,7 @@ def _put_id(row: np.void, role: int, hashed: int) -> None:
         row["order"] = hashed & _ID_MASK
 
 
-@compiled
+@inlined
 def put_number(row: np.void, role: int, number: float, whole: int) -> None:
     """Put a number in its column; ``whole`` is the same as an integer, of roles that take only those."""
     if role == known.TS:
@@ -110,14 +110,14 @@ def put_number(row: np.void, role: int, number: float, whole: int) -> None:
         row["sent"] = whole
 
 
-@compiled
+@inlined
 def put_none(cells: NDArray[np.uint8], role: int) -> None:
     """As if the field were absent, which may have stood before with a value; ``cells`` are the bytes of the row."""
     for j in range(known.COLUMN_AT[role], known.COLUMN_END[role]):
         cells[j] = _BLANK[j]
 
 
-@compiled
+@inlined
 def may_be_junk(data: NDArray[np.uint8], start: int, stop: int) -> bool:
     """Whether an id is `junk`, or has white space around it, which `junk` looks behind."""
     if start == stop or data[start] <= 32 or data[stop - 1] <= 32:
@@ -131,7 +131,7 @@ def may_be_junk(data: NDArray[np.uint8], start: int, stop: int) -> bool:
     return zeros == stop
 
 
-@compiled
+@inlined
 def _word(data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint8], ends: NDArray[np.int64]) -> int:
     """The code of a word, -1 for an unknown one."""
     begin = 0
@@ -142,7 +142,7 @@ def _word(data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint
     return -1
 
 
-@compiled
+@inlined
 def _lower_word(
     data: NDArray[np.uint8], start: int, stop: int, words: NDArray[np.uint8], ends: NDArray[np.int64]
 ) -> int:
@@ -155,7 +155,7 @@ def _lower_word(
     return -1
 
 
-@compiled
+@inlined
 def _letters(data: NDArray[np.uint8], start: int, stop: int, size: int, base: int, first: int) -> int:
     """A text of ``size`` ASCII letters as a number to a ``base``, A counting 65 - ``first``; -1 for any other text."""
     if stop - start != size:

@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 
 JITTER_MS: Final = 10_000
 """Samples of one clock differ by what events are under way; more than this is another clock, or a late event."""
@@ -31,19 +31,19 @@ OLDEST_UPLOAD_MS: Final = 7 * 86_400_000
 """A first event that is older than this was not kept for so long: its sender's clock is wrong."""
 
 
-@compiled
+@inlined
 def arrival_of(e: np.void) -> int:
     """The time of the event's record; without one, ``ts`` stands in for it."""
     return int(e["arrival"]) if e["arrival"] != 0 else int(e["t"])
 
 
-@compiled
+@inlined
 def sample(e: np.void, arrival: int) -> int:
     """What an event says about its sender's clock, ms to add to it."""
     return int(arrival - (e["sent"] if e["sent"] != 0 else e["t"]))
 
 
-@compiled
+@inlined
 def start_clock(s: np.void, e: np.void, arrival: int) -> int:
     """The first event of a session sets its clock; when it happened."""
     s["skew"] = sample(e, arrival)
@@ -51,7 +51,7 @@ def start_clock(s: np.void, e: np.void, arrival: int) -> int:
     return int(min(e["t"] + s["skew"], arrival))
 
 
-@compiled
+@inlined
 def happened(s: np.void, e: np.void, arrival: int) -> int:
     """When an event of a live session happened; adjusts the session's clock."""
     skew = sample(e, arrival)
@@ -87,13 +87,13 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
     return int(max(t, s["t_min"]) if doubtful else t)
 
 
-@compiled
+@inlined
 def _kept(skew: int) -> int:
     """A right clock as another one: 0 stands for none."""
     return 1 if skew == 0 else skew
 
 
-@compiled
+@inlined
 def _believe(s: np.void, arrival: int) -> None:
     """The clocks agree again: if this record is older than the newest, that one had an absurd time."""
     if arrival < s["arrival"]:
@@ -101,7 +101,7 @@ def _believe(s: np.void, arrival: int) -> None:
         s["int_arrival"] = min(s["int_arrival"], arrival)
 
 
-@compiled
+@inlined
 def is_upload(s: np.void, e: np.void, arrival: int, live: bool, uploaded: bool, session_gap_ms: int) -> bool:
     """Whether an event was older than a session may be silent when it was received.
 

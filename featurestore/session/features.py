@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 from featurestore.session.layout import N_GAPS
 
 FEATURES: Final = (
@@ -28,7 +28,7 @@ FEATURE_VERSION: Final = 1
 N_FEATURES: Final = len(FEATURES)
 
 
-@compiled
+@inlined
 def feature_row(s: np.void, open_gap: int, features: NDArray[np.float64], m: int) -> None:
     """One row of `features.FEATURES`; ``open_gap`` in ms counts as the latest gap, -1 for none."""
     duration = (s["t_max"] - s["t_min"]) / 1000.0
@@ -50,14 +50,14 @@ def feature_row(s: np.void, open_gap: int, features: NDArray[np.float64], m: int
         row[8] = _recent_gaps(s, k) / 1000.0 / k if k > 0 else 0.0
 
 
-@compiled
+@inlined
 def idle_deadline(s: np.void, idle_after_ms: int, idle_mean_ms: int) -> int:
     """When the mean of the last five gaps, the open one too, reaches ``idle_mean_ms``; not before ``idle_after_ms``."""
     k = min(s["gap_n"] + 1, N_GAPS)
     return int(s["int_arrival"] + max(idle_after_ms, k * idle_mean_ms - _recent_gaps(s, k - 1)))
 
 
-@compiled
+@inlined
 def _recent_gaps(s: np.void, n: int) -> int:
     """Sum of the last ``n`` gaps, ms."""
     total = 0

@@ -309,7 +309,7 @@ def _pass_time(
     return m, n_ended
 
 
-@compiled
+@inlined
 def _withdraw(sessions: _Sessions, e: np.void, i: int, now: int, out: _Out, m: int) -> int:
     """Forget a session but for its withdrawal; the number of observations after it."""
     index = e["session_index"]
@@ -374,14 +374,14 @@ def _take(
     return m + 1, n_ended, late, foreign
 
 
-@compiled
+@inlined
 def _kind(s: np.void, upload: bool) -> int:
     if s["flags"] & IS_BOT:
         return BOT
     return UPLOAD if upload else EVENT_ROW
 
 
-@compiled
+@inlined
 def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_ended: int) -> None:
     """End a session: its row, its last state, its visitor's profile; what may come again stays."""
     s = sessions.states[index]
@@ -394,7 +394,7 @@ def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_e
     end_state(sessions.states, index, sessions.blank)
 
 
-@compiled
+@inlined
 def _row(row: np.void, event: int, index: int, kind: int, t: int, seq: int) -> None:
     row["t"] = t
     row["seq"] = seq
@@ -414,7 +414,7 @@ def _observation(s: np.void, open_gap: int, out: _Out, m: int) -> None:
     _context(s, out.context[m])
 
 
-@compiled
+@inlined
 def _context(s: np.void, c: np.void) -> None:
     c["session"] = s["session"]
     c["visitor"] = s["visitor"]

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 from featurestore.contract.event import EVENT_TYPES, PASSIVE, TYPE_CODE
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, N_GAPS, N_RECENT
 from featurestore.session.visitors import bounce_rate, recent_actions
@@ -30,7 +30,7 @@ for _step, _name in enumerate(("begin_checkout", "add_shipping_info", "add_payme
     _CHECKOUT_STEP[TYPE_CODE[_name]] = _step
 
 
-@compiled
+@inlined
 def begin(s: np.void, t: int, now: int) -> None:
     s["flags"] = LIVE
     s["t_min"] = t
@@ -44,7 +44,7 @@ def begin(s: np.void, t: int, now: int) -> None:
     s["first_weekday"] = (hours // 24 + 3) % 7
 
 
-@compiled
+@inlined
 def recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
     s["visitor"] = visitor
     s["visitor_sessions"] = profile["sessions"]
@@ -52,7 +52,7 @@ def recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
     s["bounce"] = bounce_rate(profile)
 
 
-@compiled
+@inlined
 def seen(s: np.void, e: np.void) -> bool:
     """Whether the session has had this event, or this purchase, already."""
     found = False
@@ -68,7 +68,7 @@ def seen(s: np.void, e: np.void) -> bool:
     return found
 
 
-@compiled
+@inlined
 def apply_event(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> int:
     """Count one event; returns whether its money was left out."""
     kind = e["kind"]
@@ -124,7 +124,7 @@ def apply_event(s: np.void, e: np.void, t: int, now: int, gap_cap_ms: int) -> in
     return foreign
 
 
-@compiled
+@inlined
 def _priced(s: np.void, price: float) -> None:
     """One more price. The squares are Welford's, which lose nothing where prices are large and close together."""
     n = s["price_n"]
@@ -139,7 +139,7 @@ def _priced(s: np.void, price: float) -> None:
     s["price_n"] = min(n + 1, 65_535)
 
 
-@compiled
+@inlined
 def _money(s: np.void, e: np.void) -> int:
     """Prices, cart, purchases and refunds; returns whether amounts were left out, being in a second currency."""
     kind = e["kind"]
@@ -182,7 +182,7 @@ def _money(s: np.void, e: np.void) -> int:
     return foreign
 
 
-@compiled
+@inlined
 def _remember_order(s: np.void, e: np.void) -> None:
     order = e["order"] if e["order"] != 0 else e["event_id"]
     if order != 0:
@@ -191,13 +191,13 @@ def _remember_order(s: np.void, e: np.void) -> None:
         s["orders"] = min(s["orders"] + 1, MAX_ORDERS)
 
 
-@compiled
+@inlined
 def bounced(s: np.void) -> bool:
     """Whether a visit saw one page and no more: at most one interaction, no purchase. Without a page nobody knows."""
     return bool(s["pages"] == 1 and s["num_clicks"] <= 1 and s["purchases"] == 0)
 
 
-@compiled
+@inlined
 def end_state(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
     """The session has ended; what may come again is remembered."""
     s = states[index]
@@ -216,7 +216,7 @@ def end_state(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> 
     b["arrival"], b["t_min"], b["offset"] = 0, 0, 0
 
 
-@compiled
+@inlined
 def forget(states: NDArray[np.void], index: int, blank: NDArray[np.void]) -> None:
     session = states[index]["session"]
     states[index] = blank[0]

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import inlined
 from featurestore.errors import CorruptRecord
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 
@@ -41,7 +41,7 @@ PROFILE = np.dtype(
 """One visitor in memory; zero is an unknown one."""
 
 
-@compiled
+@inlined
 def remember_session(profile: np.void, key: int, ended: int, shown: int, bounced: bool) -> None:
     """Count one finished session; a session already counted changes nothing."""
     n = profile["n"]
@@ -63,7 +63,7 @@ def remember_session(profile: np.void, key: int, ended: int, shown: int, bounced
     profile["n"] = n + 1
 
 
-@compiled
+@inlined
 def bounce_rate(profile: np.void) -> float:
     """Share of single-page sessions among those held; NaN for a visitor without one."""
     if profile["n"] == 0:
@@ -74,7 +74,7 @@ def bounce_rate(profile: np.void) -> float:
     return float(bounced / profile["n"])
 
 
-@compiled
+@inlined
 def recent_actions(profile: np.void, t: int) -> int:
     """Persuasive actions shown in sessions that ended within `ACTIONS_WINDOW_MS` before ``t``."""
     total = 0
