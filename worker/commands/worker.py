@@ -25,6 +25,7 @@ from featurestore.store.protocols import refusal
 from worker.clock import SystemClock
 from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
+from worker.memory import keep_freed_memory
 from worker.metrics.health import MOST, HealthServer
 from worker.pipeline.watchdog import Watchdog
 from worker.settings import Settings
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
+    keep_freed_memory()
     if threading.current_thread() is threading.main_thread():
         # Nothing is read yet: the start may be left at any point.
         signal.signal(signal.SIGTERM, _leave_the_start)
