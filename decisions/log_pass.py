@@ -13,8 +13,9 @@ from decisions.core import Judge, Judgement
 from decisions.intake import Plan, Records, decode, plan
 from decisions.outcome import visitors_wanted
 from featurestore.columns.jit import compiled
-from featurestore.session.fold import EVENT_ROW, LIVE, bounced, deadlines, empty_states, ticks
+from featurestore.session.fold import EVENT_ROW, deadlines, empty_states, ticks
 from featurestore.session.layout import MEMORY
+from featurestore.session.state import LIVE, bounced
 from featurestore.session.visitors import PROFILE, remember_session
 
 

@@ -53,7 +53,8 @@ def inlined(function: F) -> F:
 
 
 def _compiled(function: F, **options: bool) -> F:
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    njit: Any = numba.njit  # its types know no ``_nrt``
+    dispatcher: Any = njit(nogil=True, error_model="numpy", **options)(function)
     dispatcher._cache = KernelCache(function)  # type: ignore[no-untyped-call] # noqa: SLF001 - as cache=True does
     return cast(F, dispatcher)
 

@@ -1,6 +1,7 @@
 """The fields of the contract as tables, for compiled code; all of it comes from `event.Event`."""
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,9 +139,10 @@ def name_at(data: NDArray[np.uint8], start: int, end: int) -> tuple[int, int]:
 
 def _spans() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each role, the bytes of a row that hold its column; none for roles without one."""
+    columns: Mapping[str, Any] = EVENT.fields or {}
     spans = np.zeros((2, len(ROLES)), np.int64)
     for role, name in enumerate(ROLES):
-        column = (EVENT.fields or {}).get(_COLUMNS.get(name, name))
+        column = columns.get(_COLUMNS.get(name, name))
         if column is not None:
             spans[:, role] = column[1], column[1] + column[0].itemsize
     return spans[0], spans[1]

@@ -82,7 +82,7 @@ def put_text(
 
 
 @inlined
-def _put_id(row: np.void, role: int, hashed: int) -> None:
+def _put_id(row: np.void, role: int, hashed: np.uint64) -> None:
     if role == known.EVENT_ID:
         row["event_id"] = hashed & _ID_MASK
     elif role == known.VISITOR:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from featurestore.contract.event import TYPE_CODE, Event, columns
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import EVENT_ROW, SILENCE, SILENT, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.fold import EVENT_ROW, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.state import SILENT
 from featurestore.session.views import CART_COLUMNS, N_WIDE, NEVER, TOTALS, WIDE, wide
 from featurestore.session.visitors import PROFILE
 from tests.unit.featurestore.session.fold_cases import START_MS, Step, logs
