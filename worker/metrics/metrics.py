@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from featurestore.contract.codes import currency_name
 from featurestore.contract.currencies import CURRENCIES
-from featurestore.contract.event import currency_name
 from worker.metrics.catalogue import CATALOGUE, CURRENCIES_AT_FIRST, OTHER
 from worker.metrics.instruments import Counter, Gauge, Histogram
 
