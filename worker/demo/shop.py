@@ -78,6 +78,7 @@ class Shop:
         self._stop.wait(seconds)
 
     def _send(self, key: bytes, value: bytes, at_ms: int) -> None:
-        # The shop opens with its last minutes played at once: their records are as old as they would be.
-        self._sender.send(self._topic, value, key, timestamp=at_ms)
+        # The shop opens with its last minutes played at once: their records are as old as they would be. Later ones
+        # happen when they are sent: the latency that is shown is not this thread's.
+        self._sender.send(self._topic, value, key, timestamp=at_ms if self.backlog is None else 0)
         self.produced += 1
