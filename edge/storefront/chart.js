@@ -20,8 +20,8 @@ export function chart(points, now) {
     const back = steps.toReversed().map((s) => `${s.to} ${bottom(s.probabilities)} ${s.from} ${bottom(s.probabilities)}`).join(" ");
     return `<polygon points="${there} ${back}" fill="var(--${slug(stage)})" opacity=".82"/>`;
   });
-  const order = steps.filter((s) => s.outcomes?.order !== undefined);
-  const line = order.map((s) => `${s.from} ${(HEIGHT * (1 - s.outcomes.order)).toFixed(1)} ${s.to} ${(HEIGHT * (1 - s.outcomes.order)).toFixed(1)}`).join(" ");
+  const order = steps.filter((s) => s.outcomes?.order_rest !== undefined);
+  const line = order.map((s) => `${s.from} ${(HEIGHT * (1 - s.outcomes.order_rest)).toFixed(1)} ${s.to} ${(HEIGHT * (1 - s.outcomes.order_rest)).toFixed(1)}`).join(" ");
   const outcome = line && `<polyline points="${line}" fill="none" stroke="#fff" stroke-width="1.8" stroke-dasharray="1 4" stroke-linecap="round"/>`;
   return trusted(`<svg class="chart" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label="Probabilities of the stages over time">${areas.join("")}${outcome}</svg>`);
 }

@@ -14,6 +14,13 @@ const FEATURES = {
   cart_ratio: ["Basket per page", "", 0.5],
   idle_time: ["Mean of the last pauses", "s", 60],
 };
+const OUTCOMES = {
+  add_rest: "Puts something into the basket",
+  order_rest: "Orders",
+  checkout_rest: "Begins to check out",
+  exit_next: "Leaves now",
+  order_before_cart: "Orders, judged without a basket",
+};
 const KEPT = 400;
 
 let clickstage;
@@ -113,7 +120,7 @@ function render() {
   drawer.innerHTML = gone ? html`<h2>Withdrawn</h2><p class="did">This browser and the edge have forgotten the visit. Nothing is sent any more.</p>` : html`
     ${stageNow(decision)}
     <h2>The journey <small>${points.length === 1 ? "one decision" : `${points.length} decisions`}</small></h2>
-    ${chart(points, clickstage.now())}${legend(points.some((p) => p.outcomes?.order !== undefined))}
+    ${chart(points, clickstage.now())}${legend(points.some((p) => p.outcomes?.order_rest !== undefined))}
     ${outcomes(decision)}
     <h2>What it goes by <small>nine features</small></h2>
     ${features()}
@@ -138,10 +145,11 @@ function stageNow(decision) {
 }
 
 function outcomes(decision) {
-  const rows = Object.entries(decision?.outcomes ?? {});
+  // A head that is only asked before the basket fills answers null after it.
+  const rows = Object.entries(decision?.outcomes ?? {}).filter(([, value]) => value !== null);
   if (!rows.length) return "";
-  return html`<h2>The rest of the visit</h2><table>${rows.map(([name, value]) => html`<tr><td>${name.replaceAll("_", " ")}</td>
-    <td class="meter">${meter(typeof value === "number" && value <= 1 ? value : 0)}</td><td>${typeof value === "number" ? figure(value) : String(value)}</td></tr>`)}</table>`;
+  return html`<h2>The rest of the visit <small>how likely</small></h2><table>${rows.map(([name, value]) => html`<tr><td>${OUTCOMES[name] ?? name.replaceAll("_", " ")}</td>
+    <td class="meter">${meter(value)}</td><td>${figure(value)}</td></tr>`)}</table>`;
 }
 
 const meter = (share) => html`<div><i style="width:${Math.round(Math.min(1, Math.max(0, share)) * 100)}%"></i></div>`;
