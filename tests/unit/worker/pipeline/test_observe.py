@@ -82,7 +82,10 @@ def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
 
 
 def test_a_session_begins_once_and_events_count_by_their_type(bundle: Bundle) -> None:
-    """A session_start and a page_view of one millisecond are one session; a type that nobody knows is ``other``."""
+    """A session_start and a page_view of one millisecond are one session; a type that nobody knows is ``other``.
+
+    A withdrawal of consent is of no type.
+    """
     plain, metrics = engine(FoldConfig()), Metrics(new_registry())
     core = Engine.of(bundle, plain.judge.policy, plain.namespace)
     observer = Observer(
@@ -92,9 +95,10 @@ def test_a_session_begins_once_and_events_count_by_their_type(bundle: Bundle) ->
         b'{"session_id":"s","type":"%b","ts":%d}' % (kind, NOW - 5)
         for kind in (b"session_start", b"page_view", b"wave", b"page_view")
     ]
-    batch = plan(decode([Records(0, values, list(range(4)), [NOW - 5] * 4)]), 1, lambda _: -1)
+    values.append(b'{"session_id":"t","type":"click","ts":%d,"consent":false}' % (NOW - 5))
+    batch = plan(decode([Records(0, values, list(range(5)), [NOW - 5] * 5)]), 1, lambda _: -1)
     result = core.run(batch, core.loader(MemoryStore(core.namespace)).load(batch), NOW)
-    observer.batch(batch, result, 4, 0, NOW)
+    observer.batch(batch, result, 5, 0, NOW)
     observer.tick(ready=True)
     assert metrics.drift_sessions.values.sum() == 1
     counted = dict(zip(metrics.events_by_type.axes[0], metrics.events_by_type.values.tolist(), strict=True))
