@@ -20,11 +20,14 @@ BLOCK = 64  # words in a block of leaf sets; 64 keeps a block's tables in the L2
 CHUNK = 1024  # rows whose ranks and sums are held at once; a multiple of eight
 LEAVES = 63  # leaves in a word of several: bit 0 stays free, so that an empty word finds the empty slot 0
 HALF = 32  # leaves of a tree that shares its word with another; its half is never empty
+EIGHTH = 8  # leaves of a tree that shares its word with seven others
 IDENTITY = 0  # links: how raw scores become outputs
 SOFTMAX = 1
 LOGISTIC = 2
 DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # (1 << i) * DE_BRUIJN >> 58 differs for each i
 SLOT_SHIFT = np.uint64(58)
+DE_BRUIJN_8 = np.uint64(0x1D)  # the same of eight bits: ((1 << i) * DE_BRUIJN_8 & 255) >> 5
+SLOT_SHIFT_8 = np.uint64(5)
 
 F32 = np.float32
 I32 = np.int32
@@ -178,15 +181,16 @@ def leafset_rows(
     ``table[start[b] + local[b, rank]]`` is, for the 64 words of block ``b``, the set of leaves that a value of that
     rank can still reach. The intersection over all features leaves one bit per tree: its leaf. The block has
     ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * (64 // width) + g``; or, with a
-    width of 0, of half a word each, the high halves after the low ones. The idea of one bit per leaf is that of
+    width of 0, of half a word each, the high halves after the low ones; or, with a width of -1, of a byte each, the
+    lowest bytes of all words first. The idea of one bit per leaf is that of
     QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
     ``ranks`` has a multiple of three columns; the spare ones point at a row of ones. ``segment`` (blocks, k + 1) says
     which trees of a block add to which output, where each tree adds to one only; else it is empty.
     """
     columns = ranks.shape[1]
     words = np.empty(BLOCK, U64)
-    place = np.empty(2 * BLOCK, U64)
-    low_half, half = U64(0xFFFFFFFF), U64(32)
+    place = np.empty(EIGHTH * BLOCK, U64)
+    low_half, half, byte = U64(0xFFFFFFFF), U64(32), U64(0xFF)
     for b in range(local.shape[0]):
         to_row = local[b]
         rows = table[start[b] : start[b + 1]]
@@ -201,7 +205,13 @@ def leafset_rows(
                 third = rows[to_row[ranks[r, j + 2]]]
                 for k in range(BLOCK):
                     words[k] &= first[k] & second[k] & third[k]
-            if w_count == 0:
+            if w_count < 0:
+                for e in range((count[b] + BLOCK - 1) // BLOCK):
+                    shift = U64(EIGHTH * e)
+                    for k in range(BLOCK):
+                        slot = ((((words[k] >> shift) & byte) * DE_BRUIJN_8) & byte) >> SLOT_SHIFT_8
+                        place[e * BLOCK + k] = U64((e * BLOCK + k) * EIGHTH) + slot
+            elif w_count == 0:
                 for k in range(BLOCK):
                     place[k] = U64(k * 64) + (((words[k] & low_half) * DE_BRUIJN) >> SLOT_SHIFT)
                 for k in range(BLOCK):
@@ -219,11 +229,10 @@ def leafset_rows(
                         slot = (words[w * trees + g] * DE_BRUIJN) >> SLOT_SHIFT
                         place[g] += slot + (offset if slot != U64(0) else U64(0))
             if segment.shape[0] > 0:
+                # Summed in memory: a sum in a register becomes gather instructions, three times as slow here.
                 for c in range(segment.shape[1] - 1):
-                    one = np.int64(0)
                     for g in range(segment[b, c], segment[b, c + 1]):
-                        one += leaves[place[g], 0]
-                    total[r, c] += one
+                        total[r, c] += leaves[place[g], 0]
             elif total.shape[1] == 4:  # in registers: the stage's forest spends a third of its time here
                 t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
                 for g in range(count[b]):

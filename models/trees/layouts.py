@@ -12,16 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.jit import compiled
-from models.trees.kernels import BLOCK, DE_BRUIJN, HALF, LEAVES, SLOT_SHIFT, predict_by_leafsets, predict_by_walking
+from models.trees.kernels import (
+    BLOCK,
+    DE_BRUIJN,
+    DE_BRUIJN_8,
+    EIGHTH,
+    HALF,
+    LEAVES,
+    SLOT_SHIFT,
+    SLOT_SHIFT_8,
+    predict_by_leafsets,
+    predict_by_walking,
+)
 
 # A leaf set costs about as much per word as walking costs for this many steps (bench/forest.py --both).
 STEPS_PER_WORD: Final = 4
 MAX_WORDS_A_TREE: Final = 8
 MAX_FEATURES: Final = 256
 _LEAF_RANK: Final = 0xFFFFFFFF
-# Slot of each bit. Passed to the compiled builders, like the other constants of `kernels`: numba's cache on disk does
-# not notice a change in another file.
-_SLOTS: Final = ((np.uint64(1) << np.arange(64, dtype=np.uint64)) * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
+_BITS: Final = np.uint64(1) << np.arange(64, dtype=np.uint64)
+_SLOTS: Final = (_BITS * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
+"""Slot of each bit of a word."""
+_SLOTS_8: Final = ((_BITS[:EIGHTH] * DE_BRUIJN_8 & np.uint64(0xFF)) >> SLOT_SHIFT_8).astype(np.int64)
+"""Slot of each bit of a byte."""
+_SHARES: Final = {0: (64 // HALF, HALF), -1: (64 // EIGHTH, EIGHTH)}
+"""Of the widths of trees that share a word: trees a word, and leaves of each."""
 
 
 def order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -159,16 +174,16 @@ class LeafSets:
         local = np.zeros((len(blocks), n_ranks + 1), np.uint16)
         tables, values = [], []
         for b, (width, members) in enumerate(blocks):
-            lanes, leaves, slots = (BLOCK, HALF, _SLOTS[:HALF]) if width == 0 else (BLOCK // width, LEAVES, _SLOTS[1:])
+            lanes, leaves, slots, room = _room(width)
             used = np.zeros(n_ranks + 1, np.bool_)
             for t in members:
                 split = rank[trees.start[t] : trees.start[t + 1]]
                 used[split[split != _LEAF_RANK]] = True
             rows = number_local_ranks(used, ranks.first, local[b])
             universe = np.zeros(BLOCK, np.uint64)
-            value = np.zeros((len(members) * max(width, 1) * 64, leaf_value.shape[1]), np.int64)
+            value = np.zeros((len(members) * max(width, 1) * room, leaf_value.shape[1]), np.int64)
             place_leaves(
-                members, max(width, 1), lanes, slots, trees.start, trees.feature, low, leaf_value, universe, value
+                members, max(width, 1), lanes, slots, room, trees.start, trees.feature, low, leaf_value, universe, value
             )
             table = np.tile(universe, (rows, 1))
             fill_table(
@@ -201,14 +216,21 @@ class LeafSets:
 def choose(trees: Trees) -> type[Walk] | type[LeafSets]:
     """The layout that is expected to be faster, from the numbers of leaves and the depths alone."""
     widths = _widths(trees.leaves())
-    words = np.where(widths == 0, 0.5, widths)
+    words = np.select([widths == width for width in _SHARES], [1 / trees for trees, _ in _SHARES.values()], widths)
     fits = widths.max(initial=0) <= MAX_WORDS_A_TREE
     return LeafSets if fits and words.sum() * STEPS_PER_WORD <= trees.depths().sum() + len(words) else Walk
 
 
 def _widths(leaves: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Words that each tree needs; 0 if half a word will do."""
-    return np.where(leaves <= HALF, 0, -(-leaves // LEAVES))
+    """Words that each tree needs; 0 if half a word will do, -1 if a byte will."""
+    return np.select([leaves <= EIGHTH, leaves <= HALF], [-1, 0], -(-leaves // LEAVES))
+
+
+def _room(width: int) -> tuple[int, int, NDArray[np.int64], int]:
+    """Trees or words side by side in a block, leaves a word (or share of one), the slot of each leaf, slots a word."""
+    if width == -1:
+        return BLOCK, EIGHTH, _SLOTS_8, EIGHTH
+    return (BLOCK, HALF, _SLOTS[:HALF], 64) if width == 0 else (BLOCK // width, LEAVES, _SLOTS[1:], 64)
 
 
 def _blocks(widths: NDArray[np.int64], outputs: NDArray[np.int64] | None) -> list[tuple[int, NDArray[np.int64]]]:
@@ -218,7 +240,7 @@ def _blocks(widths: NDArray[np.int64], outputs: NDArray[np.int64] | None) -> lis
         alike = np.flatnonzero(widths == width)
         if outputs is not None:
             alike = alike[np.argsort(outputs[alike], kind="stable")]
-        fit = BLOCK // width if width else 2 * BLOCK
+        fit = BLOCK // width if width > 0 else _SHARES[width][0] * BLOCK
         blocks += [(width, alike[at : at + fit]) for at in range(0, len(alike), fit)]
     return blocks
 
@@ -281,6 +303,7 @@ def place_leaves(
     width: int,
     lanes: int,
     slots: NDArray[np.int64],
+    room: int,
     start: NDArray[np.int64],
     feature: NDArray[np.int32],
     low: NDArray[np.int64],
@@ -290,16 +313,17 @@ def place_leaves(
 ) -> None:
     """Give each leaf of the block its bit in ``universe`` and its row in ``placed``.
 
-    ``slots`` has the slot of each leaf of a word; a word of 63 begins with bit 1, a half word of 32 with its bit 0.
+    ``slots`` has the slot of each leaf of a word, of ``room`` slots; a word of 63 begins with bit 1, a half word of 32
+    or a byte with its bit 0.
     """
-    begin = 64 - len(slots) if len(slots) > 32 else 0
+    begin = 64 - len(slots) if len(slots) > HALF else 0
     for g in range(len(members)):
-        shift = begin + 32 * (g // lanes)
+        shift = begin + len(slots) * (g // lanes)
         for i in range(start[members[g]], start[members[g] + 1]):
             if feature[i] < 0:
                 word, nth = low[i] // len(slots), low[i] % len(slots)
                 universe[word * lanes + g % lanes] |= np.uint64(1) << np.uint64(nth + shift)
-                placed[(g * width + word) * 64 + slots[nth]] = value[i]
+                placed[(g * width + word) * room + slots[nth]] = value[i]
 
 
 @compiled
@@ -318,9 +342,9 @@ def fill_table(
     table: NDArray[np.uint64],
 ) -> None:
     """Remove from each table row the leaves that its interval cannot reach; bits as in `place_leaves`."""
-    begin = 64 - leaves if leaves > 32 else 0
+    begin = 64 - leaves if leaves > HALF else 0
     for g in range(len(members)):
-        shift = begin + 32 * (g // lanes)
+        shift = begin + leaves * (g // lanes)
         origin = start[members[g]]
         for i in range(origin, start[members[g] + 1]):
             if feature[i] < 0:

@@ -121,7 +121,7 @@ def test_wide_trees_agree_on_both_layouts_bit_for_bit(noisy: tuple[Ensemble, NDA
     np.testing.assert_array_equal(walk[:200], forest.predict_plain(X[:200]))
 
 
-@pytest.mark.parametrize("leaves", [2, 31, 32, 33, 63, 64, 126, 127, 300])
+@pytest.mark.parametrize("leaves", [2, 7, 8, 9, 31, 32, 33, 63, 64, 126, 127, 300])
 def test_trees_of_any_size_fill_their_words(leaves: int) -> None:
     """Half words, words and several words, each with the fullest and the emptiest tree; more trees than a block."""
     X, y = drawn(8, 3000)
@@ -275,7 +275,7 @@ def test_what_cannot_be_served_is_refused_with_the_alternative() -> None:
     X, y = drawn(1, 60)
     with pytest.raises(ValueError, match="cannot be served; use one of DecisionTreeClassifier"):
         Ensemble.from_sklearn(object(), STAGES)
-    with pytest.raises(ValueError, match="is none of"):
+    with pytest.raises(ValueError, match="is not one of"):
         Ensemble.from_sklearn(DecisionTreeClassifier().fit(X, y + 2), STAGES)
     custom = GradientBoostingClassifier(n_estimators=1, init=DecisionTreeClassifier(max_depth=1)).fit(X, y)
     with pytest.raises(ValueError, match="leave init=None"):
