@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.revisions import REPOSITORY, compile_kernels
 from tests.services import (
     ClusterServers,
     KafkaBroker,
@@ -40,13 +41,21 @@ class RunServices:
         self._redis: dict[str, RedisServer] = {}
         self._clusters: dict[str, ClusterServers] = {}
         self._missing: dict[str, str] = {}
+        self._compiled = False
 
     def kafka(self, folder: Callable[[], Path]) -> Kafka:
         """The run's Kafka; `folder` makes its place when it has to start."""
+        self._compile()
         if self._kafka is None:
             self._kafka = self._or_skip("kafka", lambda: find_kafka(folder()))
             self.used.add(self._kafka.version)
         return self._kafka
+
+    def _compile(self) -> None:
+        """Once a run: a worker that has to compile beside other tests would not be ready in its two minutes."""
+        if not self._compiled:
+            self._compiled = True
+            compile_kernels(REPOSITORY, REPOSITORY)
 
     def redis(self, flavour: str, folder: Callable[[], Path]) -> RedisServer:
         """The run's Redis or Valkey; `folder` makes its place when it has to start."""
@@ -64,6 +73,7 @@ class RunServices:
 
     def own_kafka(self, folder: Path, config: Mapping[str, str]) -> OwnKafka:
         """A new Kafka that the test may kill, started; the caller stops it."""
+        self._compile()
         kafka = self._or_skip("kafka", lambda: find_own_kafka(folder, config))
         self.used.add(kafka.version)
         return kafka

@@ -21,7 +21,7 @@ from decisions.core import Judgement
 from featurestore.columns.jit import compiled
 from featurestore.contract.event import TYPE_CODE
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW
+from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, OBSERVATION
 from models.heads import Heads
 from models.heads.scoring import N_TENTHS, variables
 from worker.metrics.metrics import Metrics
@@ -66,15 +66,29 @@ class CalibrationMonitor:
         axes = {"head": [head.name for head, *_ in followed], "tenth": [str(j + 1) for j in range(N_TENTHS)]}
         metrics.outcomes_expected.use_axes(axes)
         metrics.outcomes_observed.use_axes(axes)
+        nobody, none = np.zeros(0, np.uint8), np.zeros(0, np.uint64)
+        self._add(np.zeros(0, OBSERVATION), nobody, none, np.zeros(0), np.zeros((0, len(followed))))  # compiled now
 
     def observe(self, judgement: Judgement, types: NDArray[np.uint8]) -> None:
         """Follow the rows of a judgement; ``types`` (n,) are the codes of their events."""
         if self._columns.size == 0:
             return
         seen = judgement.observations
+        # Made contiguous: numba compiles anew for each layout, and a single row has another one than many.
+        keys, clicks = np.ascontiguousarray(seen.context["session"]), np.ascontiguousarray(seen.features[:, _CLICKS])
+        self._add(seen.rows, types, keys, clicks, np.ascontiguousarray(judgement.outputs[:, self._columns]))
+
+    def _add(
+        self,
+        rows: NDArray[np.void],
+        types: NDArray[np.uint8],
+        keys: NDArray[np.uint64],
+        clicks: NDArray[np.float64],
+        outputs: NDArray[np.float64],
+    ) -> None:
         sums = np.zeros((2, *self._expected.shape[1:]))
         _follow(
-            seen.rows, types, seen.context["session"], seen.features[:, _CLICKS], judgement.outputs[:, self._columns],
+            rows, types, keys, clicks, outputs,
             self._tenths, self._asked, self._absent, self._sessions, self._expected, self._open, self._came, sums,
         )  # fmt: skip
         if sums.any():

@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
+from tests.revisions import REPOSITORY
+
 SCRIPT = """
 from decisions import document, intake
+from decisions.shipped import load_bundle
 from featurestore.columns import hash_join
 from featurestore.contract import scan
 from featurestore.session import fold
@@ -12,16 +15,22 @@ from featurestore.store import packed
 from featurestore.store.redis import resp
 from tests.unit.worker.pipeline.loop_world import engine
 from worker.clock import SystemClock
-from worker.metrics import drift
+from worker.metrics import calibration, drift
 from worker.metrics.metrics import Metrics
 
 engine().warm_up()
 resp.warm_up()
 drift.DriftMonitor(None, Metrics(None), SystemClock())
+calibration.CalibrationMonitor(load_bundle(None).heads, Metrics(None))
 used = (document._fill, packed._joined, packed._write_documents, hash_join._group, hash_join._match, resp._write_all,
-        resp._write_keyed, scan._scan, fold._fold, drift._count, intake._newest)
+        resp._write_keyed, scan._scan, fold._fold, drift._count, calibration._follow, intake._newest)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """
+
+
+def test_the_image_build_compiles_what_a_worker_runs() -> None:
+    """The script of the Dockerfile; in the tree's own cache, so that it is quick here."""
+    subprocess.run([sys.executable, "deploy/warm_up.py"], cwd=REPOSITORY, check=True, timeout=250)
 
 
 def test_what_the_loop_runs_is_compiled_before_the_first_event() -> None:
