@@ -1,12 +1,16 @@
 """Sessions that end all at once: a shopper who chooses the times of events can aim at one expiry bucket."""
 
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from featurestore.columns.hashing import hash64
 from featurestore.contract.partitioner import partition_of
+from featurestore.session.codec import pack, unpack
 from featurestore.store.keys import Shard
 from tests.integration.shopfloor import ENDED_MS, PARTITIONS, Shopfloor, clicks, now_ms
 from tests.services import RedisServer
@@ -16,12 +20,24 @@ MANY = 100_000
 CHUNK = 5_000
 
 
+def _copies(record: bytes, names: list[str]) -> dict[str, bytes]:
+    """The session "first" under other names: a record's checksum covers whose it is."""
+    one = unpack([record], hash64(["first"]))
+    states, memory = np.repeat(one.states, len(names)), np.repeat(one.memory, len(names))
+    states["session"] = hash64(names)
+    return dict(zip(names, pack(states, memory), strict=True))
+
+
+@pytest.fixture
+def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
+    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("flavour", ["redis"])
-def test_fresh_clicks_are_decided_while_a_full_bucket_ends(
-    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
-) -> None:
+def test_fresh_clicks_are_decided_while_a_full_bucket_ends(floor: Shopfloor) -> None:
     """The bucket is read in pieces: each of its sessions ends once, and a click comes in between."""
-    floor = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
     client: Any = floor.client
     space = floor.namespace
     floor.worker().start()
@@ -31,7 +47,7 @@ def test_fresh_clicks_are_decided_while_a_full_bucket_ends(
     [bucket] = client.zrange(space.ends(home), 0, -1)
     ending, state = space.ending(home, int(bucket)), client.hget(space.states(home), "first")
     for begin in range(0, MANY, CHUNK):
-        client.hset(space.states(home), mapping=dict.fromkeys((f"x{n}" for n in range(begin, begin + CHUNK)), state))
+        client.hset(space.states(home), mapping=_copies(state, [f"x{n}" for n in range(begin, begin + CHUNK)]))
     client.rpush(ending, *(f"x{n}" for n in range(MANY)))
 
     floor.until(lambda: client.llen(ending) < MANY, "the bucket begins to end")
@@ -42,4 +58,3 @@ def test_fresh_clicks_are_decided_while_a_full_bucket_ends(
     floor.until(lambda: not client.exists(ending), "the bucket has ended")
     assert client.hlen(space.states(home)) == 1
     floor.until(lambda: len({s["session_id"] for s in floor.summaries()}) == MANY + 1, "each has a summary")
-    floor.close()
