@@ -21,8 +21,9 @@ from tests.services.kafka_broker import Kafka
 
 ENDS_WITHIN_S: Final = 30
 """What hangs is found by this; how fast it is shows on a machine that is not busy."""
-_IN_TERMINAL: Final = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+_IN_TERMINAL: Final = (  # who starts the tests in the background has them ignore SIGINT, and their children too
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "os.execv(sys.executable, [sys.executable, '-m', 'worker', *sys.argv[1:]])"
 )
 
