@@ -17,7 +17,8 @@ from featurestore.columns.hashing import hash64
 from featurestore.contract.partitioner import PARTITIONER, partition_of
 from featurestore.session.codec import unpack
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import LIVE, observe
+from featurestore.session.fold import observe
+from featurestore.session.state import LIVE
 from featurestore.store.keys import Shard
 from tests.integration.shopfloor import PARTITIONS, Shopfloor, now_ms, unique_documents
 from tests.services import RedisServer

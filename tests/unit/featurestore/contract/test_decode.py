@@ -250,7 +250,7 @@ def test_a_reason_never_quotes_the_event() -> None:
     ],
 )
 def test_another_trackers_record_is_named_with_what_maps_it(value: dict[str, Any], tracker: str) -> None:
-    with pytest.raises(InvalidEvent, match=f"replay --format {tracker}") as caught:
+    with pytest.raises(InvalidEvent, match=f"bridge --from {tracker}") as caught:
         decode(json.dumps(value).encode())
     assert caught.value.reason == "schema"
 
