@@ -1,5 +1,6 @@
 """``clickstage edge`` in a process of its own, and a page that talks to it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -95,7 +96,8 @@ def ask(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """One request."""
-    connection.request(method, path, body, dict(headers or {}))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent: read why
+        connection.request(method, path, body, dict(headers or {}))
     response = connection.getresponse()
     named = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, named, response.read())
