@@ -175,7 +175,8 @@ class Ownership:
             partition.number,
             "older than ours: Redis went back, or sessions were erased" if ours else "newer: this worker was replaced",
         )
-        partition.replaced += not ours
+        if not ours:
+            partition.is_replaced()
         # Ours was rolled back with the data: take a new one soon. A newer one is probably the rightful owner's, and
         # the group will say so; if the partition is still ours after a session timeout, the verdict was wrong.
         self._wait(partition, "fenced", RETRY_OWN_S if ours else self._settings.session_timeout_s + 1.0)

@@ -168,6 +168,10 @@ class Partition:
         """What the last owner counted of its records that are no events."""
         self.refusals = refusals
 
+    def is_replaced(self) -> None:
+        """A newer owner wrote it."""
+        self.replaced += 1
+
     def is_held(self) -> None:
         """Too much of it was refused: nothing more is read."""
         self.held = True

@@ -209,8 +209,12 @@ class FakeSource:
         self._paused = set(world.log)
         self._ended: set[int] = set()
         self._to_commit: dict[int, int] = {}
+        self._lost: list[int] = []
 
     def changes(self) -> Changes:
+        if self._lost:
+            lost, self._lost = self._lost, []
+            return Changes(lost=lost)
         assigned = [] if self._given else list(self._world.log)
         self._given = True
         return Changes(assigned=assigned)
@@ -270,7 +274,11 @@ class FakeSource:
         return True
 
     def renew(self) -> None:
-        raise AssertionError("this client always gets on")
+        """As after three fences by a newer owner: everything is lost, and given to the new client."""
+        self._lost, self._given = list(self._world.log), False
+        self._paused = set(self._world.log)
+        self._ended.clear()
+        self._to_commit.clear()
 
     def close(self) -> None:
         """Nothing."""
