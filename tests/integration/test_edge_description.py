@@ -20,6 +20,8 @@ EXAMPLES: Final = "10"
 @pytest.fixture(scope="module")
 def edge(kafka: Kafka, services: RunServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProcess]:
     store = services.redis("redis", lambda: tmp_path_factory.mktemp("redis"))
+    with store.client() as client:  # decisions of an earlier test belong to its deployment
+        client.flushall()
     create_topics(kafka.bootstrap, {"edge-described": 4, "exposures-described": 1})
     flags = [
         *("--kafka", kafka.bootstrap, "--redis", store.url, "--topic", "edge-described"),

@@ -116,7 +116,7 @@ def test_each_dead_letter_is_sent_once_and_none_that_stays_is_passed(
     assert run() == "sent 1"
     _limit(stack, stack.name, 10)
     assert main([*access, "--force"]) == 7
-    assert "Kafka does not have 2 more (2 MSG_SIZE_TOO_LARGE" in capsys.readouterr().err
+    assert f"Kafka does not have 2 more in {stack.name} (2 MSG_SIZE_TOO_LARGE" in capsys.readouterr().err
     _limit(stack, stack.name, 1_000_000)
     assert run("--force") == "sent 2", "those that were refused, and no other"
     assert run("--force") == "sent 0"
