@@ -32,8 +32,27 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 #: An hour of the shipped rules lasts this long here; expressions are the same.
 WINDOW_S: Final = 30
-RANGES: Final = {"6h": "60s", "1h": f"{WINDOW_S}s", "40m": "20s", "30m": "20s", "15m": "15s", "10m": "10s", "5m": "10s"}
-WAITS: Final = {"3h": "300s", "30m": "60s", "15m": "15s", "10m": "5s", "5m": "8s", "3m": "8s", "2m": "4s", "1m": "4s"}
+RANGES: Final = {
+    "1d": "120s",
+    "6h": "60s",
+    "1h": f"{WINDOW_S}s",
+    "40m": "20s",
+    "30m": "20s",
+    "15m": "15s",
+    "10m": "10s",
+    "5m": "10s",
+}
+WAITS: Final = {
+    "3h": "300s",
+    "1h": "120s",
+    "30m": "60s",
+    "15m": "15s",
+    "10m": "5s",
+    "5m": "8s",
+    "3m": "8s",
+    "2m": "4s",
+    "1m": "4s",
+}
 HOUR_MS: Final = 3_600_000
 
 

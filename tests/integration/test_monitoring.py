@@ -56,6 +56,10 @@ OLD_RECORDS = {"ClickstageLatencyBudgetFast", "ClickstageLatencyBudgetSlow"}
 BURSTS = {rule.name for rule in rules() if rule.group == "clickstage-incidents"}
 """Rules and alerts on traffic that changes within minutes: here it comes in bursts, with nothing before or in between.
 promtool tests them on steady traffic (deploy/prometheus/tests/alerts_incidents.yml)."""
+UNMEASURED = {rule.name for rule in rules() if rule.name.startswith("clickstage:latency_burn_rate")}
+"""The latency objective leaves out records that are older than half an hour, and these are months old."""
+HEADS = {"clickstage_outcomes_observed_total", "clickstage_outcomes_expected_total"}
+"""The bundle of this test has the stage alone."""
 IN_TIME = 'event_to_decision_seconds_bucket{le="0.05"}'
 MEASURED = "event_to_decision_seconds_count"
 EXPERIMENT = {"banner": {"arms": {"control": {"share": 0.5}, "plain": {"share": 0.5, "holdout": True}}}}
@@ -240,13 +244,13 @@ def every_query_returns_data(stage: Stage) -> None:
                 expression = query.expr.replace("$instance", ".*").replace("$feature", DRIFTING)
                 n = len(stage.prometheus.query(shortened(expression)))
                 say(f"  {dashboard.uid} / {panel.title}: {n} series: {query.expr}")
-                if not n and not named(query.expr) & BURSTS:
+                if not n and not named(query.expr) & (BURSTS | UNMEASURED | HEADS):
                     empty.append((dashboard.uid, panel.title, query.expr))
     for rule in rules():
         if not rule.alert:
             n = len(stage.prometheus.query(rule.name))
             say(f"  rule {rule.name}: {n} series")
-            if not n and rule.name not in BURSTS | {"clickstage:other_shop:bool"}:
+            if not n and rule.name not in BURSTS | UNMEASURED | {"clickstage:other_shop:bool"}:
                 empty.append(("rule", rule.name, rule.expr))
     assert not empty
     for group in stage.prometheus.rules():
