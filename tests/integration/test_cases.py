@@ -1,18 +1,12 @@
 """The five published cases, played through Kafka and a worker; what the front end reads must be what was published."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from featurestore.columns.hashing import hash64
 from featurestore.session.codec import unpack
 from models.simulator.casestreams import CASE_NAMES, case_events
 from tests.integration.shopfloor import Shopfloor, clicks, now_ms
-from tests.services import RedisServer
-from tests.services.kafka_broker import Kafka
 
 PUBLISHED = {
     "A": ("Explorer", "trending-banner", "act"),
@@ -21,13 +15,6 @@ PUBLISHED = {
     "D": ("Drop-Off Risk", "exit-intent-reminder", "act"),
     "E": ("Evaluator", "category-banner", "fallback"),
 }
-
-
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
 
 
 def play(name: str, session_id: str, end_ms: int) -> list[dict[str, Any]]:

@@ -28,13 +28,6 @@ shops:
 one_store = pytest.mark.parametrize("flavour", ["redis"])
 
 
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
-
-
 def _edge(bootstrap: str, store: RedisServer, topic: str, directory: Path) -> EdgeProcess:
     keys = directory / "keys.yaml"
     keys.write_text(KEYS)

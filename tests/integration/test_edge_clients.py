@@ -21,13 +21,6 @@ pytestmark = pytest.mark.parametrize("flavour", ["redis"])
 
 
 @pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Path) -> Iterator[EdgeProcess]:
     flags = ["--kafka", kafka.bootstrap, "--redis", redis_server.url, "--topic", floor.topic, "--group", floor.topic]
     made = EdgeProcess("edge", tmp_path / "edge", flags).start_waiting()

@@ -28,13 +28,6 @@ TYPES: Final = (*EVENT_TYPES, "a_type_that_nobody_knows")
 
 
 @pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def edge(floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Path) -> Iterator[EdgeProcess]:
     flags = ["--kafka", kafka.bootstrap, "--redis", redis_server.url, "--topic", floor.topic, "--group", floor.topic]
     rates = [f"--edge-{name}-rate=0" for name in ("key", "address", "session")]

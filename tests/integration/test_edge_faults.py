@@ -146,13 +146,6 @@ def test_redis_away_the_last_known_decision_then_the_neutral_one(
     assert next(iter(stream))[2]["seq"] == 9
 
 
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("flavour", ["redis"])
 def test_the_edge_says_how_far_the_worker_is_behind(

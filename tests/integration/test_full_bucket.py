@@ -1,8 +1,6 @@
 """Sessions that end all at once: a shopper who chooses the times of events can aim at one expiry bucket."""
 
-from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,6 @@ from featurestore.contract.partitioner import partition_of
 from featurestore.session.codec import pack, unpack
 from featurestore.store.keys import Shard
 from tests.integration.shopfloor import ENDED_MS, PARTITIONS, Shopfloor, clicks, now_ms
-from tests.services import RedisServer
-from tests.services.kafka_broker import Kafka
 
 MANY = 100_000
 CHUNK = 5_000
@@ -26,13 +22,6 @@ def _copies(record: bytes, names: list[str]) -> dict[str, bytes]:
     states, memory = np.repeat(one.states, len(names)), np.repeat(one.memory, len(names))
     states["session"] = hash64(names)
     return dict(zip(names, pack(states, memory), strict=True))
-
-
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("flavour", ["redis"])

@@ -3,9 +3,8 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -20,21 +19,12 @@ from tests.integration.shopfloor import (
     now_ms,
     unique_documents,
 )
-from tests.services import RedisServer
-from tests.services.kafka_broker import Kafka
 
 GAP_S = 20
 N_GAPS = 5
 GAP_CAP_MS = 600_000
 DROP_OFF = "Drop-Off Risk"
 APPLIED = 'clickstage_events_total{outcome="applied"}'
-
-
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
 
 
 def idle_ms(n_clicks: int) -> int:

@@ -6,8 +6,6 @@ Shoppers are named by what is odd about them. Records carry the times that a pro
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -21,7 +19,6 @@ from featurestore.session.fold import observe
 from featurestore.session.state import LIVE
 from featurestore.store.keys import Shard
 from tests.integration.shopfloor import PARTITIONS, Shopfloor, now_ms, unique_documents
-from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
 
 pytestmark = pytest.mark.parametrize("flavour", ["redis"])
@@ -60,13 +57,6 @@ class Street:
 
     def flush(self) -> None:
         assert self._producer.flush(20) == 0
-
-
-@pytest.fixture
-def floor(kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path) -> Iterator[Shopfloor]:
-    made = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
-    yield made
-    made.close()
 
 
 def _withdraw(floor: Shopfloor, street: Street) -> None:
