@@ -44,7 +44,9 @@ BENCHMARKS: Final = (
         "what the guarantees cost; rebuild after Redis is lost; takeover after SIGKILL",
         guarantees.guarantees,
     ),
-    Benchmark("edge", "one process of the edge: inline decisions, collecting, pushing to 1,000 streams", edge.edge),
+    Benchmark(
+        "edge", "one process of the edge: inline decisions, collecting, pushing to 1,000 and 5,000 streams", edge.edge
+    ),
     Benchmark("startup", "from nothing to ready; loading the bundle", startup.startup),
     Benchmark("peers", "the usual stacks on the same events with the same forest, and the worker beside", rivals.peers),
 )

@@ -1,5 +1,6 @@
 """The edge: inline decisions, collecting, and pushing to open streams, with worker, Kafka and Redis beside."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -25,6 +26,8 @@ MOST_RUNS: Final = 3
 """More would take the benchmark beyond five minutes."""
 SESSIONS: Final = 2_000
 STREAMS: Final = 1_000
+CROWD: Final = 5_000
+"""Streams that a process must hold."""
 ROUNDS: Final = 20
 
 
@@ -63,13 +66,16 @@ class EdgeProcess:
             time.sleep(0.1)
         raise TimeoutError(f"the edge is not ready:\n{self.log.read_text()[-2_000:]}")
 
-    def session(self) -> tuple[str, str]:
-        """A new session and its token."""
+    def sessions(self, count: int) -> list[tuple[str, str]]:
+        """New sessions and their tokens."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("POST", "/v1/sessions?key=demo", b"", {"Content-Type": "text/plain"})
-        told = json.load(connection.getresponse())
+        begun = []
+        for _ in range(count):
+            connection.request("POST", "/v1/sessions?key=demo", b"", {"Content-Type": "text/plain"})
+            told = json.loads(connection.getresponse().read())
+            begun.append((told["session_id"], told["token"]))
         connection.close()
-        return told["session_id"], told["token"]
+        return begun
 
     def memory_mb(self) -> float:
         """Resident memory of the process that serves."""
@@ -93,7 +99,7 @@ class EdgeProcess:
         if said.returncode:
             raise RuntimeError(f"the load failed:\n{said.stderr[-2_000:]}\nthe edge:\n{self.log.read_text()[-2_000:]}")
         told: dict[str, Any] = json.loads(said.stdout)
-        told["cpu_ms"] = (usage(serving).cpu_s - before) * 1000 / max(told["per_s"] * seconds, 1)
+        told["cpu_ms"] = (usage(serving).cpu_s - before) * 1000 / max(told["answered"], 1)
         refused = {status: n for status, n in told["statuses"].items() if not status.startswith("2")}
         if refused:
             print(f"  not answered with 2xx: {refused}", flush=True)
@@ -166,35 +172,46 @@ def _collect(served: EdgeProcess, seconds: float) -> list[tuple[str, float]]:
 
 
 def _push(context: Context, served: EdgeProcess) -> list[tuple[str, float]]:
-    """Decisions written for every open stream at once, and one at a time; memory of a stream."""
-    count = context.size(STREAMS)
-    sessions = [served.session() for _ in range(count)]
+    """Memory of a stream; decisions written for 1,000 streams at once, one at a time, and for all of a crowd."""
+    crowd = served.sessions(context.size(CROWD))
+    some = crowd[: context.size(STREAMS)]
     before = served.memory_mb()
-    client = context.stack.redis.client()
-    with Streams(served.port, sessions) as streams:
+    with context.stack.redis.client() as client, Streams(served.port) as streams:
+        streams.open(some)
         time.sleep(1.0)
-        memory_kb = (served.memory_mb() - before) * 1000 / count
+        memory_kb = (served.memory_mb() - before) * 1000 / len(some)
         burst, single = [], []
+        numbers = itertools.count(1)
         for number in range(context.size(ROUNDS)):
-            written = {session: time.time() for session, _ in sessions}
-            pipe = client.pipeline(transaction=False)
-            for session, _ in sessions:
-                pipe.set(f"decision:{session}", _document(number * 2), px=1_800_000)
-            at = time.time()
-            pipe.execute()
-            burst += [heard - at for heard in streams.heard(number * 2, count)]
-            session = sessions[number % count][0]
-            written[session] = time.time()
-            client.set(f"decision:{session}", _document(number * 2 + 1), px=1_800_000)
-            single += [heard - written[session] for heard in streams.heard(number * 2 + 1, 1)]
-    client.close()
+            burst += _told(client, streams, some, next(numbers))
+            single += _told(client, streams, [some[number % len(some)]], next(numbers))
+        streams.open(crowd[len(some) :])
+        time.sleep(1.0)
+        crowd_kb = (served.memory_mb() - before) * 1000 / len(crowd)
+        all_of_them = [delay for _ in range(3) for delay in _told(client, streams, crowd, next(numbers))]
     return [
         ("push_all_p50_ms", float(np.percentile(burst, 50)) * 1000),
         ("push_all_p99_ms", float(np.percentile(burst, 99)) * 1000),
         ("push_one_p50_ms", float(np.percentile(single, 50)) * 1000),
         ("push_one_most_ms", max(single) * 1000),
+        ("push_crowd_p99_ms", float(np.percentile(all_of_them, 99)) * 1000),
+        ("streams", float(len(crowd))),
         ("stream_kb", memory_kb),
+        ("stream_crowd_kb", crowd_kb),
     ]
+
+
+def _told(client: Any, streams: Streams, sessions: list[tuple[str, str]], number: int) -> list[float]:
+    """Seconds from the write of a decision to each of these sessions until its stream has heard it.
+
+    All are one pipeline: the time is from its beginning, so the writes themselves are part of it.
+    """
+    pipe = client.pipeline(transaction=False)
+    for session, _ in sessions:
+        pipe.set(f"decision:{session}", _document(number), px=1_800_000)
+    at = time.time()
+    pipe.execute()
+    return [heard - at for heard in streams.heard(number, len(sessions))]
 
 
 def _document(seq: int) -> bytes:

@@ -5,7 +5,7 @@
 The plan names the requests (``[[path, body], ...]``, used in turn), ``rate`` (a second; 0: as fast as the connections
 answer), ``seconds`` and ``connections``. It prints JSON: statuses, how many requests were answered a second, and the
 time from when a request was due to its answer, milliseconds at p50, p99 and at most. A request that has to wait for a
-free connection has been waiting since it was due.
+free connection has been waiting since it was due. ``answered`` counts those of the first second too.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, Final
 
 import numpy as np
@@ -22,88 +22,142 @@ from bench.processes import give_way
 
 LOST: Final = 0
 """The status of a request whose connection ended before its answer."""
+UNANSWERED: Final = -1
+"""The status of a request that had no answer when the load gave up."""
 WARM_S: Final = 1.0
 """Answers of the first second are not counted."""
+PATIENCE_S: Final = 10.0
+"""So long after the last request was due the load waits for answers."""
 
 
 class Connection(asyncio.Protocol):
     """One connection with at most one request under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: "Load") -> None:
+        self._load = load
         self._data = b""
-        self._answer: asyncio.Future[int] | None = None
         self._transport: Any = None
-        self.lost = False
+        self.due: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._load.free(self)
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        head, found, rest = self._data.partition(b"\r\n\r\n")
-        if not found or self._answer is None:
+        end = self._data.find(b"\r\n\r\n") + 4
+        if end < 4 or self.due is None:
             return
-        lengths = [line for line in head.split(b"\r\n") if line[:15].lower() == b"content-length:"]
-        length = int(lengths[0][15:]) if lengths else 0
-        if len(rest) >= length:
-            self._data = rest[length:]
-            self._answer.set_result(int(head[9:12]))
-            self._answer = None
+        head = self._data[:end].lower()
+        at = head.find(b"content-length:")
+        length = int(head[at + 15 : head.index(b"\r", at)]) if at >= 0 else 0
+        if len(self._data) >= end + length:
+            self._data = self._data[end + length :]
+            due, self.due = self.due, None
+            self._load.answered(int(head[9:12]), due)
+            self._load.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(LOST)
+        due, self.due = self.due, None
+        self._load.lost(self, due)
 
-    def ask(self, request: bytes) -> "asyncio.Future[int]":
-        """Send; the status."""
-        self._answer = asyncio.get_running_loop().create_future()
+    def ask(self, request: bytes, due: float) -> None:
+        """Send."""
+        self.due = due
         self._transport.write(request)
-        return self._answer
 
 
-async def load(host: str, port: int, plan: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a plan."""
-    loop = asyncio.get_running_loop()
-    free: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(plan["connections"]):
-        free.put_nowait((await loop.create_connection(Connection, host, port))[1])
-    wires = [_wire(host, path, body) for path, body in plan["requests"]]
-    rate, seconds = plan["rate"], plan["seconds"]
-    begin = time.perf_counter() + 0.05
-    statuses: Counter[int] = Counter()
-    taken: list[float] = []
-    ended = begin
-    counted = 0
+class Load:
+    """Sends what is due over what is free; callbacks alone, since the load shares the cores with what it measures."""
 
-    async def one(number: int, due: float, connection: Connection) -> None:
-        nonlocal ended, counted
-        if connection.lost:
-            _, connection = await loop.create_connection(Connection, host, port)
-        status = await connection.ask(wires[number % len(wires)])
-        ended = time.perf_counter()
-        free.put_nowait(connection)
-        if due >= begin + WARM_S:
-            statuses[status] += 1
-            taken.append(ended - due)
-            counted += 1
+    def __init__(self, host: str, port: int, plan: dict[str, Any]) -> None:
+        self._address = host, port
+        self._wires = [_wire(host, path, body) for path, body in plan["requests"]]
+        self._rate: float = plan["rate"]
+        self._seconds: float = plan["seconds"]
+        self._connections: int = plan["connections"]
+        self._loop = asyncio.get_running_loop()
+        self._free: deque[Connection] = deque()
+        self._number = self._under_way = 0
+        self._begin = self._end = self._ended = math.inf
+        self._statuses: Counter[int] = Counter()
+        self._taken: list[float] = []
+        self._done = asyncio.Event()
+        self._again: set[asyncio.Task[Any]] = set()
 
-    tasks: set[asyncio.Task[None]] = set()
-    number = 0
-    while (now := time.perf_counter()) < begin + seconds:
-        due = begin + number / rate if rate else now
-        if due > now:
-            await asyncio.sleep(due - now)
-        connection = await free.get()
-        task = loop.create_task(one(number, due if rate else time.perf_counter(), connection))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        number += 1
-    await asyncio.gather(*tasks)
-    waited = np.array(taken or [math.inf]) * 1000
-    p50, p99 = np.percentile(waited, [50, 99], method="nearest").tolist()
-    answered = counted / (ended - begin - WARM_S)
-    return {"statuses": dict(statuses), "per_s": answered, "p50_ms": p50, "p99_ms": p99, "most_ms": float(waited.max())}
+    async def run(self) -> dict[str, Any]:
+        """Carry out the plan."""
+        for _ in range(self._connections):
+            await self._connect()
+        self._begin = self._ended = time.perf_counter() + 0.05
+        self._end = self._begin + self._seconds
+        await asyncio.sleep(0.05)
+        self._send()
+        while self._rate and time.perf_counter() < self._end:
+            await asyncio.sleep(0.001)
+            self._send()
+        await asyncio.sleep(self._end - time.perf_counter())
+        self._over()
+        try:
+            await asyncio.wait_for(self._done.wait(), PATIENCE_S)
+        except TimeoutError:
+            self._statuses[UNANSWERED] += self._under_way
+        return self._told()
+
+    def free(self, connection: Connection) -> None:
+        """It can take a request."""
+        self._free.append(connection)
+        self._send()
+
+    def answered(self, status: int, due: float) -> None:
+        """A request was answered."""
+        self._under_way -= 1
+        self._ended = time.perf_counter()
+        self._statuses[status] += 1
+        if due >= self._begin + WARM_S:
+            self._taken.append(self._ended - due)
+        self._over()
+
+    def lost(self, connection: Connection, due: float | None) -> None:
+        """A connection ended; another takes its place."""
+        if connection in self._free:
+            self._free.remove(connection)
+        if due is not None:
+            self.answered(LOST, due)
+        if not self._done.is_set():
+            task = self._loop.create_task(self._connect())
+            self._again.add(task)
+            task.add_done_callback(self._again.discard)
+
+    async def _connect(self) -> None:
+        await self._loop.create_connection(lambda: Connection(self), *self._address)
+
+    def _send(self) -> None:
+        while self._free:
+            now = time.perf_counter()
+            due = self._begin + self._number / self._rate if self._rate else now
+            if due > now or not self._begin <= due < self._end:
+                return
+            self._under_way += 1
+            self._free.popleft().ask(self._wires[self._number % len(self._wires)], due)
+            self._number += 1
+
+    def _over(self) -> None:
+        if not self._under_way and time.perf_counter() >= self._end:
+            self._done.set()
+
+    def _told(self) -> dict[str, Any]:
+        waited = np.array(self._taken or [math.inf]) * 1000
+        p50, p99 = np.percentile(waited, [50, 99], method="nearest").tolist()
+        seconds = max(self._ended - self._begin - WARM_S, 1e-9)
+        return {
+            "statuses": dict(self._statuses),
+            "answered": self._statuses.total() - self._statuses[UNANSWERED],
+            "per_s": len(self._taken) / seconds,
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "most_ms": float(waited.max()),
+        }
 
 
 def _wire(host: str, path: str, body: str) -> bytes:
@@ -112,6 +166,11 @@ def _wire(host: str, path: str, body: str) -> bytes:
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
+
+
+async def load(host: str, port: int, plan: dict[str, Any]) -> dict[str, Any]:
+    """Carry out a plan."""
+    return await Load(host, port, plan).run()
 
 
 if __name__ == "__main__":

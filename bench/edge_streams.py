@@ -17,12 +17,16 @@ class _Stream(asyncio.Protocol):
     def __init__(self, streams: "Streams", request: bytes) -> None:
         self._streams = streams
         self._request = request
+        self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.write(self._request)  # type: ignore[attr-defined] # a socket's transport
 
     def data_received(self, data: bytes) -> None:
         at = time.time()
+        if not self._begun and data.startswith(b"HTTP/1.1 200"):
+            self._begun = True
+            self._streams.begun()
         for one, other in SEQ.findall(data):
             self._streams.note(int(one or other), at)
 
@@ -30,13 +34,17 @@ class _Stream(asyncio.Protocol):
 class Streams:
     """Streams of sessions on one port; open until the end of the ``with``."""
 
-    def __init__(self, port: int, sessions: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._sessions = sessions
         self._heard: dict[int, list[float]] = defaultdict(list)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._transports: list[Any] = []
+        self._begun = 0
+
+    def begun(self) -> None:
+        """A stream got its first bytes."""
+        self._begun += 1
 
     def note(self, seq: int, at: float) -> None:
         """A stream heard a decision."""
@@ -53,8 +61,17 @@ class Streams:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(120)
         return self
+
+    def open(self, sessions: Sequence[tuple[str, str]]) -> None:
+        """Open a stream for each of these sessions and tokens; blocks until each has begun."""
+        wanted = self._begun + len(sessions)
+        asyncio.run_coroutine_threadsafe(self._open(sessions), self._loop).result(120)
+        until = time.monotonic() + PATIENCE_S
+        while self._begun < wanted:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self._begun} of {wanted} streams are open")
+            time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._close)
@@ -63,8 +80,8 @@ class Streams:
         self._thread.join()
         self._loop.close()
 
-    async def _open(self) -> None:
-        for session, token in self._sessions:
+    async def _open(self, sessions: Sequence[tuple[str, str]]) -> None:
+        for session, token in sessions:
             path = f"/v1/decisions/{session}/events?key=demo&token={quote(token)}"
             request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
             transport, _ = await self._loop.create_connection(

@@ -36,7 +36,10 @@ TARGETS: Final = (
     ("edge: events/s collected, one a request, one process", "edge", "collect_1_events_per_s", 5_000.0, True),
     ("edge: events/s collected, fifty a request, one process", "edge", "collect_50_events_per_s", 40_000.0, True),
     ("edge: a write reaches 1,000 open streams, p99, ms", "edge", "push_all_p99_ms", 50.0, False),
-    ("edge: memory of an open stream, KB", "edge", "stream_kb", 20.0, False),
+    ("edge: open streams of a process", "edge", "streams", 5_000.0, True),
+    ("edge: a write reaches all of these, p99, ms", "edge", "push_crowd_p99_ms", None, False),
+    ("edge: memory of one of 1,000 open streams, KB", "edge", "stream_kb", 20.0, False),
+    ("edge: memory of one of all of them, KB", "edge", "stream_crowd_kb", 20.0, False),
 )
 
 
