@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 
 from tests.conftest import StartKafka
 from tests.faults.conftest import MakeRig
@@ -17,8 +19,11 @@ from tests.faults.kafka_proxy import (
     KafkaProxy,
 )
 from tests.run_services import RunServices
-from tests.services import KafkaBroker, free_port
+from tests.services import KafkaBroker, create_topics, free_port
+from tests.services.process import wait_for
 from worker.errors import ExitCode
+from worker.kafka.source import KafkaSource
+from worker.settings import Settings
 
 COORDINATOR_ERRORS = (16, 14, 15, 27, 22, 25, 113)
 """Not coordinator, loading, not available, rebalancing, illegal generation, unknown member, stale member epoch."""
@@ -154,6 +159,25 @@ def test_coordinator_that_stops_answering(rig: MakeRig, proxied: tuple[KafkaBrok
     bench.start(ready=False)
     bench.recovered()
     bench.judge()
+
+
+def test_a_lost_answer_is_soon_asked_for_again(proxied: tuple[KafkaBroker, KafkaProxy], unique: str) -> None:
+    """Who takes a partition asks where the group stands: an answer that never came costs seconds, not a minute."""
+    broker, proxy = proxied
+    create_topics(broker.bootstrap, {unique: 1})
+    source = KafkaSource(Settings(kafka=f"127.0.0.1:{proxy.port}", topic=unique, group=unique))
+    proxy.silent = COORDINATOR
+    with pytest.raises(KafkaException):
+        source.coordinator_answers()
+    proxy.silent = frozenset()
+
+    def known() -> bool:
+        with suppress(KafkaException):
+            return source.committed(0) is None
+        return False
+
+    assert wait_for(known, 20)
+    source.close()
 
 
 def test_slow_broker(rig: MakeRig, proxied: tuple[KafkaBroker, KafkaProxy]) -> None:

@@ -43,6 +43,13 @@ _TIMESTAMP: Final[Any] = Message.timestamp
 ASK_S: Final = 1.0
 """How long to wait for the end of a partition's log; nobody stands still for it."""
 
+LOST_MS: Final = 5_000
+"""After this an answer about offsets counts as lost, and its connection is made anew. It is a minute in librdkafka: one
+answer that never came (who the coordinator is) kept a worker from taking partitions for so long."""
+
+OFFSETS_S: Final = 6.0
+"""How long to wait for the group's offset, or a time's; longer than `LOST_MS`. The loop stands still for it."""
+
 COORDINATOR_S: Final = 3.0
 """How long to wait for the group's coordinator; nobody stands still for it either."""
 
@@ -98,7 +105,12 @@ class KafkaSource:
         self._failed: BaseException | None = None
         # Questions about offsets would wait behind the long poll of a fetch: they have a client of their own.
         self._asker = Consumer(
-            {**settings.kafka_client(), "group.id": settings.group, "enable.auto.commit": False},
+            {
+                **settings.kafka_client(),
+                "group.id": settings.group,
+                "enable.auto.commit": False,
+                "socket.timeout.ms": LOST_MS,
+            },
             logger=logging.getLogger("worker.kafka"),
         )
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="kafka-asker")
@@ -211,14 +223,14 @@ class KafkaSource:
 
     def committed(self, partition: int) -> int | None:
         """The group's committed offset: a hint, never the truth. None where there is none."""
-        [tp] = self._asker.committed([TopicPartition(self._topic, partition)], timeout=10.0)
+        [tp] = self._asker.committed([TopicPartition(self._topic, partition)], timeout=OFFSETS_S)
         if tp.error is not None:
             raise KafkaException(tp.error)
         return tp.offset if tp.offset >= 0 else None
 
     def offset_at(self, partition: int, epoch_ms: int) -> int | None:
         """The first offset whose record is not older; None if all are."""
-        [tp] = self._asker.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=10.0)
+        [tp] = self._asker.offsets_for_times([TopicPartition(self._topic, partition, epoch_ms)], timeout=OFFSETS_S)
         return tp.offset if tp.offset >= 0 else None
 
     def will_commit(self, partition: int, offset: int) -> None:
