@@ -162,6 +162,7 @@ class Rig:
         self.cluster: ClusterServers | None = None
         self._reader: redis.RedisCluster | None = None
         self.environment: dict[str, str] = {}
+        self.meanwhile: Callable[[], None] = lambda: None  # done time and again in every wait
         self.gone: list[Message] = []  # records that were applied before they went from the log
         self.topics = {
             "topic": f"{unique}.clicks",
@@ -315,7 +316,12 @@ class Rig:
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 45) -> None:
         """Wait, and show the workers' logs if it takes too long."""
-        if not wait_for(condition, timeout_s, 0.1):
+
+        def met() -> bool:
+            self.meanwhile()
+            return condition()
+
+        if not wait_for(met, timeout_s, 0.1):
             tails = "\n".join(f"-- worker {w.pid} status {w.status}\n{w.tail(25)}" for w in self.workers)
             raise TimeoutError(
                 f"{self.name} seed {self.seed}: not within {timeout_s} s: {what}; applied {self.applied()} of "
@@ -334,9 +340,9 @@ class Rig:
         self.until(lambda: all(self.applied()[n] >= end for n, end in ends.items()), what, timeout_s)
         return time.monotonic() - began
 
-    def recovered(self) -> None:
+    def recovered(self, timeout_s: float = 45) -> None:
         """The fault is over: measure how long the way back takes."""
-        self.recovery_s = max(self.recovery_s, self.caught_up("recovered from the fault"))
+        self.recovery_s = max(self.recovery_s, self.caught_up("recovered from the fault", timeout_s))
 
     def quiet(self, timeout_s: float = 45) -> None:
         """Wait until all is applied and every session has ended."""

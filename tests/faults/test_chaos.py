@@ -19,6 +19,7 @@ from tests.run_services import RunServices
 from tests.services import KafkaBroker, free_port
 from tests.services.kafka_rights import KafkaRights, Right, access
 from worker.errors import ExitCode
+from worker.pipeline.outputs import RELIABLE
 
 FAULTS: Final = (
     "kill",
@@ -35,6 +36,9 @@ FAULTS: Final = (
 )
 HOSTILE: Final = ("future", "oversize", "full bucket", "no write", "no group", "silent coordinator")
 """What producers and operators do, beside what machines do: each is in every mix of `test_hostile_chaos`."""
+
+RECOVERY_S: Final = 90
+"""Of a hostile mix: a client that is forgotten is replaced after 12 s, its worker by a supervisor after 24 s."""
 
 
 class Mix:
@@ -119,7 +123,9 @@ class HostileMix(Mix):
         super().__init__(bench, rng, folder)
         self._kafka, self._rights = proxy, rights
         config = {"bootstrap.servers": broker.bootstrap, "partitioner": PARTITIONER, "message.max.bytes": 4_000_000}
-        self._producer = Producer({**config, "compression.type": "zstd"})
+        # Idempotent: else a record that is sent again is in the log twice, and the letters cannot be counted.
+        self._producer = Producer({**RELIABLE, **config, "compression.type": "zstd"})
+        bench.meanwhile = self.supervise
 
     def inject(self, fault: str) -> None:
         """See `Mix`."""
@@ -244,16 +250,17 @@ def test_hostile_chaos(
         bench.serving()
         mix.snapshot()
         mix.run(schedule)
-        mix.supervise()
-        bench.recovered()
-        alive = [worker for worker in bench.workers if worker.status is None]
+        bench.recovered(RECOVERY_S)
 
         def well() -> bool:
             """Every worker moves or is spare, and every partition has its owner."""
-            seen = [worker.metrics() for worker in alive]
+            try:
+                seen = [worker.metrics() for worker in bench.workers if worker.status is None]
+            except (OSError, RuntimeError):
+                return False  # one is starting, or has just left
             return all(one["ready"] == 1 for one in seen) and owned(seen) == bench.partitions
 
-        bench.until(well, "every worker moves or is spare")
+        bench.until(well, "every worker moves or is spare", RECOVERY_S)
         bench.judge(letters=mix.letters)
     finally:
         mix.proxy.close()
