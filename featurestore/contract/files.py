@@ -3,11 +3,12 @@
 Nothing in a file ends in a traceback, and no line takes more than `MAX_LINE_BYTES` of memory, packed or not.
 """
 
+import csv
 import gzip
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Any, Final, cast
 
 from featurestore.errors import SettingsError
 
@@ -74,3 +75,20 @@ def byte_lines(path: Path, left: Left) -> Iterator[tuple[int, bytes]]:
                     line = lines.readline(MAX_LINE_BYTES)
             elif not line.isspace():
                 yield number, line
+
+
+def csv_rows(path: Path, left: Left, delimiter: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number of the last line, and cells by column, of each row; a missing cell is None."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = (line.decode(errors="replace") for _, line in byte_lines(path, left))
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            left.out(reader.line_num, "not CSV")
+        else:
+            row.pop(None, None)  # where more cells than columns go
+            yield reader.line_num, row

@@ -352,10 +352,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--outcomes", action="store_true", help="the outcome heads instead: outcomes.html, .json, and tables printed"
     )
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        help="with --outcomes: judge the heads on this log alone, events of the contract as JSON lines or a shop's "
+        "event log as CSV (`clickstage replay --help`, format shop); .gz too",
+    )
     options = parser.parse_args(argv)
+    if options.file is not None and not options.outcomes:
+        parser.error("a FILE goes with --outcomes")
     if options.outcomes:
         _writable(options.report)
-        outcomes = run_outcomes(options.report, options.seed, options.data, options.quick)
+        outcomes = run_outcomes(options.report, options.seed, options.data, options.quick, options.file)
         Console().print(outcome_page.text_tables(outcomes), highlight=False, markup=False, soft_wrap=True)
         return 0
     report = run(options.report, options.seed, options.data, options.quick, options.bundle)

@@ -6,6 +6,7 @@ folder is there, C's clicks and the real labels of UCI 468.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from featurestore.errors import SettingsError
 from models.heads.outcomes import BUILT_IN, Outcome
 from models.report import outcome_page
 from models.rules import StageRules
@@ -21,6 +23,7 @@ from models.study import action_log, next_price, shop_log, shoppers, uci_intent
 from models.study.outcome_study import judge_outcome
 from models.study.windows import WINDOWS, by_window
 from models.training.dataset import observe_log
+from models.training.eventfile import read_events
 from models.training.outcomes import (
     OutcomeRows,
     Parts,
@@ -36,15 +39,24 @@ _QUICK_WINDOWS: Final = (4, 14)
 
 
 class OutcomeEvaluation:
-    """Measures log by log; ``report`` fills up."""
+    """Measures log by log; ``report`` fills up.
 
-    def __init__(self, seed: int, data: Path | None, quick: bool) -> None:
-        self.seed, self.data, self.quick = seed, data, quick
+    Args:
+        seed: of everything that is drawn.
+        data: the folder of other people's logs; what is not there is named.
+        quick: rough figures.
+        file: a log to judge instead of all these.
+    """
+
+    def __init__(self, seed: int, data: Path | None, quick: bool, file: Path | None = None) -> None:
+        self.seed, self.data, self.quick, self.file = seed, data, quick, file
         self.draws = 20 if quick else 200
         self.report: dict[str, Any] = {"seed": seed, "quick": quick, "logs": {}}
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """What to do, by name."""
+        if self.file is not None:
+            return {self.file.name: partial(self.own_log, self.file)}
         return {
             "the simulated shop": self.simulated,
             "L's log, generated": self.generated,
@@ -52,6 +64,17 @@ class OutcomeEvaluation:
             "C's tasks": self.next_prices,
             "real labels": self.real_labels,
         }
+
+    def own_log(self, path: Path) -> None:
+        """Later visits of a shop's own log; earlier ones train and calibrate.
+
+        Raises:
+            SettingsError: the file cannot be read, or no visit in it has ended.
+        """
+        rows = _rows(read_events(path))
+        if not rows.visit.size:
+            raise SettingsError(f"{path}: no visit in it is over before its end; take a longer log")
+        self._judge(path.name, rows, [split_visits_by_time(rows)], BUILT_IN)
 
     def simulated(self) -> None:
         """Later visits of the simulated shop."""
@@ -114,15 +137,23 @@ class OutcomeEvaluation:
 
 
 def run_outcomes(
-    folder: Path, seed: int = 42, data: Path | None = None, quick: bool = False, console: Console | None = None
+    folder: Path,
+    seed: int = 42,
+    data: Path | None = None,
+    quick: bool = False,
+    file: Path | None = None,
+    console: Console | None = None,
 ) -> dict[str, Any]:
-    """Measure everything, write ``outcomes.html`` and ``outcomes.json`` to ``folder``; returns what the JSON holds.
+    """Measure every log, or ``file`` alone; write ``outcomes.html`` and ``outcomes.json`` to ``folder``.
+
+    Returns what the JSON holds.
 
     Raises:
         OSError: the folder cannot be written.
+        SettingsError: ``file`` cannot be judged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = OutcomeEvaluation(seed, data, quick)
+    evaluation = OutcomeEvaluation(seed, data, quick, file)
     steps = evaluation.steps()
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as bar:

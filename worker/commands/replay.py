@@ -29,6 +29,8 @@ NOTES: Final = f"""formats:
   otto   OTTO's sessions as JSON lines, in real time: clicks, carts, orders -> view_item, add_to_cart, purchase
   jsonl  events of the contract, one JSON object a line
   snowplow, segment, ga4   enriched events as CSV, calls and Measurement Protocol payloads as JSON lines
+  shop   a shop's event log as CSV, a row a view, cart, remove_from_cart and article of a purchase: event_time,
+         event_type, user_session, and, where they are there, product_id, category_code, price, user_id
 
 The key is the session id, the record's timestamp the event's time. Kafka deletes by record timestamps: a topic for
 historic data needs retention.ms=-1, or use --shift. Workers that read historic data want --timers event or off.

@@ -16,11 +16,11 @@ import msgspec
 
 from featurestore.contract.decode import decode
 from featurestore.contract.event import Event
-from featurestore.contract.files import Left, byte_lines
+from featurestore.contract.files import Left, byte_lines, csv_rows
 from featurestore.contract.trackers.mapping import MAX_TS
 from featurestore.errors import InvalidEvent, SettingsError
-from worker.trackers.exports import of_ga4, of_segment, of_snowplow
-from worker.trackers.rows import Click, click, csv_rows, json_lines
+from worker.trackers.exports import of_ga4, of_segment, of_shop, of_snowplow
+from worker.trackers.rows import Click, click, json_lines
 from worker.trackers.spool import Spool
 
 ESHOP_SEED: Final = 2008
@@ -164,6 +164,7 @@ FORMATS: Final[dict[str, Callable[[Path, Left], Iterator[Click]]]] = {
     "snowplow": of_snowplow,
     "segment": of_segment,
     "ga4": of_ga4,
+    "shop": of_shop,
 }
 
 

@@ -1,4 +1,4 @@
-"""Files of other trackers as clicks: Snowplow, Segment's spec (RudderStack too), GA4.
+"""Files of other trackers as clicks: Snowplow, Segment's spec (RudderStack too), GA4, a shop's event log.
 
 What a payload means is `featurestore.contract.trackers`' business; here are files, and the time of receipt that a file
 does not hold: a payload without a time happened when the one before it did.
@@ -9,25 +9,24 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from featurestore.contract.files import Left
-from featurestore.contract.trackers import LEFT_OUT, Mapped, encode, ga4, segment, snowplow_enriched
-from worker.trackers.rows import Click, csv_rows, json_lines
+from featurestore.contract.files import Left, csv_rows
+from featurestore.contract.trackers import WHY, Mapped, encode, ga4, segment, shop_events, snowplow_enriched
+from worker.trackers.rows import Click, json_lines
 
 MOST_WAITING: Final = 10_000
 """Payloads without a time that are kept until one has a time."""
-WHY: Final = dict(
-    zip(
-        LEFT_OUT,
-        ("not an object", "no id of a session or a visitor", "no time", "nothing that happened"),
-        strict=True,
-    )
-)
 
 
 def of_snowplow(path: Path, left: Left) -> Iterator[Click]:
     """Snowplow's enriched events, CSV with a column a context."""
     for number, row in csv_rows(path, left):
         yield from _clicks(number, snowplow_enriched(row), left)
+
+
+def of_shop(path: Path, left: Left) -> Iterator[Click]:
+    """A shop's event log, CSV with a row a view, addition, removal and article of an order."""
+    for event in shop_events(path, left):
+        yield Click(event["session_id"], event["ts"], encode(event))
 
 
 def of_segment(path: Path, left: Left) -> Iterator[Click]:

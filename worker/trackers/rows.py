@@ -1,6 +1,5 @@
-"""Rows on their way to a topic, and files that hold them."""
+"""Events on their way to a topic, and JSON lines that hold them."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from featurestore.contract.decode import decode
-from featurestore.contract.files import MAX_LINE_BYTES, Left, byte_lines
+from featurestore.contract.files import Left, byte_lines
 from featurestore.errors import InvalidEvent
 
 
@@ -54,20 +53,3 @@ def json_lines(path: Path, left: Left) -> Iterator[tuple[int, Any]]:
             left.out(number, "not JSON")
         else:
             yield number, value
-
-
-def csv_rows(path: Path, left: Left, delimiter: str = ",") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number of the last line, and cells by column, of each row; a missing cell is None."""
-    csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line.decode(errors="replace") for _, line in byte_lines(path, left))
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            left.out(reader.line_num, "not CSV")
-        else:
-            row.pop(None, None)  # where more cells than columns go
-            yield reader.line_num, row

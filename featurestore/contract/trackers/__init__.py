@@ -5,8 +5,20 @@ with a reason of `LEFT_OUT`, and a field that cannot be read costs that field, n
 """
 
 from featurestore.contract.trackers.ga4 import ga4
-from featurestore.contract.trackers.mapping import LEFT_OUT, Mapped, encode
+from featurestore.contract.trackers.mapping import LEFT_OUT, WHY, Mapped, encode
 from featurestore.contract.trackers.segment import segment
+from featurestore.contract.trackers.shop_rows import shop_events, shop_row
 from featurestore.contract.trackers.snowplow import snowplow_enriched, snowplow_tracker
 
-__all__ = ["LEFT_OUT", "Mapped", "encode", "ga4", "segment", "snowplow_enriched", "snowplow_tracker"]
+__all__ = [
+    "LEFT_OUT",
+    "WHY",
+    "Mapped",
+    "encode",
+    "ga4",
+    "segment",
+    "shop_events",
+    "shop_row",
+    "snowplow_enriched",
+    "snowplow_tracker",
+]

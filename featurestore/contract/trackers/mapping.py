@@ -25,6 +25,14 @@ MAX_ITEMS: Final = 200
 LEFT_OUT: Final = ("no_object", "no_session", "no_time", "no_action")
 """Why an entry became no event: not an object, without an id of a session or visitor, without a time, without a name
 of what happened. Closed: it labels metrics."""
+WHY: Final = dict(
+    zip(
+        LEFT_OUT,
+        ("not an object", "no id of a session or a visitor", "no time", "nothing that happened"),
+        strict=True,
+    )
+)
+"""The same in words."""
 
 Event = dict[str, Any]
 """Fields of the contract, ready to be encoded: only those that are known."""
@@ -145,6 +153,8 @@ def time_ms(value: Any) -> int | None:
 
     >>> time_ms("2024-01-02T03:04:05.678Z"), time_ms(1_704_164_645), time_ms("1704164645678")
     (1704164645678, 1704164645000, 1704164645678)
+    >>> time_ms("2024-01-02 03:04:05 UTC")
+    1704164645000
     """
     epoch = _real(value)
     if epoch is None:
@@ -156,7 +166,7 @@ def time_ms(value: Any) -> int | None:
 
 def _iso_ms(value: str) -> int | None:
     try:
-        when = datetime.fromisoformat(value.strip())
+        when = datetime.fromisoformat(value.removesuffix("UTC").strip())
         ms = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         return None

@@ -18,7 +18,16 @@ from featurestore.contract.decode import read
 from featurestore.contract.event import EVENT_TYPES
 from featurestore.contract.pages import USUAL
 from featurestore.contract.schema import json_schema
-from featurestore.contract.trackers import LEFT_OUT, Mapped, encode, ga4, segment, snowplow_enriched, snowplow_tracker
+from featurestore.contract.trackers import (
+    LEFT_OUT,
+    Mapped,
+    encode,
+    ga4,
+    segment,
+    shop_row,
+    snowplow_enriched,
+    snowplow_tracker,
+)
 from featurestore.contract.trackers.mapping import MAX_ID, identifier, page, time_ms
 from featurestore.contract.trackers.segment import kind_of
 
@@ -32,6 +41,7 @@ MAPPINGS: dict[str, Callable[[Any], Mapped]] = {
     "segment": lambda payload: segment(payload, T),
     "snowplow_tracker": lambda payload: snowplow_tracker(payload, T),
     "snowplow_enriched": lambda payload: snowplow_enriched(payload if isinstance(payload, dict) else {}),
+    "shop": lambda payload: shop_row(payload if isinstance(payload, dict) else {}),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
+from models.training.eventfile import read_events
 from worker.commands.replay import _speed
 from worker.commands.replay import main as replay
 from worker.trackers.adapters import eshop_times, read, shifted
@@ -171,3 +172,42 @@ def test_a_file_becomes_events_without_a_kafka(tmp_path: Path, capsys: pytest.Ca
     assert "wrote 3 events of 2 session ids" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="cannot be written"):
         replay(["--format", "eshop", "--out", str(tmp_path), str(_eshop(tmp_path))])
+
+
+SHOP_HEAD = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+
+
+def test_a_shops_event_log_becomes_events_and_an_order_one_purchase(tmp_path: Path) -> None:
+    """The articles of an order are rows. Counted apart, the row of the first one would foresee the second."""
+    rows = [
+        "2019-10-01 00:00:00 UTC,view,1004,205301,electronics.phone,acme,100.5,51,s1",
+        "2019-10-01 00:00:09 UTC,cart,1004,205301,,acme,100.5,51,s1",
+        "2019-10-01 00:01:00 UTC,purchase,1004,205301,electronics.phone,acme,100.5,51,s1",
+        "2019-10-01 00:01:00 UTC,view,7.0,205301,,,,52,",
+        "2019-10-01 00:01:00 UTC,purchase,1005,205301,electronics.phone,,20,51,s1",
+        "2019-10-01 00:01:00 UTC,purchase,1004,205301,,,100.5,53,s3",
+        "2019-10-01 00:02:00 UTC,purchase,1006,205301,,,3,51,s1",
+    ]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join([SHOP_HEAD, *rows]))
+    made = [decode(click.value) for click in read("shop", path)]
+    told = [(e.session_id, e.type, e.item_id, e.price, e.quantity, e.value) for e in made]
+    assert told == [
+        ("s1", "view_item", "1004", 100.5, None, None),
+        ("s1", "add_to_cart", "1004", 100.5, None, None),
+        ("s1", "purchase", "1004", 60.25, 2, 120.5),
+        ("52", "view_item", "7", None, None, None),
+        ("s3", "purchase", "1004", 100.5, None, None),
+        ("s1", "purchase", "1006", 3.0, None, None),
+    ]
+    assert [len(e.items or ()) for e in made] == [0, 0, 2, 0, 0, 0]
+    assert (made[0].category, made[1].category) == ("electronics.phone", "205301"), "the first that is there"
+    assert (made[0].page, made[0].visitor_id, made[0].ts) == ("/item/1004", "51", 1_569_888_000_000)
+    assert read_events(path) == [(c.session_id.encode(), c.value, c.ts) for c in read("shop", path)], "training too"
+
+
+def test_a_table_without_the_columns_of_a_log_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("event_time,event_type,price\n2019-10-01,view,1")
+    with pytest.raises(SettingsError, match="no column 'user_session'"):
+        read("shop", path)

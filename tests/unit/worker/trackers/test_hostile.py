@@ -131,11 +131,18 @@ _SNOWPLOW = [
     "page_url",
     "event_name",
 ]
+_SHOP = ["event_time", "event_type", "product_id", "category_code", "price", "quantity", "user_id", "user_session"]
 
 
-@pytest.mark.parametrize(("kind", "head", "delimiter"), [("eshop", _ESHOP, ";"), ("snowplow", _SNOWPLOW, ",")])
+@pytest.mark.parametrize(
+    ("kind", "head", "delimiter"), [("eshop", _ESHOP, ";"), ("snowplow", _SNOWPLOW, ","), ("shop", _SHOP, ",")]
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(rows=st.lists(st.lists(_WORDS | st.text(max_size=4) | st.just("2008"), max_size=12), max_size=5))
+@given(
+    rows=st.lists(
+        st.lists(_WORDS | st.text(max_size=4) | st.sampled_from(["2008", "purchase"]), max_size=12), max_size=5
+    )
+)
 def test_a_row_of_csv_is_an_event_or_left_out(
     kind: str, head: list[str], delimiter: str, tmp_path: Path, rows: list[list[str]]
 ) -> None:
@@ -148,4 +155,4 @@ def test_a_row_of_csv_is_an_event_or_left_out(
 
 
 def test_every_format_is_tried() -> None:
-    assert {*_GOOD, "eshop", "snowplow"} == set(FORMATS)
+    assert {*_GOOD, "eshop", "shop", "snowplow"} == set(FORMATS)
