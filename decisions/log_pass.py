@@ -70,7 +70,7 @@ class LogPass:
         bad = [(records.offsets[i], str(why)) for i, why in decoded.bad.get(records.partition, [])]
         if not batch.events.size:
             return _nothing(self._judge, bad)
-        judgement, names = self._apply(batch)
+        judgement, names = self.judge(batch)
         rows = judgement.observations.rows
         told = np.flatnonzero(judgement.scored & (rows["kind"] == EVENT_ROW))
         return Scored(
@@ -97,7 +97,8 @@ class LogPass:
             del self._place[self._names[i]]
             self._free.append(i)
 
-    def _apply(self, batch: Plan) -> tuple[Judgement, list[str]]:
+    def judge(self, batch: Plan) -> tuple[Judgement, list[str]]:
+        """Judge a batch of the log, which has at least one event; the judgement, and the ids of its sessions."""
         names = list(batch.sessions)
         at = np.fromiter(map(self._slot, names), np.int64, len(names))
         states, memories = self._states[at], self._memories[at]
