@@ -21,8 +21,9 @@ from models.bundle.bundle import Bundle, write_bundle
 from models.heads.stage import stage_head
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.training.dataset import record
-from tests.services import PrometheusServer, free_port
-from tests.services.process import ServerProcess, wait_for
+from tests.integration.shopfloor import ClickstageProcess
+from tests.services import PrometheusServer
+from tests.services.process import wait_for
 from tests.unit.deploy.promql import PROMETHEUS
 from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor, Tally
@@ -99,22 +100,12 @@ def start_prometheus(directory: Path, workers: Sequence[str], truth: str) -> Pro
     return server.start()
 
 
-class WorkerProcess(ServerProcess):
-    """One `clickstage worker` with its metrics on a port of its own."""
-
-    def __init__(self, name: str, directory: Path, arguments: Sequence[str]) -> None:
-        super().__init__(name, directory)
-        self.port = free_port()
-        self._arguments = arguments
+class WorkerProcess(ClickstageProcess):
+    """One `clickstage worker` that Prometheus can scrape as soon as it answers."""
 
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def command(self) -> list[str]:
-        own = ["--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)]
-        return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "worker.cli", "worker", *self._arguments, *own]
 
     def answers(self) -> bool:
         return bool(self.metrics())

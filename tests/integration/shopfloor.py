@@ -25,8 +25,10 @@ PATIENCE_S: Final = 90
 ENDED_MS: Final = 1_800_000
 
 
-class WorkerProcess(ServerProcess):
-    """One ``clickstage worker`` in a process of its own; `start` blocks until it is ready."""
+class ClickstageProcess(ServerProcess):
+    """A ``clickstage`` command with a metrics port, in a process of its own; `start` blocks until it is ready."""
+
+    verb = "worker"
 
     def __init__(self, name: str, directory: Path, flags: Sequence[str]) -> None:
         super().__init__(name, directory)
@@ -36,7 +38,7 @@ class WorkerProcess(ServerProcess):
     @property
     def command(self) -> list[str]:
         own = ["--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)]
-        return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "worker", "worker", *self._flags, *own]
+        return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "worker", self.verb, *self._flags, *own]
 
     def start(self, timeout_s: float = START_S) -> Self:
         return super().start(timeout_s)
@@ -50,6 +52,10 @@ class WorkerProcess(ServerProcess):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as page:
             lines = page.read().decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
+
+
+class WorkerProcess(ClickstageProcess):
+    """One ``clickstage worker``."""
 
 
 class Shopfloor:

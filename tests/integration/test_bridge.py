@@ -1,9 +1,7 @@
 """The bridge on real Kafka: killed between, each record of another tracker's topic is on `clicks` once."""
 
 import json
-import sys
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import pytest
 from confluent_kafka import Producer
 
 from featurestore.contract.partitioner import partition_of
-from tests.integration.shopfloor import ROOT
-from tests.services import create_topics, free_port, read_topic
+from tests.integration.shopfloor import ClickstageProcess
+from tests.services import create_topics, read_topic
 from tests.services.kafka_broker import Kafka
-from tests.services.process import ServerProcess, wait_for
+from tests.services.process import wait_for
 from worker.cli import main
 from worker.errors import ExitCode
 
@@ -24,31 +22,14 @@ BAD_EVERY = 2_500
 COMMITTED = 'clickstage_bridge_transactions_total{outcome="committed"}'
 
 
-class BridgeProcess(ServerProcess):
-    """One `clickstage bridge`; `start` blocks until it has its partitions."""
+class BridgeProcess(ClickstageProcess):
+    """One ``clickstage bridge``; it is ready once it has its partitions."""
 
-    def __init__(self, name: str, directory: Path, flags: list[str]) -> None:
-        super().__init__(name, directory)
-        self.port = free_port()
-        self._flags = flags
-
-    @property
-    def command(self) -> list[str]:
-        own = ["--metrics-host", "127.0.0.1", "--metrics-port", str(self.port)]
-        return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "worker", "bridge", *self._flags, *own]
-
-    def answers(self) -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as page:
-            return bool(page.status == 200)
+    verb = "bridge"
 
     def works(self) -> bool:
         """Whether it is in the middle of its work."""
         return self.metric(COMMITTED) >= 2
-
-    def metric(self, series: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as page:
-            lines = page.read().decode().splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
 
 def _payload(number: int) -> bytes:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,9 @@ from worker.errors import ExitCode
 
 @pytest.mark.parametrize("flavour", ["redis"])
 def test_a_second_deployment_needs_a_prefix_of_its_own(
-    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
+    floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, unique: str
 ) -> None:
     """Else every decision would be the second one's, under the identities of the first."""
-    floor = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
     own = [f"{unique}.own.decisions", f"{unique}.own.sessions"]
     create_topics(kafka.bootstrap, dict.fromkeys(own, 1))
     second = [*floor.flags, "--group", f"{unique}.second"]
@@ -51,4 +49,3 @@ def test_a_second_deployment_needs_a_prefix_of_its_own(
         cwd=ROOT,
     )
     assert ".rehearsal" in looked.stdout
-    floor.close()

@@ -48,6 +48,7 @@ def _offsets(kafka: Kafka, floor: Shopfloor) -> list[int]:
 
 
 def test_a_partition_of_bad_records_is_held_through_a_crash_and_then_let_go_on(
+    floor: Shopfloor,
     kafka: Kafka,
     redis_server: RedisServer,
     unique: str,
@@ -55,7 +56,6 @@ def test_a_partition_of_bad_records_is_held_through_a_crash_and_then_let_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """1,200 bad records and a good one behind them: 500 letters, whoever reads; with `dlq pass` all, each once."""
-    floor = Shopfloor(kafka.bootstrap, redis_server, unique, tmp_path)
     names = ("--topic", unique, "--dlq-topic", f"{unique}.dlq", "--decisions-topic", f"{unique}.decisions")
     where = ("--group", unique, "--kafka", kafka.bootstrap, "--redis", redis_server.url)
     access = (*names, "--sessions-topic", f"{unique}.sessions", *where)
@@ -101,4 +101,3 @@ def test_a_partition_of_bad_records_is_held_through_a_crash_and_then_let_go_on(
     finally:
         for worker in (one, two):
             worker.stop()
-        floor.close()
