@@ -19,11 +19,12 @@ here as a second line of defence; the first is that nobody logs them. Text is cu
 
 Messages are templates without figures in them, so the rate limit can tell what repeats: of one template at one level
 the first `burst` lines in each period pass, the rest are counted, and the count stands in the first line of the next
-period.
+period. All lines of Kafka's client come with one template: their text without its figures takes its place.
 """
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,10 @@ FORBIDDEN: Final = frozenset(
 )
 #: What every record has; anything else came in by ``extra``.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "suppressed"}
+
+_OF_KAFKAS_CLIENT: Final = "%s [%s] %s"
+"""What confluent-kafka logs by: librdkafka's facility, the client, the text."""
+_FIGURES: Final = re.compile(r"[0-9]+")
 
 Format = Literal["json", "console"]
 
@@ -98,7 +103,7 @@ class RateLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """True if the line passes; it then carries how many were held back before it."""
         now = self._clock()
-        template = (record.name, record.levelno, str(record.msg))
+        template = (record.name, record.levelno, _template(record))
         period = self._periods.get(template)
         record.suppressed = 0
         if period is None or now - period.began_s >= self._period_s:
@@ -114,6 +119,14 @@ class RateLimit(logging.Filter):
         if self._on_suppressed:
             self._on_suppressed()
         return False
+
+
+def _template(record: logging.LogRecord) -> str:
+    """What repeats of a line."""
+    if record.msg == _OF_KAFKAS_CLIENT and isinstance(record.args, tuple) and len(record.args) == 3:
+        facility, _, text = record.args
+        return f"{facility} {_FIGURES.sub('#', str(text))}"
+    return str(record.msg)
 
 
 class JsonFormatter(logging.Formatter):

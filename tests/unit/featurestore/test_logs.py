@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from featurestore.logs import MAX_TEXT, REDACTED, ConsoleFormatter, JsonFormatter, RateLimit, configure
+from tests.services.process import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +94,24 @@ def test_repeated_lines_are_held_back_and_counted() -> None:
     late = record()
     assert limit.filter(late)
     assert as_json(late)["suppressed"] == 3
+
+
+def test_lines_of_kafkas_client_do_not_hide_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    """All have one template; the same text with other figures is the same line."""
+    producer = Producer({"bootstrap.servers": "127.0.0.1:1"}, logger=logging.getLogger("client"))
+    assert wait_for(lambda: producer.poll(0.01) == 0 and bool(caplog.records), 10)
+    refused = caplog.records[0]
+    assert isinstance(refused.args, tuple)
+    facility, client, text = refused.args
+
+    def other(said: str) -> logging.LogRecord:
+        return logging.makeLogRecord({**vars(refused), "args": (facility, client, said)})
+
+    limit = RateLimit(burst=1, period_s=60.0, clock=lambda: 0.0)
+    assert limit.filter(refused)
+    assert not limit.filter(other(str(text).replace("127.0.0.1:1/", "127.0.0.1:9/")))
+    assert limit.filter(other("Disconnected: authentication failed"))
+    assert not limit.filter(other("Disconnected: authentication failed"))
 
 
 def test_a_critical_line_always_passes() -> None:

@@ -1,6 +1,8 @@
 """The command line: one line of help a command, one line an error, documented exit codes, no traceback."""
 
 import importlib
+import socket
+from importlib.metadata import version
 
 import pytest
 
@@ -37,6 +39,21 @@ def test_without_a_command_it_says_how(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wrok"]) == ExitCode.USAGE
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_it_says_which_release_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out == f"clickstage {version('clickstage')}\n"
+
+
+def test_an_edge_whose_port_is_taken_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before it starts processes, which would fail one by one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["edge", "--edge-host", "127.0.0.1", "--edge-port", str(port)]) == ExitCode.PORT
+    said = capsys.readouterr().err
+    assert f"port {port} of 127.0.0.1 cannot be had" in said
+    assert "CLICKSTAGE_EDGE_PORT" in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -92,3 +92,16 @@ def test_sessions_that_are_all_alike_are_refused_before_anything_grows() -> None
 def test_a_model_that_cannot_be_served_is_refused_with_those_that_can() -> None:
     with pytest.raises(SettingsError, match=r"^model: 'decision_tree' cannot be trained; there are random_forest, "):
         TrainConfig.checked(model="decision_tree")
+
+
+def test_an_existing_bundle_is_refused_before_anything_grows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "journey-1" / "manifest.json"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    assert main(["train", "--out", str(tmp_path), "--name", "journey", "--version", "1", *SMALL]) == ExitCode.BUNDLE
+    said = capsys.readouterr()
+    assert "journey-1" in said.err
+    assert "grow" not in said.out + said.err
+    assert kept.read_text() == "mine"

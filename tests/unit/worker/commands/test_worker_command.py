@@ -1,5 +1,6 @@
 """``clickstage worker`` before it runs."""
 
+import errno
 import faulthandler
 import signal
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import redis
 from confluent_kafka import KafkaError, KafkaException
 
-from featurestore.errors import SettingsError, Unsafe
+from featurestore.errors import PortTaken, SettingsError, Unsafe
 from worker.commands import worker
 from worker.errors import ExitCode
 
@@ -33,6 +34,7 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     [
         (redis.exceptions.OutOfMemoryError("command not allowed: SET secret-key"), Unsafe, "maxmemory"),
         (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "may not run 'get'"),
+        (OSError(errno.EADDRINUSE, "Address already in use"), PortTaken, "give CLICKSTAGE_METRICS_PORT another"),
         (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, "know acs,"),
     ],
 )
