@@ -4,6 +4,7 @@ The pass holds what a worker's store would hold: the sessions that are open and 
 leaves when it is over and forgotten, so memory follows the open sessions and not the length of the log.
 """
 
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -93,14 +94,17 @@ class LogPass:
         profiles = np.zeros(at.size, PROFILE)
         judgement = self._judge.judge(states, memories, profiles, ticks(np.arange(at.size), t_ms), t_ms)
         self._keep(at, judgement)
-        for i in at[(states["flags"] & LIVE == 0) & (states["arrival"] == 0)].tolist():
+        over = at[(states["flags"] & LIVE == 0) & (states["arrival"] == 0)]
+        self._states[over] = empty_states(1)
+        self._memories[over] = np.zeros(1, MEMORY)
+        for i in over.tolist():
             del self._place[self._names[i]]
-            self._free.append(i)
+        self._free += over.tolist()
 
     def judge(self, batch: Plan) -> tuple[Judgement, list[str]]:
         """Judge a batch of the log, which has at least one event; the judgement, and the ids of its sessions."""
         names = list(batch.sessions)
-        at = np.fromiter(map(self._slot, names), np.int64, len(names))
+        at = self._slots(names)
         states, memories = self._states[at], self._memories[at]
         states["session"] = batch.hashes
         profiles = np.zeros(at.size, PROFILE)
@@ -121,20 +125,24 @@ class LogPass:
             profile = self._profiles.setdefault(int(ended["visitor"][i]), np.zeros(1, PROFILE))
             _remember(profile, ended[i : i + 1], memories["persuasive"][i])
 
-    def _slot(self, name: str) -> int:
-        if (found := self._place.get(name)) is not None:
-            return found
-        if not self._free:
-            before = self._states.size
-            self._states = np.concatenate([self._states, empty_states(before)])
-            self._memories = np.concatenate([self._memories, np.zeros(before, MEMORY)])
-            self._names += [""] * before
-            self._free = list(range(before, 2 * before))[::-1]
-        place = self._place[name] = self._free.pop()
-        self._names[place] = name
-        self._states[place] = empty_states(1)[0]
-        self._memories[place] = np.zeros(1, MEMORY)[0]
-        return place
+    def _slots(self, names: list[str]) -> NDArray[np.int64]:
+        """Where the sessions stand; new ones get an empty place."""
+        at = np.fromiter(map(self._place.get, names, repeat(-1)), np.int64, len(names))
+        new = np.flatnonzero(at < 0)
+        while len(self._free) < new.size:
+            self._grow()
+        for i in new.tolist():
+            place = at[i] = self._free.pop()
+            self._place[names[i]] = place
+            self._names[place] = names[i]
+        return at
+
+    def _grow(self) -> None:
+        before = self._states.size
+        self._states = np.concatenate([self._states, empty_states(before)])
+        self._memories = np.concatenate([self._memories, np.zeros(before, MEMORY)])
+        self._names += [""] * before
+        self._free += range(before, 2 * before)[::-1]
 
 
 def _nothing(judge: Judge, bad: list[tuple[int, str]]) -> Scored:

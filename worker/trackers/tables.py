@@ -24,6 +24,8 @@ _NAMES: Final = (
 _TEXTS: Final = frozenset(_NAMES.split())
 """Fields that are texts, also where a cell looks like a number."""
 _FIELDS: Final = frozenset(Event.__struct_fields__)
+_BLOCK: Final = 262_144
+"""Bytes of lines that are read together."""
 _encode: Final = msgspec.json.Encoder().encode
 
 Batch = tuple[list[int], list[bytes]]
@@ -117,17 +119,43 @@ class JsonLines(_Text):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         lines = self.numbered()
-        first = list(islice(lines, 1))
-        self._lines = chain(first, lines)
-        self.columns = tuple(_object(first[0][1])) if first else ()
+        self._first = list(islice(lines, 1))
+        self._lines = chain(self._first, lines)
+        self.columns = tuple(_object(self._first[0][1])) if self._first else ()
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         return ((number, _object(line)) for number, line in self._lines)
 
     def events(self, most: int) -> Iterator[Batch]:
         """The lines as they are: they are read as a worker reads records."""
-        for batch in _batches(self._lines, most):
-            yield [n for n, _ in batch], [line.strip() for _, line in batch]
+        numbers = [number for number, _ in self._first]
+        values = [line.strip() for _, line in self._first]
+        for first, lines in self._blocks(numbers[-1] if numbers else 0):
+            numbers += (
+                [n for n, line in enumerate(lines, first) if line] if b"" in lines else range(first, first + len(lines))
+            )
+            values += filter(None, lines) if b"" in lines else lines
+            while len(values) >= most:
+                yield numbers[:most], values[:most]
+                del numbers[:most], values[:most]
+        if values:
+            yield numbers, values
+
+    def _blocks(self, number: int) -> Iterator[tuple[int, list[bytes]]]:
+        """The lines after line ``number``, many at a time: the number of the first one, and all without white space.
+
+        A line longer than `MAX_LINE_BYTES` comes in parts, as if it were several: nothing reads it, and it is not held.
+        """
+        rest = b""
+        while block := self.lines.read(_BLOCK):
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > MAX_LINE_BYTES:
+                lines.append(rest)
+                rest = b""
+            yield number + 1, [line.strip() for line in lines]
+            number += len(lines)
+        if rest:
+            yield number + 1, [rest.strip()]
 
 
 class Csv(_Text):
