@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -64,7 +65,9 @@ def _end_to_end(context: Context, topics: Topics, events: int, samples: Samples)
     for run in range(context.runs):
         found = {}
         for bare in (False, True) if run % 2 == 0 else (True, False):
-            found[bare] = drain(context.stack, topics, events, wrapper=BARE if bare else ("-m", "worker"))[0]
+            found[bare] = drain(
+                context.stack, topics, events, start=partial(WorkerProcess, wrapper=BARE) if bare else WorkerProcess
+            )[0]
         for name, bare in (("with", False), ("without", True)):
             for figure in ("events_per_s", "worker_cpu_us_per_event", "redis_cpu_us_per_event"):
                 samples.setdefault(f"{name}.{figure}", []).append(found[bare][figure])

@@ -6,7 +6,7 @@ at the same two moments.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -68,14 +68,14 @@ def drain(
     topics: Topics,
     events: int,
     options: Mapping[str, object] | None = None,
-    wrapper: Sequence[str] = ("-m", "worker"),
+    start: Callable[..., WorkerProcess] = WorkerProcess,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """One worker of a new group on an empty store empties the topic: its figures, and its /metrics afterwards.
 
     Timers go by the events' own time to the end: the wall clock would end every session once the topic is empty.
     """
     stack.flush()
-    with WorkerProcess(stack, topics, stack.group(), {"timers": "event", **(options or {})}, wrapper=wrapper) as worker:
+    with start(stack, topics, stack.group(), {"timers": "event", **(options or {})}) as worker:
         pids = {"worker": worker.pid, "kafka": stack.kafka.pid, "redis": stack.redis.pid}
         figures = throughput(events, worker.count, pids, worker.check)
         figures["worker_rss_mb"] = rss_mb(worker.pid)

@@ -1,5 +1,6 @@
 """Real Kafka, Redis and a worker for a benchmark, each a process of its own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,7 @@ class WorkerProcess:
         options: more flags, such as ``{"batch-max": 1000}``.
         flavour: which store.
         wrapper: put before the interpreter's arguments (profilers).
+        tree: the checkout whose worker runs (`bench.turns`).
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class WorkerProcess:
         options: Mapping[str, object] | None = None,
         flavour: str | None = None,
         wrapper: Sequence[str] = ("-m", "worker"),
+        tree: Path = REPOSITORY,
     ) -> None:
         self.port = free_port()
         self.store = stack.store(flavour) if flavour else stack.redis
@@ -185,7 +188,11 @@ class WorkerProcess:
         disown(self._client)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *wrapper, "worker", *arguments], cwd=REPOSITORY, stdout=log, stderr=log
+                [sys.executable, *wrapper, "worker", *arguments],
+                cwd=tree,
+                env=os.environ | {"PYTHONPATH": str(tree)},
+                stdout=log,
+                stderr=log,
             )
         self.pid = self._process.pid
 
