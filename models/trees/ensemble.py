@@ -66,7 +66,8 @@ class Ensemble:
         _check(self)
         for array in (*vars(self.trees).values(), self.bias):
             array.setflags(write=False)
-        walk = Walk.build(self.trees, Ranks.build(self.trees.feature, self.trees.threshold, self.n_features))
+        columns, fill = np.arange(self.n_features), np.full(self.n_features, np.nan)
+        walk = Walk.build(self.trees, Ranks.build(self.trees.feature, self.trees.threshold, columns, fill))
         object.__setattr__(self, "walk", walk)  # also what explains a score, see models.trees.explain
         object.__setattr__(self, "layout", self.laid_out(choose(self.trees)))
         links = np.array([[0, self.n_outputs, self.link]], np.int64)
@@ -109,7 +110,9 @@ class Ensemble:
         Raises:
             ValueError: if X has another shape.
         """
-        return _predicted(self.layout, finish or self.finish, X, self.n_features)
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise ValueError(f"X has shape {X.shape}, the ensemble needs (n, {self.n_features})")
+        return _predicted(self.layout, finish or self.finish, X)
 
     def predict_plain(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """What `predict` computes, one row, one tree, one comparison at a time."""
@@ -180,8 +183,8 @@ class Merged:
         # A column that two ensembles fill differently is two columns.
         wanted = [list(zip(columns.tolist(), fill.tolist(), strict=True)) for _, _, columns, fill in parts]
         used = {pair: i for i, pair in enumerate(sorted({pair for own in wanted for pair in own}))}
-        self._columns = np.array([column for column, _ in used], np.int64)
-        self._fill = np.array([fill for _, fill in used])
+        columns, fill = np.array([column for column, _ in used], np.int64), np.array([fill for _, fill in used])
+        self._width = int(columns.max()) + 1
         features = [np.array([used[pair] for pair in own], np.int32) for own in wanted]
         trees = _joined([ensemble.trees for ensemble, *_ in parts], features)
         finishes = [finish for _, finish, *_ in parts]
@@ -192,20 +195,18 @@ class Merged:
             np.concatenate([finish.bias for finish in finishes]),
             np.concatenate(links).astype(np.int64),
         )
-        self._layout = choose(trees).build(trees, Ranks.build(trees.feature, trees.threshold, self._columns.size))
+        self._layout = choose(trees).build(trees, Ranks.build(trees.feature, trees.threshold, columns, fill))
 
     def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """The outputs of all ensembles, one after the other, of ``X`` (n, columns of the matrix), NaN where missing."""
-        taken = X[:, self._columns]
-        filled = np.where(np.isnan(taken), self._fill, taken)
-        return _predicted(self._layout, self._finish, filled, self._columns.size)
+        if X.shape[1] < self._width:
+            raise ValueError(f"X has shape {X.shape}, the ensembles need {self._width} columns")
+        return _predicted(self._layout, self._finish, X)
 
 
-def _predicted(layout: Walk | LeafSets, finish: Finish, X: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def _predicted(layout: Walk | LeafSets, finish: Finish, X: NDArray[np.float64]) -> NDArray[np.float64]:
     if X.dtype != np.float64 or not X.flags.carray:  # another type would be compiled for at this moment
         X = np.array(X, np.float64, order="C")
-    if X.ndim != 2 or X.shape[1] != n:
-        raise ValueError(f"X has shape {X.shape}, the ensemble needs (n, {n})")
     out = np.empty((X.shape[0], finish.bias.size))
     layout.predict(X, finish, out)
     return out

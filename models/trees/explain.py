@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from featurestore.columns.jit import compiled
 from models.trees.ensemble import Ensemble
-from models.trees.kernels import rank_rows
 
 
 class Contributions(NamedTuple):
@@ -45,7 +44,7 @@ def contributions(ensemble: Ensemble, X: NDArray[np.float64], outputs: NDArray[n
     added = np.zeros(X.shape, np.int64)
     base = np.zeros(len(X), np.int64)
     found = np.empty(X.shape, np.uint32)
-    rank_rows(X, ranks.keys, ranks.start, ranks.half, ranks.first, found)
+    ranks.rank(X, found)
     follow_paths(found, outputs, walk.nodes, walk.start, walk.value, added, base)
     return Contributions(added / ensemble.unit, ensemble.bias[outputs] + base / ensemble.unit)
 

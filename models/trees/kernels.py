@@ -14,10 +14,11 @@ Ranks are absolute: feature ``j`` owns the ranks ``first[j] .. first[j] + (its t
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 
-BLOCK = 64  # words in a block of leaf sets; 64 keeps a block's tables in the L2 cache and its loops vectorised
+BLOCK = 64  # most words in a block of leaf sets, so that its tables stay in the L2 cache
 CHUNK = 1024  # rows whose ranks and sums are held at once; a multiple of eight
+COUNTED = 64  # thresholds of a feature that are compared one and all, eight at a time, instead of searched
 LEAVES = 63  # leaves in a word of several: bit 0 stays free, so that an empty word finds the empty slot 0
 HALF = 32  # leaves of a tree that shares its word with another; its half is never empty
 EIGHTH = 8  # leaves of a tree that shares its word with seven others
@@ -26,48 +27,62 @@ SOFTMAX = 1
 LOGISTIC = 2
 DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # (1 << i) * DE_BRUIJN >> 58 differs for each i
 SLOT_SHIFT = np.uint64(58)
-DE_BRUIJN_8 = np.uint64(0x1D)  # the same of eight bits: ((1 << i) * DE_BRUIJN_8 & 255) >> 5
-SLOT_SHIFT_8 = np.uint64(5)
+DE_BRUIJN_32 = np.uint32(0x077CB531)  # the same of 32 bits, and >> 27
+SLOT_SHIFT_32 = np.uint32(27)
+DE_BRUIJN_8 = np.uint8(0x1D)  # the same of eight bits, and >> 5
+SLOT_SHIFT_8 = np.uint8(5)
 
 F32 = np.float32
 I32 = np.int32
 U32 = np.uint32
 U64 = np.uint64
+U16 = np.uint16
+U8 = np.uint8
 
 
 @compiled
 def rank_rows(
     X: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    fill: NDArray[np.float64],
     keys: NDArray[np.int32],
     start: NDArray[np.int64],
     half: NDArray[np.int64],
     first: NDArray[np.int64],
     ranks: NDArray[np.uint32],
 ) -> None:
-    """Absolute rank of each value of ``X`` (n, m) into ``ranks`` (at least n rows, at least m columns).
+    """Absolute rank of each feature of ``X`` (n, any) into ``ranks`` (at least n rows, at least m columns).
 
-    ``keys`` holds each feature's sorted thresholds as order-preserving integers (`order_keys`), padded with the
-    largest to ``2 * half[j] - 1`` from ``start[j]`` on. Values are rounded to float32 first, as scikit-learn does;
-    -0 equals 0 and NaN goes right everywhere, because no comparison with it holds.
+    Feature ``j`` of m is column ``columns[j]`` of ``X``; ``fill[j]`` stands in for NaN. ``keys`` holds each feature's
+    sorted thresholds as order-preserving integers (`order_keys`), padded with the largest to ``2 * half[j]`` from
+    ``start[j]`` on. Values are rounded to float32 first, as scikit-learn does; -0 equals 0 and NaN goes right
+    everywhere, because no comparison with it holds.
     """
-    n, m = X.shape
-    rounded = np.empty((n, m), F32)
-    for r in range(n):
-        for j in range(m):
-            x = F32(X[r, j])
-            rounded[r, j] = x + F32(0.0) if x == x else F32(np.inf)  # noqa: PLR0124 (NaN)
+    n, m = X.shape[0], columns.shape[0]
+    rounded = np.empty(m, F32)
     bits = rounded.view(I32)
     for r in range(n):
         for j in range(m):
-            b = bits[r, j]
-            x_key = np.int64(b ^ ((b >> I32(31)) & I32(0x7FFFFFFF)))
-            at = U64(start[j])
+            x = X[r, columns[j]]
+            y = F32(x if x == x else fill[j])  # noqa: PLR0124 (NaN)
+            rounded[j] = y + F32(0.0) if y == y else F32(np.inf)  # noqa: PLR0124
+        for j in range(m):
+            b = bits[j]
+            x_key = I32(b ^ ((b >> I32(31)) & I32(0x7FFFFFFF)))
+            begin = U64(start[j])
             step = half[j]
+            if 2 * step <= COUNTED:
+                below = I32(0)
+                for k in range(begin, begin + U64(2 * step)):
+                    below += I32(keys[k] < x_key)
+                ranks[r, j] = U32(first[j] + below)
+                continue
+            at = begin
             while step > 0:  # the sign of a difference instead of a comparison: no branch to mispredict
-                below = (np.int64(keys[at + U64(step - 1)]) - x_key) >> 63
-                at += U64(step & below)
+                less = (np.int64(keys[at + U64(step - 1)]) - np.int64(x_key)) >> 63
+                at += U64(step & less)
                 step >>= 1
-            ranks[r, j] = U32(U64(first[j]) + at - U64(start[j]))
+            ranks[r, j] = U32(U64(first[j]) + at - begin)
 
 
 @compiled
@@ -167,6 +182,7 @@ def leafset_rows(
     ranks: NDArray[np.uint32],
     n: int,
     width: NDArray[np.int64],
+    size: NDArray[np.int64],
     count: NDArray[np.int64],
     segment: NDArray[np.int64],
     local: NDArray[np.uint16],
@@ -178,74 +194,91 @@ def leafset_rows(
 ) -> None:
     """Add every tree's leaf value to ``total`` (n, k) by intersecting sets of leaves instead of walking.
 
-    ``table[start[b] + local[b, rank]]`` is, for the 64 words of block ``b``, the set of leaves that a value of that
-    rank can still reach. The intersection over all features leaves one bit per tree: its leaf. The block has
-    ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * (64 // width) + g``; or, with a
-    width of 0, of half a word each, the high halves after the low ones; or, with a width of -1, of a byte each, the
-    lowest bytes of all words first. The idea of one bit per leaf is that of
-    QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank instead of one test per node is ours.
+    The ``size[b]`` words of ``table`` from ``start[b] + local[b, rank] * size[b]`` on are, for block ``b``, the set of
+    leaves that a value of that rank can still reach. The intersection over all features leaves one bit per tree: its
+    leaf. The block has ``count[b]`` trees of ``width[b]`` words each, word ``w`` of tree ``g`` at ``w * count[b] + g``;
+    or, with a width of 0, of half a word each; or, with a width of -1, of a byte each, the lowest part of a word
+    first. The idea of one bit per leaf is that of QuickScorer (Lucchese et al., SIGIR 2015); one table row per rank
+    instead of one test per node is ours.
     ``ranks`` has a multiple of three columns; the spare ones point at a row of ones. ``segment`` (blocks, k + 1) says
     which trees of a block add to which output, where each tree adds to one only; else it is empty.
     """
     columns = ranks.shape[1]
     words = np.empty(BLOCK, U64)
-    place = np.empty(EIGHTH * BLOCK, U64)
-    low_half, half, byte = U64(0xFFFFFFFF), U64(32), U64(0xFF)
+    halves, bytes_ = words.view(U32), words.view(U8)
+    slots = np.empty(EIGHTH * BLOCK, U16)
+    part = np.empty((2, 4), np.int64)
     for b in range(local.shape[0]):
         to_row = local[b]
         rows = table[start[b] : start[b + 1]]
         leaves = value[value_start[b] : value_start[b + 1]]
-        w_count = width[b]
+        n_words, room = U64(size[b]), U64(leaves.shape[0] // count[b])
         for r in range(n):
-            first, second, third = rows[to_row[ranks[r, 0]]], rows[to_row[ranks[r, 1]]], rows[to_row[ranks[r, 2]]]
-            for k in range(BLOCK):
-                words[k] = first[k] & second[k] & third[k]
+            x = U64(to_row[ranks[r, 0]]) * n_words
+            y = U64(to_row[ranks[r, 1]]) * n_words
+            z = U64(to_row[ranks[r, 2]]) * n_words
+            for k in range(n_words):
+                words[k] = rows[x + k] & rows[y + k] & rows[z + k]
             for j in range(3, columns, 3):
-                first, second = rows[to_row[ranks[r, j]]], rows[to_row[ranks[r, j + 1]]]
-                third = rows[to_row[ranks[r, j + 2]]]
-                for k in range(BLOCK):
-                    words[k] &= first[k] & second[k] & third[k]
-            if w_count < 0:
-                for e in range((count[b] + BLOCK - 1) // BLOCK):
-                    shift = U64(EIGHTH * e)
-                    for k in range(BLOCK):
-                        slot = ((((words[k] >> shift) & byte) * DE_BRUIJN_8) & byte) >> SLOT_SHIFT_8
-                        place[e * BLOCK + k] = U64((e * BLOCK + k) * EIGHTH) + slot
-            elif w_count == 0:
-                for k in range(BLOCK):
-                    place[k] = U64(k * 64) + (((words[k] & low_half) * DE_BRUIJN) >> SLOT_SHIFT)
-                for k in range(BLOCK):
-                    place[BLOCK + k] = U64((BLOCK + k) * 64) + (((words[k] >> half) * DE_BRUIJN) >> SLOT_SHIFT)
-            elif w_count == 1:
-                for k in range(BLOCK):
-                    place[k] = U64(k * 64) + ((words[k] * DE_BRUIJN) >> SLOT_SHIFT)
-            else:
-                trees = BLOCK // w_count
-                for g in range(trees):
-                    place[g] = U64(g * w_count * 64)
-                for w in range(w_count):
-                    offset = U64(w * 64)
-                    for g in range(trees):
-                        slot = (words[w * trees + g] * DE_BRUIJN) >> SLOT_SHIFT
-                        place[g] += slot + (offset if slot != U64(0) else U64(0))
+                x = U64(to_row[ranks[r, j]]) * n_words
+                y = U64(to_row[ranks[r, j + 1]]) * n_words
+                z = U64(to_row[ranks[r, j + 2]]) * n_words
+                for k in range(n_words):
+                    words[k] &= rows[x + k] & rows[y + k] & rows[z + k]
+            find_slots(words, halves, bytes_, width[b], count[b], slots)
+            # Summed in memory: sums in registers become gather instructions, several times as slow on many machines.
+            # By turns in several places, as each addition waits for the one before it in its place.
             if segment.shape[0] > 0:
-                # Summed in memory: a sum in a register becomes gather instructions, three times as slow here.
                 for c in range(segment.shape[1] - 1):
-                    for g in range(segment[b, c], segment[b, c + 1]):
-                        total[r, c] += leaves[place[g], 0]
-            elif total.shape[1] == 4:  # in registers: the stage's forest spends a third of its time here
-                t0, t1, t2, t3 = total[r, 0], total[r, 1], total[r, 2], total[r, 3]
-                for g in range(count[b]):
-                    leaf = leaves[place[g]]
-                    t0 += leaf[0]
-                    t1 += leaf[1]
-                    t2 += leaf[2]
-                    t3 += leaf[3]
-                total[r, 0], total[r, 1], total[r, 2], total[r, 3] = t0, t1, t2, t3
+                    at, end = U64(segment[b, c]), U64(segment[b, c + 1])
+                    part[:] = 0
+                    while at + U64(4) <= end:
+                        part[0, 0] += leaves[at * room + U64(slots[at]), 0]
+                        part[0, 1] += leaves[(at + U64(1)) * room + U64(slots[at + U64(1)]), 0]
+                        part[0, 2] += leaves[(at + U64(2)) * room + U64(slots[at + U64(2)]), 0]
+                        part[0, 3] += leaves[(at + U64(3)) * room + U64(slots[at + U64(3)]), 0]
+                        at += U64(4)
+                    while at < end:
+                        part[0, 0] += leaves[at * room + U64(slots[at]), 0]
+                        at += U64(1)
+                    total[r, c] += part[0, 0] + part[0, 1] + part[0, 2] + part[0, 3]
+            elif total.shape[1] == 4:
+                part[:] = 0
+                for g in range(U64(count[b])):
+                    leaf, own = leaves[g * room + U64(slots[g])], part[g & U64(1)]
+                    t0, t1, t2, t3 = own[0] + leaf[0], own[1] + leaf[1], own[2] + leaf[2], own[3] + leaf[3]
+                    own[0], own[1], own[2], own[3] = t0, t1, t2, t3
+                for c in range(4):
+                    total[r, c] += part[0, c] + part[1, c]
             else:
-                for g in range(count[b]):
+                for g in range(U64(count[b])):
                     for c in range(total.shape[1]):
-                        total[r, c] += leaves[place[g], c]
+                        total[r, c] += leaves[g * room + U64(slots[g]), c]
+
+
+@inlined
+def find_slots(
+    words: NDArray[np.uint64],
+    halves: NDArray[np.uint32],
+    bytes_: NDArray[np.uint8],
+    width: int,
+    count: int,
+    slots: NDArray[np.uint16],
+) -> None:
+    """The slot of each tree's one leaf among the slots of its tree; ``halves`` and ``bytes_`` are the words."""
+    if width < 0:
+        for g in range(U64(count)):
+            slots[g] = U8(bytes_[g] * DE_BRUIJN_8) >> SLOT_SHIFT_8
+    elif width == 0:
+        for g in range(U64(count)):
+            slots[g] = U32(halves[g] * DE_BRUIJN_32) >> SLOT_SHIFT_32
+    else:
+        for g in range(U64(count)):
+            slots[g] = (words[g] * DE_BRUIJN) >> SLOT_SHIFT
+        for w in range(U64(1), U64(width)):
+            for g in range(U64(count)):
+                slot = (words[w * U64(count) + g] * DE_BRUIJN) >> SLOT_SHIFT
+                slots[g] += slot + w * U64(64) if slot != U64(0) else U64(0)
 
 
 @compiled
@@ -285,6 +318,8 @@ def finish_rows(
 @compiled
 def predict_by_walking(
     X: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    fill: NDArray[np.float64],
     keys: NDArray[np.int32],
     key_start: NDArray[np.int64],
     half: NDArray[np.int64],
@@ -299,13 +334,13 @@ def predict_by_walking(
     out: NDArray[np.float64],
 ) -> None:
     """Rank, walk and finish, `CHUNK` rows at a time so that ranks and sums stay in the cache."""
-    n, m = X.shape
+    n, m = X.shape[0], columns.shape[0]
     room = min(n + 7, CHUNK)
     ranks = np.zeros((room, m), U32)
     total = np.empty((room, out.shape[1]), np.int64)
     for at in range(0, n, CHUNK):
         rows = min(CHUNK, n - at)
-        rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
+        rank_rows(X[at : at + rows], columns, fill, keys, key_start, half, first, ranks)
         total[:] = 0
         if rows < 8:
             for r in range(rows):
@@ -318,11 +353,14 @@ def predict_by_walking(
 @compiled
 def predict_by_leafsets(
     X: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    fill: NDArray[np.float64],
     keys: NDArray[np.int32],
     key_start: NDArray[np.int64],
     half: NDArray[np.int64],
     first: NDArray[np.int64],
     width: NDArray[np.int64],
+    size: NDArray[np.int64],
     count: NDArray[np.int64],
     segment: NDArray[np.int64],
     local: NDArray[np.uint16],
@@ -336,13 +374,13 @@ def predict_by_leafsets(
     out: NDArray[np.float64],
 ) -> None:
     """Rank, intersect and finish, `CHUNK` rows at a time."""
-    n, m = X.shape
+    n, m = X.shape[0], columns.shape[0]
     room = min(n, CHUNK)
     ranks = np.full((room, 3 * max((m + 2) // 3, 1)), U32(local.shape[1] - 1), U32)
     total = np.empty((room, out.shape[1]), np.int64)
     for at in range(0, n, CHUNK):
         rows = min(CHUNK, n - at)
-        rank_rows(X[at : at + rows], keys, key_start, half, first, ranks)
+        rank_rows(X[at : at + rows], columns, fill, keys, key_start, half, first, ranks)
         total[:] = 0
-        leafset_rows(ranks, rows, width, count, segment, local, table, start, value, value_start, total)
+        leafset_rows(ranks, rows, width, size, count, segment, local, table, start, value, value_start, total)
         finish_rows(total, rows, unit, bias, links, out[at : at + rows])

@@ -6,7 +6,7 @@ interleaved. Both read the same ranks and add the same integers, so their result
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,16 @@ from models.trees.kernels import (
     BLOCK,
     DE_BRUIJN,
     DE_BRUIJN_8,
+    DE_BRUIJN_32,
     EIGHTH,
     HALF,
     LEAVES,
     SLOT_SHIFT,
     SLOT_SHIFT_8,
+    SLOT_SHIFT_32,
     predict_by_leafsets,
     predict_by_walking,
+    rank_rows,
 )
 
 # A leaf set costs about as much per word as walking costs for this many steps (bench/forest.py --both).
@@ -30,13 +33,42 @@ STEPS_PER_WORD: Final = 4
 MAX_WORDS_A_TREE: Final = 8
 MAX_FEATURES: Final = 256
 _LEAF_RANK: Final = 0xFFFFFFFF
+
+
+class Share(NamedTuple):
+    """How much of a word a tree gets in a block.
+
+    Attributes:
+        trees: that share a word.
+        leaves: that a tree, or a word of a tree of several words, has room for.
+        begin: the bit of its first leaf; bit 0 of a word of several stays free.
+        slots: where the value of each leaf stands among the ``room`` values of the share, shape (leaves,).
+        room: values a share takes.
+    """
+
+    trees: int
+    leaves: int
+    begin: int
+    slots: NDArray[np.int64]
+    room: int
+
+
 _BITS: Final = np.uint64(1) << np.arange(64, dtype=np.uint64)
-_SLOTS: Final = (_BITS * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)
-"""Slot of each bit of a word."""
-_SLOTS_8: Final = ((_BITS[:EIGHTH] * DE_BRUIJN_8 & np.uint64(0xFF)) >> SLOT_SHIFT_8).astype(np.int64)
-"""Slot of each bit of a byte."""
-_SHARES: Final = {0: (64 // HALF, HALF), -1: (64 // EIGHTH, EIGHTH)}
-"""Of the widths of trees that share a word: trees a word, and leaves of each."""
+_BYTE: Final = Share(
+    8, EIGHTH, 0, ((_BITS[:EIGHTH] * DE_BRUIJN_8 & np.uint64(0xFF)) >> np.uint64(SLOT_SHIFT_8)).astype(np.int64), EIGHTH
+)
+_HALF_WORD: Final = Share(
+    2,
+    HALF,
+    0,
+    ((_BITS[:HALF] * DE_BRUIJN_32 & np.uint64(0xFFFFFFFF)) >> np.uint64(SLOT_SHIFT_32)).astype(np.int64),
+    HALF,
+)
+_WORD: Final = Share(1, LEAVES, 1, (_BITS * DE_BRUIJN >> SLOT_SHIFT).astype(np.int64)[1:], 64)
+_SHARES: Final = {0: _HALF_WORD, -1: _BYTE}
+"""Of the widths of trees that share a word."""
+_VECTOR: Final = 8
+"""Words of a block come in multiples of these, so that no loop over them has a rest."""
 
 
 def order_keys(values: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -84,26 +116,40 @@ class Finish:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ensemble's thresholds per feature, sorted, distinct and padded for a search of fixed length."""
+    """The ensemble's thresholds per feature, sorted, distinct and padded for a search of fixed length.
 
+    ``columns`` says which column of the rows each feature is, ``fill`` what stands in for NaN there.
+    """
+
+    columns: NDArray[np.int64]
+    fill: NDArray[np.float64]
     keys: NDArray[np.int32]
     start: NDArray[np.int64]
     half: NDArray[np.int64]
     first: NDArray[np.int64]  # first absolute rank of each feature, then the number of all ranks
 
     @classmethod
-    def build(cls, feature: NDArray[np.int32], threshold: NDArray[np.float32], n_features: int) -> "Ranks":
+    def build(
+        cls,
+        feature: NDArray[np.int32],
+        threshold: NDArray[np.float32],
+        columns: NDArray[np.int64],
+        fill: NDArray[np.float64],
+    ) -> "Ranks":
         """Thresholds of all nodes; a leaf has feature -1."""
         keys, start, half, first = [], [0], [], [0]
-        for j in range(n_features):
+        for j in range(columns.size):
             distinct = np.unique(order_keys(threshold[feature == j]))
-            size = 1 << len(distinct).bit_length()
-            keys.append(np.concatenate([distinct, np.full(size - 1 - len(distinct), 2**31 - 1, np.int32)]))
-            start.append(start[-1] + size - 1)
-            half.append(size // 2)
+            half.append((1 << len(distinct).bit_length()) // 2)
+            keys.append(np.concatenate([distinct, np.full(2 * half[-1] - len(distinct), 2**31 - 1, np.int32)]))
+            start.append(start[-1] + 2 * half[-1])
             first.append(first[-1] + len(distinct) + 1)
         as_int = [np.array(part, np.int64) for part in (start, half, first)]
-        return cls(np.concatenate([*keys, np.zeros(1, np.int32)]), *as_int)
+        return cls(columns, fill, np.concatenate([*keys, np.zeros(1, np.int32)]), *as_int)
+
+    def rank(self, X: NDArray[np.float64], ranks: NDArray[np.uint32]) -> None:
+        """See `kernels.rank_rows`."""
+        rank_rows(X, self.columns, self.fill, self.keys, self.start, self.half, self.first, ranks)
 
     def of_nodes(self, feature: NDArray[np.int32], threshold: NDArray[np.float32]) -> NDArray[np.int64]:
         """Absolute rank of each node's threshold: a row goes right if its rank is greater. Leaves: the largest."""
@@ -140,7 +186,7 @@ class Walk:
     def predict(self, X: NDArray[np.float64], finish: Finish, out: NDArray[np.float64]) -> None:
         r = self.ranks
         predict_by_walking(
-            X, r.keys, r.start, r.half, r.first,
+            X, r.columns, r.fill, r.keys, r.start, r.half, r.first,
             self.nodes, self.start, self.depth, self.value,
             finish.unit, finish.bias, finish.links, out,
         )  # fmt: skip
@@ -152,6 +198,7 @@ class LeafSets:
 
     ranks: Ranks
     width: NDArray[np.int64]
+    size: NDArray[np.int64]
     count: NDArray[np.int64]
     segment: NDArray[np.int64]
     local: NDArray[np.uint16]
@@ -172,29 +219,29 @@ class LeafSets:
         leaf_value = trees.value if outputs is None else trees.value.sum(axis=1, keepdims=True)
         n_ranks = int(ranks.first[-1])
         local = np.zeros((len(blocks), n_ranks + 1), np.uint16)
-        tables, values = [], []
+        tables, values, sizes = [], [], []
         for b, (width, members) in enumerate(blocks):
-            lanes, leaves, slots, room = _room(width)
+            share = _SHARES.get(width, _WORD)
+            sizes.append(-(-max(width, 1) * len(members) // (share.trees * _VECTOR)) * _VECTOR)
             used = np.zeros(n_ranks + 1, np.bool_)
             for t in members:
                 split = rank[trees.start[t] : trees.start[t + 1]]
                 used[split[split != _LEAF_RANK]] = True
             rows = number_local_ranks(used, ranks.first, local[b])
-            universe = np.zeros(BLOCK, np.uint64)
-            value = np.zeros((len(members) * max(width, 1) * room, leaf_value.shape[1]), np.int64)
-            place_leaves(
-                members, max(width, 1), lanes, slots, room, trees.start, trees.feature, low, leaf_value, universe, value
-            )
+            universe = np.zeros(sizes[-1], np.uint64)
+            value = np.zeros((len(members) * max(width, 1) * share.room, leaf_value.shape[1]), np.int64)
+            place_leaves(members, max(width, 1), share, trees.start, trees.feature, low, leaf_value, universe, value)
             table = np.tile(universe, (rows, 1))
             fill_table(
-                members, lanes, leaves, trees.start, trees.feature, trees.left,
+                members, share, trees.start, trees.feature, trees.left,
                 rank, low, high, ranks.first, local[b], table,
             )  # fmt: skip
-            tables.append(table)
+            tables.append(table.reshape(-1))
             values.append(value)
         return cls(
             ranks,
             np.array([width for width, _ in blocks], np.int64),
+            np.array(sizes, np.int64),
             np.array([len(members) for _, members in blocks], np.int64),
             np.zeros((0, k + 1), np.int64) if outputs is None else _segments(blocks, outputs, k),
             local,
@@ -207,8 +254,9 @@ class LeafSets:
     def predict(self, X: NDArray[np.float64], finish: Finish, out: NDArray[np.float64]) -> None:
         r = self.ranks
         predict_by_leafsets(
-            X, r.keys, r.start, r.half, r.first,
-            self.width, self.count, self.segment, self.local, self.table, self.start, self.value, self.value_start,
+            X, r.columns, r.fill, r.keys, r.start, r.half, r.first,
+            self.width, self.size, self.count, self.segment, self.local, self.table, self.start,
+            self.value, self.value_start,
             finish.unit, finish.bias, finish.links, out,
         )  # fmt: skip
 
@@ -216,7 +264,7 @@ class LeafSets:
 def choose(trees: Trees) -> type[Walk] | type[LeafSets]:
     """The layout that is expected to be faster, from the numbers of leaves and the depths alone."""
     widths = _widths(trees.leaves())
-    words = np.select([widths == width for width in _SHARES], [1 / trees for trees, _ in _SHARES.values()], widths)
+    words = np.select([widths == width for width in _SHARES], [1 / share.trees for share in _SHARES.values()], widths)
     fits = widths.max(initial=0) <= MAX_WORDS_A_TREE
     return LeafSets if fits and words.sum() * STEPS_PER_WORD <= trees.depths().sum() + len(words) else Walk
 
@@ -226,13 +274,6 @@ def _widths(leaves: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.select([leaves <= EIGHTH, leaves <= HALF], [-1, 0], -(-leaves // LEAVES))
 
 
-def _room(width: int) -> tuple[int, int, NDArray[np.int64], int]:
-    """Trees or words side by side in a block, leaves a word (or share of one), the slot of each leaf, slots a word."""
-    if width == -1:
-        return BLOCK, EIGHTH, _SLOTS_8, EIGHTH
-    return (BLOCK, HALF, _SLOTS[:HALF], 64) if width == 0 else (BLOCK // width, LEAVES, _SLOTS[1:], 64)
-
-
 def _blocks(widths: NDArray[np.int64], outputs: NDArray[np.int64] | None) -> list[tuple[int, NDArray[np.int64]]]:
     """Trees of equal width, as many as fit into a block; those of one output stand together."""
     blocks = []
@@ -240,7 +281,7 @@ def _blocks(widths: NDArray[np.int64], outputs: NDArray[np.int64] | None) -> lis
         alike = np.flatnonzero(widths == width)
         if outputs is not None:
             alike = alike[np.argsort(outputs[alike], kind="stable")]
-        fit = BLOCK // width if width > 0 else _SHARES[width][0] * BLOCK
+        fit = BLOCK // width if width > 0 else _SHARES[width].trees * BLOCK
         blocks += [(width, alike[at : at + fit]) for at in range(0, len(alike), fit)]
     return blocks
 
@@ -301,9 +342,7 @@ def number_local_ranks(used: NDArray[np.bool_], first: NDArray[np.int64], local:
 def place_leaves(
     members: NDArray[np.int64],
     width: int,
-    lanes: int,
-    slots: NDArray[np.int64],
-    room: int,
+    share: Share,
     start: NDArray[np.int64],
     feature: NDArray[np.int32],
     low: NDArray[np.int64],
@@ -311,26 +350,20 @@ def place_leaves(
     universe: NDArray[np.uint64],
     placed: NDArray[np.int64],
 ) -> None:
-    """Give each leaf of the block its bit in ``universe`` and its row in ``placed``.
-
-    ``slots`` has the slot of each leaf of a word, of ``room`` slots; a word of 63 begins with bit 1, a half word of 32
-    or a byte with its bit 0.
-    """
-    begin = 64 - len(slots) if len(slots) > HALF else 0
+    """Give each leaf of the block its bit in ``universe`` and its row in ``placed``."""
     for g in range(len(members)):
-        shift = begin + len(slots) * (g // lanes)
+        shift = share.begin + share.leaves * (g % share.trees)
         for i in range(start[members[g]], start[members[g] + 1]):
             if feature[i] < 0:
-                word, nth = low[i] // len(slots), low[i] % len(slots)
-                universe[word * lanes + g % lanes] |= np.uint64(1) << np.uint64(nth + shift)
-                placed[(g * width + word) * room + slots[nth]] = value[i]
+                word, nth = low[i] // share.leaves, low[i] % share.leaves
+                universe[word * len(members) + g // share.trees] |= np.uint64(1) << np.uint64(nth + shift)
+                placed[(g * width + word) * share.room + share.slots[nth]] = value[i]
 
 
 @compiled
 def fill_table(
     members: NDArray[np.int64],
-    lanes: int,
-    leaves: int,
+    share: Share,
     start: NDArray[np.int64],
     feature: NDArray[np.int32],
     left: NDArray[np.int32],
@@ -342,9 +375,9 @@ def fill_table(
     table: NDArray[np.uint64],
 ) -> None:
     """Remove from each table row the leaves that its interval cannot reach; bits as in `place_leaves`."""
-    begin = 64 - leaves if leaves > HALF else 0
+    leaves = share.leaves
     for g in range(len(members)):
-        shift = begin + leaves * (g // lanes)
+        shift = share.begin + leaves * (g % share.trees)
         origin = start[members[g]]
         for i in range(origin, start[members[g] + 1]):
             if feature[i] < 0:
@@ -359,4 +392,4 @@ def fill_table(
                     # a run of b - a ones from the bit of leaf a on
                     gone = ((np.uint64(2) << np.uint64(b - a - 1)) - np.uint64(1)) << np.uint64(a + shift)
                     for row in range(row_from, row_to):
-                        table[row, word * lanes + g % lanes] &= ~gone
+                        table[row, word * len(members) + g // share.trees] &= ~gone

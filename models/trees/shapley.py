@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import compiled
 from models.trees.ensemble import Ensemble
 from models.trees.explain import Contributions
-from models.trees.kernels import rank_rows
 
 _MOST: Final = 64
 """Features of one path."""
@@ -64,7 +63,7 @@ def shapley(
     ranks, found = ensemble.walk.ranks, []
     for rows in (own, other):
         found.append(np.empty(rows.shape, np.uint32))
-        rank_rows(rows, ranks.keys, ranks.start, ranks.half, ranks.first, found[-1])
+        ranks.rank(rows, found[-1])
     values, total = np.zeros(own.shape), np.zeros(len(own))
     walk = ensemble.walk
     _book(found[0], found[1], outputs, walk.nodes, walk.start, walk.value, _WEIGHTS, values, total)
