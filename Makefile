@@ -14,6 +14,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
+# Two processes for the tests that wait for nothing but the processor; one for those that watch a clock (decision 0061).
+TESTS := $(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),$(BIN)/python -m pytest --numprocesses 2 \
+    tests/unit tests/laws tests/contract && $(BIN)/python -m pytest tests/integration tests/faults tests/browser)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults identity tracker train report format lock clean
 
@@ -23,15 +27,15 @@ help:  ## list these targets
 demo: $(RUNTIME)  ## a shop to walk through, a worker, a live view in this terminal; needs no server (DEMO_SECONDS=60)
 	@$(BIN)/clickstage demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
 
-test: $(DEV)  ## run the tests, on real Kafka, Redis and Valkey where this machine has them
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(DEV)  ## run the tests, on real Kafka, Redis and Valkey where this machine has them (PYTEST_ARGS="tests/laws")
+	@$(TESTS)
 
 check: $(DEV)  ## check format, lint, types and layers, then run the tests and the doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(TESTS)
 	$(BIN)/python -m pytest --doctest-modules featurestore models decisions worker edge
 
 bench: $(DEV)  ## run the benchmarks (BENCH_ARGS="--list" names them)
@@ -39,7 +43,7 @@ bench: $(DEV)  ## run the benchmarks (BENCH_ARGS="--list" names them)
 
 faults: $(DEV)  ## inject every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); writes out/faults.json
 	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m nightly tests/unit
+	@$(BIN)/python -m pytest -m nightly tests/unit tests/integration
 
 identity: $(DEV)  ## run one log through an earlier revision and this tree, compare the bytes (IDENTITY_ARGS="--base main")
 	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)

@@ -7,7 +7,7 @@ tests skip.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
@@ -20,7 +20,8 @@ from tests.services.kafka_broker import Kafka, OwnKafka
 from tests.services.node import Node
 
 # The first call of a compiled function may compile it, and the machine may be busy: time is no failure.
-settings.register_profile("patient", deadline=None)
+# Few examples a run: each run draws others, so many runs look at many.
+settings.register_profile("patient", deadline=None, max_examples=40)
 settings.load_profile("patient")
 
 RUN = pytest.StashKey[RunServices]()
@@ -43,6 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[RUN].stop()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes tells the first which servers it used."""
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["services"] = sorted(session.config.stash[RUN].used)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process has ended: its servers served this run; one that crashed has told nothing."""
+    node.config.stash[RUN].used.update(getattr(node, "workeroutput", {}).get("services", ()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

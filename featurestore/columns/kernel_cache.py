@@ -4,8 +4,12 @@ numba itself looks only at the file of the function: a kernel would keep the con
 was compiled. Here the stamp of a file covers the modules that it imports, and the modules that those import, as far as
 they are ours. So a changed constant always recompiles. If no source changed, nothing is compiled, whatever the times of
 the files and wherever the checkout lies.
+
+Processes that start together share the files. numba chooses a file's name from the index that it read, so two
+processes that store two signatures of one function at once could each take the other's code: storing takes a lock.
 """
 
+import fcntl
 import hashlib
 import re
 from functools import cache
@@ -16,6 +20,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 _IMPORT: Final = re.compile(r"^(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|[^\n]*)|import\s+([\w., ]+))", re.MULTILINE)
 _NAME: Final = re.compile(r"\w+")
+LOCK: Final = "kernels.lock"
 
 
 @cache
@@ -78,3 +83,10 @@ class KernelCache(FunctionCache):
     """The cache of one compiled function."""
 
     _impl_class = _Impl
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store what was compiled for a signature; blocks while another process stores in the same folder."""
+        self._impl.locator.ensure_cache_path()
+        with (Path(self._cache_path) / LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets it go with the file, also where the process dies
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]

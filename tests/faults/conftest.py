@@ -24,7 +24,6 @@ SHORT = (
     "test_sigkill_between_two_steps[write]",
     "test_sigkill_and_takeover[classic-1]",
     "test_zombie[classic-1]",
-    "test_broker_killed[classic]",
     "test_the_poison_is_poison",
     "test_poison",
     "test_producer_duplicates",

@@ -78,7 +78,16 @@ def test_who_stops_clicking_is_a_drop_off_risk_within_a_second(floor: Shopfloor)
         assert (found["route"], found["reasons"] != []) == ("act", True)
 
 
-@pytest.mark.parametrize("moment", ["long before", "just before", "as the first turn", "amid the batches"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(
+            pytest.param(when, marks=pytest.mark.nightly)
+            for when in ("long before", "just before", "as the first turn")
+        ),
+        "amid the batches",
+    ],
+)
 @pytest.mark.parametrize("flavour", ["redis"])
 def test_silence_speaks_once_whenever_the_worker_is_killed(floor: Shopfloor, moment: str) -> None:
     """Kill -9 around the deadlines of 6,000 shoppers: the next worker decides the rest; each once, none twice."""
@@ -122,6 +131,7 @@ def judged(floor: Shopfloor, deadlines: dict[str, int]) -> None:
     assert silences() == {session: [deadline] for session, deadline in deadlines.items()}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("flavour", ["redis"])
 def test_a_session_ends_once_through_restart_and_rebalance(floor: Shopfloor) -> None:
     """400 sessions end while workers come, go and are killed: 400 summaries by identity, and nothing stays behind."""

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,11 @@ def modules() -> dict[Path, ast.Module]:
     }
 
 
-def nodes() -> Iterator[ast.AST]:
-    for tree in modules().values():
-        yield from ast.walk(tree)
+@cache
+def nodes() -> dict[Path, list[ast.AST]]:
+    """Classes, functions and what is raised, by file: the tree is walked once."""
+    kept = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef, ast.Raise)
+    return {file: [node for node in ast.walk(tree) if isinstance(node, kept)] for file, tree in modules().items()}
 
 
 def _names(node: ast.AST | None) -> set[str]:
@@ -49,11 +52,11 @@ def raised() -> set[str]:
     """Errors of the tree that some ``raise`` makes, itself or by a function that returns one."""
     makers = {
         node.name: _names(node.returns) & TREE.keys()
-        for node in nodes()
+        for node in chain.from_iterable(nodes().values())
         if isinstance(node, Function) and _names(node.returns) & TREE.keys()
     }
     found: set[str] = set()
-    for node in nodes():
+    for node in chain.from_iterable(nodes().values()):
         if isinstance(node, ast.Raise):
             names = _names(node.exc)
             found |= names & TREE.keys()
@@ -124,8 +127,8 @@ def _fields(kind: ast.ClassDef) -> set[str]:
 
 
 def _wrong() -> Iterator[str]:
-    for file, tree in modules().items():
-        for node in ast.walk(tree):
+    for file, found in nodes().items():
+        for node in found:
             if not isinstance(node, Function | ast.ClassDef):
                 continue
             words = ast.get_docstring(node) or ""
@@ -155,4 +158,5 @@ def test_the_sections_of_docstrings_are_found() -> None:
         "a",
         "b",
     ]
-    assert sum(bool(_listed(ast.get_docstring(n) or "", "Args")) for n in nodes() if isinstance(n, Function)) > 30
+    functions = [node for node in chain.from_iterable(nodes().values()) if isinstance(node, Function)]
+    assert sum(bool(_listed(ast.get_docstring(node) or "", "Args")) for node in functions) > 30

@@ -175,12 +175,12 @@ def test_who_was_in_both_arms_is_left_out_and_counted() -> None:
 
 
 def test_equal_arms_differ_as_often_as_the_level_says() -> None:
-    """200 A/A experiments with a visitor in both arms: 5 % significant (within three standard errors), no mismatch."""
+    """100 A/A experiments with a visitor in both arms: 5 % significant (within three standard errors), no mismatch."""
     rng = np.random.default_rng(20)
-    reports = [report(in_both_arms(visits(rng))) for _ in range(200)]
+    reports = [report(in_both_arms(visits(rng))) for _ in range(100)]
     significant = sum(r.populations[0].comparisons[0].p < 0.05 for r in reports)
-    assert 0 < significant <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
-    assert sum(r.populations[0].srm_p < 0.05 for r in reports) <= 200 * 0.05 + 3 * (200 * 0.05 * 0.95) ** 0.5
+    assert 0 < significant <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
+    assert sum(r.populations[0].srm_p < 0.05 for r in reports) <= 100 * 0.05 + 3 * (100 * 0.05 * 0.95) ** 0.5
     assert {r.unit for r in reports} == {"visitor"}
 
 
@@ -223,7 +223,7 @@ def test_unequal_shares_of_the_benefit_are_judged_by_four_fifths() -> None:
 
 
 def test_a_group_that_never_gets_the_benefit_is_adverse_and_a_small_one_is_not_judged() -> None:
-    sessions = [session(i, "treatment", device="mobile", actions={}) for i in range(200)]
+    sessions = [session(i, "treatment", device="mobile", actions={}) for i in range(100)]
     sessions += [session(i, "treatment", device="desktop", actions={"deal": 1}) for i in range(200, 400)]
     sessions += [session(i, "treatment", device="tablet") for i in range(400, 410)]
     sessions += [session(i, "control") for i in range(500, 510)]

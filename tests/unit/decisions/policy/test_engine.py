@@ -29,7 +29,7 @@ from tests.unit.decisions.policy.policy_cases import (
 from tests.unit.decisions.policy.policy_twin import Row, Twin
 
 DEFAULT = Path(__file__).parents[4] / "deploy" / "policies" / "default.yaml"
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 def at(seconds: float, stage: str, confidence: float = 0.95, **context: float) -> Row:

@@ -1,13 +1,16 @@
 """Compiled kernels are reused exactly as long as nothing has changed that they are made of."""
 
+import fcntl
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from featurestore.columns import jit, kernel_cache
-from featurestore.columns.kernel_cache import KernelCache, stamp
+from featurestore.columns.kernel_cache import LOCK, KernelCache, stamp
 
 ROOT = Path(__file__).parents[4]
 KERNEL = """
@@ -68,3 +71,25 @@ def test_a_stamp_covers_what_is_imported_by_what_is_imported(package: Path) -> N
 
 def test_every_kernel_is_cached_this_way() -> None:
     assert isinstance(jit.write_decimal._cache, KernelCache)  # type: ignore[attr-defined]
+
+
+def test_two_processes_do_not_store_at_once(tmp_path: Path) -> None:
+    """The second waits, and finds a file name that the first has not taken."""
+    file = tmp_path / "twice.py"
+    file.write_text("from featurestore.columns.jit import compiled\n\n\n@compiled\ndef twice(x):\n    return 2 * x\n")
+    spec = spec_from_file_location("twice", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.twice(1) == 2
+    [index] = tmp_path.rglob("*.nbi")
+    with (index.parent / LOCK).open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        storing = Thread(target=module.twice, args=(1.5,))
+        storing.start()
+        storing.join(0.8)
+        assert storing.is_alive()
+        assert len([*tmp_path.rglob("*.nbc")]) == 1
+    storing.join()
+    assert len([*tmp_path.rglob("*.nbc")]) == 2

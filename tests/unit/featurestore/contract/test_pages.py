@@ -66,7 +66,7 @@ _pieces = st.sampled_from(_PIECES.split())
 
 
 @given(st.lists(_pieces, max_size=12).map("".join), st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=150)
 @example("https://?#/", True)
 @example("http://shop#x?y", False)
 def test_the_fast_reader_counts_the_same_pages(page: str, mine: bool) -> None:

@@ -143,7 +143,7 @@ def test_a_checkout_follows_an_addition_and_goes_step_by_step() -> None:
 
 def test_buyers_look_at_fewer_articles_than_browsers_in_as_many_views() -> None:
     """The intent shows in what is looked at before anything is in the cart."""
-    config = SimConfig(sessions=20_000, seed=8)
+    config = SimConfig(sessions=8_000, seed=8)
     names = personas_of(config)
     articles: dict[str, list[float]] = {"buyer": [], "browser": []}
     for session, events in events_of_sessions(config).items():

@@ -42,7 +42,7 @@ def by_coalitions(
     return values
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), boosted=st.booleans())
 def test_the_values_are_those_of_the_definition(seed: int, boosted: bool) -> None:
     rng = np.random.default_rng(seed)

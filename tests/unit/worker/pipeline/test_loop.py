@@ -1,6 +1,7 @@
 """The loop against a world in memory that fails at random: the results are those of one pass over the log."""
 
 from collections import deque
+from typing import Any, Final
 
 import pytest
 
@@ -9,8 +10,15 @@ from featurestore.store.protocols import Lease, ShardWrite
 from tests.unit.worker.pipeline.loop_world import World
 from worker.partitions.partition import Partition, Status
 
+FEW: Final = 12
 
-@pytest.mark.parametrize("seed", range(60))
+
+def worlds(n: int) -> list[Any]:
+    """The seeds of ``n`` worlds: the first few on every run, all of them by `make faults`."""
+    return [*range(FEW), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(FEW, n))]
+
+
+@pytest.mark.parametrize("seed", worlds(60))
 def test_whatever_fails_the_results_are_those_of_one_pass(seed: int) -> None:
     world = World(seed)
     world.work()
@@ -18,7 +26,7 @@ def test_whatever_fails_the_results_are_those_of_one_pass(seed: int) -> None:
     assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", worlds(40))
 def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(seed: int) -> None:
     """Some buckets go back in time, others do not, and no event has an id that would hide its second coming."""
     world = World(seed, buckets=3)
@@ -27,7 +35,7 @@ def test_whatever_fails_in_whichever_bucket_the_results_are_those_of_one_pass(se
     assert not world.difference(), f"{world.difference()}, after {list(world.happened)}"
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", worlds(60))
 @pytest.mark.parametrize("bots", [False, True])
 def test_whatever_fails_while_half_an_hour_passes_at_once_the_results_are_those_of_one_pass(
     seed: int, *, bots: bool

@@ -25,7 +25,7 @@ from worker.checks.recompute import Expected, _apply, engine_for, let_time_pass
 
 SHARD = Shard(0)
 END_MS = START_MS + 2**36
-SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
