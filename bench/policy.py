@@ -2,12 +2,13 @@
 
 python -m bench.policy speed
 python -m bench.policy flips [--eshop FILE]
-python -m bench.policy documents --policy FILE --out FOLDER [--response SHARE --to ACTION]
+python -m bench.policy documents --policy FILE --out FOLDER [--response SHARE --to ACTION --seen SHARE]
 """
 
 import argparse
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from bench import journeys
 from bench.context import Context, Samples
 from decisions.policy import Policy
 from decisions.shipped import DEFAULT_POLICY, load_bundle
+from edge.document import exposure_id
+from edge.exposures import Exposure
 from featurestore.columns.hashing import hash_text
 from featurestore.session.fold import SILENCE, Observations
 from featurestore.session.layout import MEMORY
@@ -108,29 +111,49 @@ def flips(sessions: int, shop: Path | None) -> None:
             )
 
 
-def documents(sessions: int, policy: Path, out: Path, response: float, to: Sequence[str]) -> None:
+def documents(sessions: int, policy: Path, out: Path, response: float, to: Sequence[str], seen: float | None) -> None:
     """``decisions.jsonl`` and ``sessions.jsonl`` of a simulation under a policy.
 
     Simulated shoppers do not react to what they are shown. ``response`` adds a reaction: of the sessions that were
-    shown an action of ``to`` and did not buy, this share buys after all, drawn by a hash of the session id.
+    shown an action of ``to`` and did not buy, this share buys after all, drawn by a hash of the session id. With
+    ``seen`` an action comes on the screen in this share of the sessions alone, only these react, and
+    ``exposures.jsonl`` says which.
     """
     bundle = load_bundle(None)
     out.mkdir(parents=True, exist_ok=True)
     counts = [0, 0]
+    reports: list[bytes] = []
     config = SimConfig(sessions=sessions, seed=7)
     with (out / "decisions.jsonl").open("wb") as decisions, (out / "sessions.jsonl").open("wb") as summaries:
         for stream, value in journeys.documents(config, bundle, Policy.from_file(policy), fold_config(bundle)):
             counts[stream] += 1
             if stream == SESSIONS:
-                summaries.write(_reacted(value, response, to) + b"\n")
+                summary = msgspec.json.decode(value)
+                screen = [action for action in summary["actions"] if _looks(summary, action, seen)]
+                summaries.write(_reacted(summary, response, set(screen) & set(to)) + b"\n")
+                reports += [_report(summary, action) for action in screen]
             else:
                 decisions.write(value + b"\n")
     print(f"{out}/decisions.jsonl: {counts[0]:,} decisions\n{out}/sessions.jsonl: {counts[1]:,} sessions")
+    if seen is not None:
+        (out / "exposures.jsonl").write_bytes(b"".join(line + b"\n" for line in reports))
+        print(f"{out}/exposures.jsonl: {len(reports):,} exposures")
 
 
-def _reacted(value: bytes, response: float, to: Sequence[str]) -> bytes:
-    summary: dict[str, Any] = msgspec.json.decode(value)
-    shown = any(action in summary["actions"] for action in to)
+def _looks(summary: dict[str, Any], action: str, seen: float | None) -> bool:
+    return seen is None or hash_text(f"{summary['session_id']} {action}") % 10_000 < seen * 10_000
+
+
+def _report(summary: dict[str, Any], action: str) -> bytes:
+    """What the page of such a session reports."""
+    session_id, ended = summary["session_id"], summary["ended"]
+    named = exposure_id(session_id, action)
+    return msgspec.json.encode(
+        Exposure(session_id=session_id, exposure_id=named, kind="shown", action=action, ts=ended, received_at=ended)
+    )
+
+
+def _reacted(summary: dict[str, Any], response: float, shown: AbstractSet[str]) -> bytes:
     if shown and summary["outcome"] != "bought" and hash_text(summary["session_id"]) % 10_000 < response * 10_000:
         summary |= {"outcome": "bought", "value": 60.0}
     return msgspec.json.encode(summary)
@@ -148,13 +171,14 @@ def main() -> None:
     writer.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     writer.add_argument("--response", type=float, default=0.0, metavar="SHARE")
     writer.add_argument("--to", action="append", default=[], metavar="ACTION")
+    writer.add_argument("--seen", type=float, metavar="SHARE")
     args = parser.parse_args()
     if args.command == "speed":
         speed(args.sessions)
     elif args.command == "flips":
         flips(args.sessions, args.eshop)
     else:
-        documents(args.sessions, args.policy, args.out, args.response, args.to)
+        documents(args.sessions, args.policy, args.out, args.response, args.to, args.seen)
 
 
 if __name__ == "__main__":

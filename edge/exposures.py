@@ -18,13 +18,14 @@ from edge.publisher import Publisher, Record
 from edge.replies import Reply, json_reply
 from edge.requests import Request
 from edge.settings import EdgeSettings
+from featurestore.contract.ids import IdKey
 
 EXPOSURE_VERSION: Final = 1
 _Word = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Exposure(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One record of the topic ``exposures``; its key is the session id."""
+    """One record of the topic ``exposures``; its key is the session id, hashed if the workers hash ids."""
 
     v: Annotated[int, Meta(ge=1, description="Version of this document")] = EXPOSURE_VERSION
     session_id: Annotated[str, Meta(max_length=128, description="May be left out of a report: it is the token's")] = ""
@@ -58,12 +59,17 @@ _exposure: Final = msgspec.json.Decoder(Exposure).decode
 
 
 class Exposures:
-    """Takes reports."""
+    """Takes reports.
 
-    def __init__(self, settings: EdgeSettings, gate: Gate, publisher: Publisher) -> None:
+    Args:
+        ids: of the workers: a report names the session as their decisions and summaries do, so that they can be joined.
+    """
+
+    def __init__(self, settings: EdgeSettings, gate: Gate, publisher: Publisher, ids: IdKey) -> None:
         self._settings = settings
         self._gate = gate
         self._publisher = publisher
+        self._ids = ids
 
     async def report(self, request: Request) -> Reply:
         """See the module."""
@@ -86,7 +92,7 @@ class Exposures:
 
     def _records(self, reports: Reports, session_id: str) -> list[Record]:
         now = time.time_ns() // 1_000_000
-        topic, key = self._settings.exposures_topic, session_id.encode()
+        topic, name = self._settings.exposures_topic, self._ids.session(session_id)
         records = []
         for raw in reports.exposures:
             exposure = _read(raw)
@@ -94,8 +100,8 @@ class Exposures:
                 continue
             if exposure.exposure_id != exposure_id(session_id, exposure.action):
                 continue
-            told = msgspec.structs.replace(exposure, v=EXPOSURE_VERSION, session_id=session_id, received_at=now)
-            records.append(Record(topic, key, msgspec.json.encode(told), now))
+            told = msgspec.structs.replace(exposure, v=EXPOSURE_VERSION, session_id=name, received_at=now)
+            records.append(Record(topic, name.encode(), msgspec.json.encode(told), now))
         return records
 
 

@@ -101,7 +101,7 @@ class Service:
         self._decider: Decider | None = None
         self.collector = Collector(settings, self.gate, self.publisher, self.pending, self.metrics, self.deciding)
         self.sessions = Sessions(settings, self.gate, self.publisher, self._withdrawals, self.hub)
-        self.exposures = Exposures(settings, self.gate, self.publisher)
+        self.exposures = Exposures(settings, self.gate, self.publisher, self.ids)
         intake = Intake(settings, self.gate, self.collector)
         self.ga4, self.segment, self.snowplow = GA4(intake), Segment(intake), Snowplow(intake)
         self.reading = Reading(self.gate, self.reads, self.pending, presenter, self.metrics)

@@ -27,6 +27,7 @@ class Summary(msgspec.Struct):
     source: str
     seq: int
     outcome: str
+    decided_at: int
     value: float = 0.0
     bot: bool = False
     device: str = "unknown"
@@ -68,11 +69,12 @@ class Plan:
 
 
 class Member(NamedTuple):
-    """A session that counts, and the stages that it was in."""
+    """A session that counts, the stages that it was in, and its key."""
 
     arm: str
     session: Summary
     stages: set[str]
+    key: Key
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def choose(plan: Plan, kept: Mapping[Key, Summary], seen: Mapping[Key, Seen]) ->
             continue
         stages, pairs = seen.get(key, (set(), set()))
         met = {named for experiment, named in pairs if experiment == plan.experiment} | {session.arm[plan.experiment]}
-        mine.append((Member(arm, session, stages or set(session.stages_seen)), met))
+        mine.append((Member(arm, session, stages or set(session.stages_seen), key), met))
     arms_of: dict[str, set[str]] = defaultdict(set)
     for member, met in mine:
         if member.session.visitor:

@@ -4,13 +4,15 @@ Where visitors were drawn, not sessions, intervals and the sample ratio count vi
 resemble each other.
 
 `analyse` takes the documents of the ``decisions`` and ``sessions`` topics, one JSON document a line, and compares arms
-session by session. Documents that Kafka delivered twice count once (by source, session and seq); bots do not count.
+session by session: as they were assigned, and, with the documents of ``exposures``, by what was really shown. Documents
+that Kafka delivered twice count once (by source, session and seq); bots do not count.
 """
 
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from decisions.experiments import stats
 from decisions.experiments.members import VISITOR, Decided, Key, Member, Plan, Seen, Summary, choose, plan_of
+from decisions.experiments.shown import Exposure, shown_in
 from decisions.experiments.stats import Interval
 from decisions.policy.conditions import suggest
 from decisions.policy.model import PolicyFile
@@ -39,19 +42,24 @@ CONTROL_NAMES: Final = ("control", "holdout")
 
 @dataclass
 class ArmCounts:
-    """One arm: sessions, purchases and order value per cluster (a visitor, or a session where sessions were drawn)."""
+    """One arm, by cluster (a visitor, or a session where sessions were drawn).
+
+    Attributes:
+        clusters: of each its sessions, purchases, order value, sessions that were shown the benefit, and purchases in
+            these.
+    """
 
     clusters: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, cluster: str, session: Summary) -> None:
+    def add(self, cluster: str, session: Summary, *, shown: bool = False) -> None:
         """Count one session."""
-        sums = self.clusters.setdefault(cluster, [0.0, 0.0, 0.0])
-        sums[0] += 1
-        sums[1] += session.outcome == "bought"
-        sums[2] += session.value
+        sums = self.clusters.setdefault(cluster, [0.0] * 5)
+        bought = session.outcome == "bought"
+        for i, value in enumerate((1, bought, session.value, shown, shown and bought)):
+            sums[i] += value
 
     def column(self, which: int) -> NDArray[np.float64]:
-        """Sessions (0), purchases (1) or values (2) by cluster."""
+        """One of the sums, by cluster."""
         return np.array([sums[which] for sums in self.clusters.values()], np.float64)
 
     @property
@@ -64,6 +72,11 @@ class ArmCounts:
         """How many of them bought."""
         return int(self.column(1).sum())
 
+    @property
+    def treated(self) -> stats.Treated:
+        """Without the values."""
+        return stats.Treated(self.column(0), self.column(1), self.column(3), self.column(4))
+
     def effective(self) -> tuple[float, float]:
         """Purchases and sessions as if all sessions were independent."""
         sessions = self.column(0)
@@ -72,8 +85,20 @@ class ArmCounts:
 
 
 @dataclass(frozen=True)
+class ByShown:
+    """The same among those who were really shown what the control is not; see `stats.effect_of_showing`."""
+
+    sessions: int
+    bought: int
+    control_sessions: int
+    control_bought: int
+    lift: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """One arm against the control, in one population."""
+    """One arm against the control, in one population: as assigned, and ``by_shown`` where exposures were given."""
 
     arm: str
     sessions: int
@@ -85,6 +110,7 @@ class Comparison:
     value_per_session: Interval
     z: float
     p: float
+    by_shown: ByShown | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +155,7 @@ def analyse(
     sessions: Iterable[bytes],
     experiment: str | None = None,
     *,
+    exposures: Iterable[bytes] | None = None,
     control: str | None = None,
     shares: Mapping[str, float] | None = None,
     policy: PolicyFile | None = None,
@@ -141,10 +168,12 @@ def analyse(
         decisions: lines of the ``decisions`` topic.
         sessions: lines of the ``sessions`` topic.
         experiment: only this one.
+        exposures: lines of the ``exposures`` topic, for the lift by shown; None: as assigned alone.
         control: the arm to compare with; default: "control", "holdout" or the first by name.
         shares: expected share per arm; default: the policy's, else equal.
         policy: the one that drew the arms; it says what was drawn, the shares and which arm changes nothing.
-        benefit: actions whose fair distribution is asked for; default: every action but those of the control arm alone.
+        benefit: actions whose showing counts, and whose fair distribution is asked for; default: those that the
+            control arm does not have.
         min_group: smaller groups are not judged.
 
     Raises:
@@ -162,12 +191,13 @@ def analyse(
         else:
             kept[key] = summary
     seen = _decided(decisions, kept, dropped)
+    shown = None if exposures is None else shown_in(_read(exposures, Exposure, "exposures"), kept, dropped)
     names = sorted({name for s in kept.values() for name in s.arm})
     if experiment is not None and experiment not in names:
         raise SettingsError(f"no session is in experiment {experiment!r}; the file has: {', '.join(names) or 'none'}")
     _refuse_unknown_actions(benefit, kept.values(), policy)
     return [
-        _report(plan_of(name, policy, control, shares), kept, seen, dropped, benefit, min_group)
+        _report(plan_of(name, policy, control, shares), kept, seen, shown, dropped, benefit, min_group)
         for name in ([experiment] if experiment else names)
     ]
 
@@ -222,6 +252,7 @@ def _report(
     plan: Plan,
     kept: Mapping[Key, Summary],
     seen: Mapping[Key, Seen],
+    shown: Mapping[Key, frozenset[str]] | None,
     dropped: Counter[str],
     benefit: Sequence[str],
     min_group: int,
@@ -233,13 +264,15 @@ def _report(
     if base not in arm_names:
         names = ", ".join(arm_names) or "none"
         raise SettingsError(f"experiment {plan.experiment!r} has no arm {base!r}; choose one of: {names}")
-    groups_of_stage = {"all": members} | {stage: [m for m in members if stage in m.stages] for stage in STAGES}
-    populations = [
-        _population(title, some, arm_names, base, plan.shares, chosen.unit) for title, some in groups_of_stage.items()
-    ]
     treated = [member.session for member in members if member.arm != base]
     control = [member.session for member in members if member.arm == base]
     given = list(benefit) or sorted({a for s in treated for a in s.actions} - {a for s in control for a in s.actions})
+    saw = None if shown is None or not given else {key for key, actions in shown.items() if actions & set(given)}
+    groups_of_stage = {"all": members} | {stage: [m for m in members if stage in m.stages] for stage in STAGES}
+    populations = [
+        _population(title, some, arm_names, base, plan.shares, chosen.unit, saw)
+        for title, some in groups_of_stage.items()
+    ]
     groups = [g for title, name in GROUPINGS.items() for g in _groups(title, name, treated, given, min_group)]
     left_out = {what: n for what, n in (dropped + chosen.dropped).items() if n}
     return Report(plan.experiment, chosen.salt_version, chosen.unit, base, populations, groups, given, left_out)
@@ -252,18 +285,20 @@ def _population(
     base: str,
     shares: Mapping[str, float] | None,
     unit: str,
+    saw: AbstractSet[Key] | None,
 ) -> Population:
     counts = {arm: ArmCounts() for arm in arms}
     for i, member in enumerate(members):
         visitor = member.session.visitor if unit == VISITOR else ""
-        counts[member.arm].add(visitor or f"session {i}", member.session)
+        shown = saw is not None and member.key in saw
+        counts[member.arm].add(visitor or f"session {i}", member.session, shown=shown)
     expected = [shares.get(arm, 0.0) if shares else 1.0 for arm in arms]
     chi_square, p = stats.sample_ratio([len(counts[arm].clusters) for arm in arms], expected)
-    comparisons = [_compare(arm, counts[arm], counts[base]) for arm in arms if arm != base]
+    comparisons = [_compare(arm, counts[arm], counts[base], saw is not None) for arm in arms if arm != base]
     return Population(name, {arm: (c.sessions, c.bought) for arm, c in counts.items()}, chi_square, p, comparisons)
 
 
-def _compare(arm: str, b: ArmCounts, a: ArmCounts) -> Comparison:
+def _compare(arm: str, b: ArmCounts, a: ArmCounts, by_shown: bool) -> Comparison:
     four = (*a.effective(), *b.effective())
     ratio = stats.ratio(*four)
     z = stats.z_of_rates(*four)
@@ -279,6 +314,19 @@ def _compare(arm: str, b: ArmCounts, a: ArmCounts) -> Comparison:
         value_per_session=stats.mean_difference(value_a, value_b),
         z=z,
         p=stats.two_sided(z),
+        by_shown=_by_shown(b.treated, a.treated) if by_shown else None,
+    )
+
+
+def _by_shown(b: stats.Treated, a: stats.Treated) -> ByShown:
+    lift, difference = stats.effect_of_showing(a, b)
+    return ByShown(
+        sessions=int(b.shown.sum()),
+        bought=int(b.bought_shown.sum()),
+        control_sessions=int(a.shown.sum()),
+        control_bought=int(a.bought_shown.sum()),
+        lift=lift,
+        difference=difference,
     )
 
 

@@ -3,12 +3,16 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from decisions.experiments import stats
-from decisions.experiments.report import SRM_P, Population, Report
+from decisions.experiments.report import SRM_P, ByShown, Population, Report
 from decisions.experiments.stats import Interval
+
+SHOWN: Final = "- by shown"
+"""The rows of those who were really shown the benefit."""
 
 
 def render(report: Report, bound: float | None = None) -> str:
@@ -38,6 +42,9 @@ def _population_lines(population: Population, control: str, bound: float | None)
     n, bought = population.counts[control]
     yield f"  {'arm':14} {'sessions':>9} {'bought':>7} {'rate':>7}  {'lift (95 %)':28} {'difference in points':26} p"
     yield f"  {control:14} {n:>9,} {bought:>7,} {_rate(bought, n):>7}"
+    if population.comparisons and (first := population.comparisons[0].by_shown) is not None:
+        n, bought = first.control_sessions, first.control_bought
+        yield f"  {SHOWN:14} {n:>9,} {bought:>7,} {_rate(bought, n):>7}"
     for c in population.comparisons:
         lift = _percent(c.lift, "%", 100)
         difference = _percent(c.difference, "", 100, 2)
@@ -46,7 +53,15 @@ def _population_lines(population: Population, control: str, bound: float | None)
             f"  {c.arm:14} {c.sessions:>9,} {c.bought:>7,} {_rate(c.bought, c.sessions):>7}  {lift:28} {difference:26} "
             f"{_p(c.p)}{stop}"
         )
+        if c.by_shown is not None:
+            yield _shown_line(c.by_shown)
         yield f"  {'':14} order value per session {_percent(c.value_per_session, '', 1, 2)}"
+
+
+def _shown_line(shown: ByShown) -> str:
+    lift, difference = _percent(shown.lift, "%", 100), _percent(shown.difference, "", 100, 2)
+    n, bought = shown.sessions, shown.bought
+    return f"  {SHOWN:14} {n:>9,} {bought:>7,} {_rate(bought, n):>7}  {lift:28} {difference:26}"
 
 
 def _p(p: float) -> str:

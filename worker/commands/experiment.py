@@ -28,6 +28,9 @@ def main(argv: Sequence[str]) -> int:
         "--decisions", required=True, metavar="FILE", help="decisions topic, one document a line; - for none"
     )
     read.add_argument("--sessions", required=True, metavar="FILE", help="sessions topic, one document a line")
+    read.add_argument(
+        "--exposures", metavar="FILE", help="exposures topic, one document a line: lift by what was really shown, too"
+    )
     read.add_argument("--experiment", metavar="NAME", help="only this one (default: all)")
     read.add_argument("--control", metavar="ARM", help="compare with this arm (default: control, holdout or the first)")
     read.add_argument(
@@ -39,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
     read.add_argument(
         "--shares", metavar="ARM=SHARE,...", help="expected sizes of the arms (default: the policy's, else equal)"
     )
-    read.add_argument("--benefit", action="append", default=[], metavar="ACTION", help="whose fair share is asked for")
+    read.add_argument(
+        "--benefit", action="append", default=[], metavar="ACTION", help="whose showing and fair share are asked for"
+    )
     read.add_argument(
         "--min-group", type=int, default=100, metavar="N", help="do not judge smaller groups (default 100)"
     )
@@ -63,6 +68,7 @@ def _analyse(args: argparse.Namespace) -> str:
         read_lines(args.decisions),
         read_lines(args.sessions),
         args.experiment,
+        exposures=read_lines(args.exposures) if args.exposures else None,
         control=args.control,
         shares=_shares(args.shares),
         policy=load_file(args.policy) if args.policy else None,

@@ -23,6 +23,7 @@ DEVICES = ("desktop", "mobile")
 def session(i: int, arm: str | None, **more: Any) -> dict[str, Any]:
     return {
         "v": 1, "session_id": f"s{i}", "source": "t", "seq": 256 * i + 255, "outcome": "browsed", "value": 0.0,
+        "decided_at": 1_000 + i,
         "device": DEVICES[i % 2], "traffic_source": "paid", "country": "DE", "stages_seen": ["Explorer"],
         "actions": {"banner": 1}, "arm": {"deal": f"{arm}@1"} if arm else {}, "bot": False,
     } | more  # fmt: skip
@@ -37,6 +38,11 @@ def decision(i: int, arm: str, stage: str = "Explorer", **more: Any) -> dict[str
         "stage": stage,
         "arm": {"deal": f"{arm}@1"},
     } | more
+
+
+def exposure(i: int, action: str = "deal", kind: str = "shown", **more: Any) -> dict[str, Any]:
+    named = {"session_id": f"s{i}", "exposure_id": f"{i}{action}", "kind": kind, "action": action}
+    return {"v": 1, **named, "ts": 0, "received_at": 0} | more
 
 
 def lines(documents: Iterable[dict[str, Any]]) -> list[bytes]:
@@ -254,6 +260,58 @@ def test_the_report_is_json_without_nan() -> None:
     assert json.loads(text)[0]["populations"][0]["comparisons"][0]["lift"]["value"] is None
 
 
+def test_the_lift_by_shown_stands_beside_the_one_as_assigned() -> None:
+    """Half of the arm had it on the screen, and only these buy more often: the effect on them is twice that on all."""
+    rng = np.random.default_rng(11)
+    sessions, shown = [], []
+    for i in range(20_000):
+        arm = "treatment" if rng.random() < 0.5 else "control"
+        seen = arm == "treatment" and rng.random() < 0.5
+        outcome = "bought" if rng.random() < (0.15 if seen else 0.1) else "browsed"
+        actions = {"banner": 1} if arm == "control" else {"deal": 1}
+        sessions.append(session(i, arm, outcome=outcome, actions=actions))
+        shown += [exposure(i)] * seen
+    found = report(sessions, exposures=lines(shown))
+    [comparison] = found.populations[0].comparisons
+    by_shown = comparison.by_shown
+    assert by_shown is not None
+    assert (by_shown.sessions, by_shown.control_sessions) == (len(shown), 0)
+    assert by_shown.difference.value == pytest.approx(2 * comparison.difference.value, rel=0.1)
+    assert by_shown.lift.low < 0.5 < by_shown.lift.high
+    assert by_shown.difference.low < 0.05 < by_shown.difference.high
+    assert comparison.lift == report(sessions).populations[0].comparisons[0].lift
+    rows = [line for line in render(found).splitlines() if "- by shown" in line]
+    assert f"{len(shown):,}" in rows[1]
+    assert "- by shown" not in render(report(sessions))
+
+
+def test_an_exposure_counts_once_for_the_session_that_it_was_in() -> None:
+    """By the session's id and the time; a click is of something that was shown; other actions are not the benefit."""
+    first, second = session(1, "treatment", decided_at=500), session(1, "treatment", seq=9_999, decided_at=900)
+    other, control = session(2, "treatment", actions={"deal": 1}), session(3, "control")
+    exposures = [
+        exposure(1, received_at=600),
+        exposure(1, received_at=601),
+        exposure(2, kind="clicked"),
+        exposure(2, "banner"),
+        exposure(3, "banner"),
+        exposure(1, received_at=901),
+        exposure(77),
+    ]
+    found = report([first, second, other, control], exposures=lines(exposures))
+    by_shown = found.populations[0].comparisons[0].by_shown
+    assert by_shown is not None
+    assert (by_shown.sessions, by_shown.control_sessions) == (1, 0)
+    assert found.dropped == {"exposures of sessions without a summary (unfinished, or bots)": 2}
+
+
+def test_without_an_action_of_its_own_an_arm_has_no_lift_by_shown() -> None:
+    found = report([session(1, "a"), session(2, "b")], exposures=lines([exposure(1, "banner")]))
+    assert found.populations[0].comparisons[0].by_shown is None
+    named = report([session(1, "a"), session(2, "b")], exposures=lines([exposure(1, "banner")]), benefit=["banner"])
+    assert named.populations[0].comparisons[0].by_shown is not None
+
+
 def run(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert command.main(argv) == 0
     return capsys.readouterr().out
@@ -266,6 +324,11 @@ def test_the_command_reads_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "experiment deal, salt 1, by session, against 'control'" in text
     assert "stop from 3.357" in text or "stop from 3.36" in text
     assert json.loads(run([*options, "--json"], capsys))[0]["experiment"] == "deal"
+    (tmp_path / "e").write_bytes(b"\n".join(lines([exposure(1), exposure(2)])))
+    assert "- by shown" in run([*options, "--exposures", str(tmp_path / "e")], capsys)
+    (tmp_path / "e").write_bytes(b"{}")
+    with pytest.raises(SettingsError, match="exposures, line 1: not a document"):
+        run([*options, "--exposures", str(tmp_path / "e")], capsys)
     with pytest.raises(SettingsError, match="cannot be read"):
         list(read_lines(tmp_path / "missing"))
 

@@ -133,3 +133,51 @@ def test_empty_counts_give_no_figures() -> None:
     assert math.isnan(stats.ratio(0, 10, 1, 10).value)
     assert math.isnan(stats.mean_difference(alone(np.zeros(0)), alone(np.zeros(5))).value)
     assert stats.z_of_rates(0, 0, 1, 2) == stats.z_of_rates(0, 5, 0, 5) == 0.0
+
+
+def treated(bought: NDArray[np.bool_], shown: NDArray[np.bool_]) -> stats.Treated:
+    columns = (np.ones(bought.size), bought, shown, bought & shown)
+    return stats.Treated(*(column.astype(np.float64) for column in columns))
+
+
+def test_where_all_are_shown_and_none_of_the_control_it_is_the_plain_comparison() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.random(4_000) < 0.1, rng.random(4_000) < 0.13
+    lift, difference = stats.effect_of_showing(treated(a, a & False), treated(b, b | True))
+    counts = float(a.sum()), 4_000.0, float(b.sum()), 4_000.0
+    ratio = stats.ratio(*counts)
+    assert (lift.value, lift.low, lift.high) == pytest.approx(
+        (ratio.value - 1, ratio.low - 1, ratio.high - 1), rel=1e-2
+    )
+    assert difference.value == pytest.approx(stats.difference(*counts).value)
+
+
+def test_intervals_by_shown_cover_the_truth_although_the_shown_differ_from_the_others() -> None:
+    """Half scroll down, buy twice as often anyway, and one and a half times that for being shown it."""
+    rng = np.random.default_rng(9)
+    lifts, differences, naive = [], [], []
+    for _ in range(1_000):
+        arms = []
+        for showing in (False, True):
+            scrolls = rng.random(4_000) < 0.5
+            rate = np.where(scrolls, 0.10 * (1.5 if showing else 1), 0.05)
+            arms.append(treated(rng.random(4_000) < rate, scrolls & showing))
+        a, b = arms
+        lift, difference = stats.effect_of_showing(a, b)
+        lifts.append(lift.low <= 0.5 <= lift.high)
+        differences.append(difference.low <= 0.05 <= difference.high)
+        naive.append(b.bought_shown.sum() / b.shown.sum() / a.bought.mean() - 1)
+    assert np.mean(lifts) == pytest.approx(0.95, abs=0.02)
+    assert np.mean(differences) == pytest.approx(0.95, abs=0.02)
+    assert np.mean(naive) > 0.9, "who compares the shown with all of the control finds nearly twice as much"
+
+
+def test_hardly_anybody_shown_says_nothing() -> None:
+    rng = np.random.default_rng(10)
+    a, b = rng.random(2_000) < 0.1, rng.random(2_000) < 0.1
+    few = np.arange(2_000) < 8
+    for shown in (few, a & False):
+        lift, difference = stats.effect_of_showing(treated(a, a & False), treated(b, shown))
+        assert np.isnan([lift.value, difference.value]).all()
+    one = treated(a[:1], a[:1])
+    assert np.isnan(stats.effect_of_showing(one, one)[1].value)
