@@ -1,6 +1,7 @@
 """A shopper walks through the shop, and the page follows."""
 
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -32,7 +33,6 @@ def test_the_first_decision_is_pushed_to_the_page(enter: EnterShop) -> None:
     assert shopper.text("#drawer .now b") == "Explorer"
     shopper.until(lambda: shopper.seen().get("page_view") == 1, "the worker has counted the page view")
     shopper.until(lambda: "pages_viewed" in shopper.text("#drawer"), "the drawer shows the features")
-    shopper.picture("explorer")
 
 
 def test_what_is_searched_and_viewed_reaches_the_worker(enter: EnterShop) -> None:
@@ -64,12 +64,30 @@ def test_what_is_searched_and_viewed_reaches_the_worker(enter: EnterShop) -> Non
     )
 
 
-@pytest.mark.timeout(1_000)
+class Pace(NamedTuple):
+    """How long a shopper looks at each page, and when silence may come, seconds after the last click."""
+
+    look_s: float
+    silence_s: tuple[float, float]
+
+
 def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(enter: EnterShop) -> None:
-    """The whole story, at a shopper's pace: about eight minutes, most of them the shopper's silence."""
-    shopper = enter().open()
+    """The whole story, five times as fast as people are."""
+    walks(enter().open(), Pace(2.0, (5.0, 35.0)))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_000)
+def test_the_same_at_a_shoppers_pace_by_the_model_that_ships(enter_shipped: EnterShop) -> None:
+    """About eight minutes: the model takes hasty clicks for looking around, and silence takes its time."""
+    walks(enter_shipped().open(), Pace(17.0, (20.0, 200.0)))
+
+
+def walks(shopper: Shopper, pace: Pace) -> None:
+    """From the first page to the order."""
     shopper.becomes("Explorer")
-    evaluates(shopper)
+    shopper.picture("explorer")
+    evaluates(shopper, pace)
     shopper.driver.execute_script(
         "document.querySelector('.panel').scrollIntoView({behavior: 'instant'}); scrollBy(0, -90)"
     )
@@ -87,7 +105,7 @@ def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(e
     assert "10 % off" in shopper.text(".sum")
     total = shopper.text(".sum .total dd")
     shopper.picture("intent-buyer")
-    stops(shopper)
+    stops(shopper, pace)
     shopper.picture("drop-off-risk")
     silent = shopper.decision()["seq"]
     shopper.click(".reminder .button")
@@ -97,7 +115,7 @@ def test_a_shopper_browses_compares_fills_the_basket_stops_comes_back_and_buys(e
     shopper.until(lambda: shopper.seen().get("purchase") == 1, "the worker has counted the purchase")
 
 
-def evaluates(shopper: Shopper) -> None:
+def evaluates(shopper: Shopper, pace: Pace) -> None:
     """Look at many things, and take time for each."""
     begun = time.monotonic()
     stop = 0
@@ -105,16 +123,17 @@ def evaluates(shopper: Shopper) -> None:
         assert time.monotonic() - begun < 480, f"never an Evaluator for sure: {shopper.explained()}"
         shopper.go("?" + STOPS[stop % len(STOPS)])
         stop += 1
-        time.sleep(17)  # as people do: the model takes hasty clicks for looking around
+        time.sleep(pace.look_s)
     shopper.go("?p=dune")
     shopper.until(lambda: shopper.there(".panel .compare") or shopper.there(".panel .quotes"), "the panel is shown")
 
 
-def stops(shopper: Shopper) -> None:
+def stops(shopper: Shopper, pace: Pace) -> None:
     """Do nothing: the reminder comes with no click."""
     before = shopper.seen()
     due = shopper.explained()["silent_at"] / 1000 - time.time()
-    assert 20 < due < 200
+    soonest, latest = pace.silence_s
+    assert soonest < due < latest
     assert not shopper.there(".reminder")
     decision = shopper.becomes("Drop-Off Risk", due + 30)
     assert decision["action"] == "exit-intent-reminder"

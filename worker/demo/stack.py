@@ -32,6 +32,7 @@ class EmbeddedStack:
 
     Args:
         folder: takes the logs.
+        settings: more settings of worker and edge, as environment variables.
 
     Attributes:
         kafka, valkey: the servers.
@@ -42,7 +43,7 @@ class EmbeddedStack:
         SettingsError: something did not start; the end of its log says why.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         with ExitStack() as stack:
             self.kafka = MockKafka(TOPICS)
             stack.callback(self.kafka.close)
@@ -54,6 +55,7 @@ class EmbeddedStack:
                 "CLICKSTAGE_REDIS": self.valkey.url,
                 "CLICKSTAGE_TOPIC_ID": "demo",
                 "CLICKSTAGE_ENV": "demo",
+                **(settings or {}),
             }
             self.worker = WorkerProcess(environment, folder / "worker.log")
             stack.callback(self.worker.stop)
