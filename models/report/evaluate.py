@@ -353,6 +353,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--outcomes", action="store_true", help="the outcome heads instead: outcomes.html, .json, and tables printed"
     )
     parser.add_argument(
+        "--recurrent", action="store_true", help="with --outcomes: GRU and LSTM on L's log too; needs clickstage[torch]"
+    )
+    parser.add_argument(
         "file",
         type=Path,
         nargs="?",
@@ -363,9 +366,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.file is not None and not options.outcomes:
         parser.error("a FILE goes with --outcomes")
+    if options.recurrent and (not options.outcomes or options.file is not None):
+        parser.error("--recurrent goes with --outcomes, without a FILE: it compares on L's log")
     if options.outcomes:
         _writable(options.report)
-        outcomes = run_outcomes(options.report, options.seed, options.data, options.quick, options.file)
+        outcomes = run_outcomes(
+            options.report, options.seed, options.data, options.quick, options.file, options.recurrent
+        )
         Console().print(outcome_page.text_tables(outcomes), highlight=False, markup=False, soft_wrap=True)
         return 0
     report = run(options.report, options.seed, options.data, options.quick, options.bundle)

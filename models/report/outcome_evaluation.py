@@ -19,9 +19,9 @@ from models.heads.outcomes import BUILT_IN, Outcome
 from models.report import outcome_page
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
-from models.study import action_log, next_price, shop_log, shoppers, uci_intent
+from models.study import action_log, next_price, recurrent, shop_log, shoppers, uci_intent
 from models.study.outcome_study import judge_outcome
-from models.study.windows import WINDOWS, by_window
+from models.study.windows import WINDOWS, by_window, on_both_sides
 from models.training.dataset import observe_log
 from models.training.eventfile import read_events
 from models.training.outcomes import (
@@ -46,10 +46,13 @@ class OutcomeEvaluation:
         data: the folder of other people's logs; what is not there is named.
         quick: rough figures.
         file: a log to judge instead of all these.
+        recurrent: GRU and LSTM on L's log too; needs torch.
     """
 
-    def __init__(self, seed: int, data: Path | None, quick: bool, file: Path | None = None) -> None:
-        self.seed, self.data, self.quick, self.file = seed, data, quick, file
+    def __init__(
+        self, seed: int, data: Path | None, quick: bool, file: Path | None = None, *, recurrent: bool = False
+    ) -> None:
+        self.seed, self.data, self.quick, self.file, self.recurrent = seed, data, quick, file, recurrent
         self.draws = 20 if quick else 200
         self.report: dict[str, Any] = {"seed": seed, "quick": quick, "logs": {}}
 
@@ -94,7 +97,11 @@ class OutcomeEvaluation:
         events = ~rows.silent
         seen, cut = rows.take(events), Parts(*(part[events] for part in parts))
         sizes = _QUICK_WINDOWS if self.quick else WINDOWS
-        self.report["windows"] = by_window(seen, cut, ("order_rest", "add_rest"), self.seed, sizes)
+        names = ("order_rest", "add_rest")
+        self.report["windows"] = by_window(seen, cut, names, self.seed, sizes)
+        self.report["both_sides"] = on_both_sides(rows, names, self.seed, sizes)
+        if self.recurrent:
+            self.report["recurrent"] = recurrent.by_recurrent(seen, cut, names, self.seed)
 
     def third_party(self) -> None:
         """`shop_synthetic_ecom` by ten folds of visits."""
@@ -142,6 +149,7 @@ def run_outcomes(
     data: Path | None = None,
     quick: bool = False,
     file: Path | None = None,
+    recurrent_too: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Measure every log, or ``file`` alone; write ``outcomes.html`` and ``outcomes.json`` to ``folder``.
@@ -150,10 +158,12 @@ def run_outcomes(
 
     Raises:
         OSError: the folder cannot be written.
-        SettingsError: ``file`` cannot be judged.
+        SettingsError: ``file`` cannot be judged, or ``recurrent_too`` is wanted and torch is not there.
     """
+    if recurrent_too:
+        recurrent.torch_or_refuse()
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = OutcomeEvaluation(seed, data, quick, file)
+    evaluation = OutcomeEvaluation(seed, data, quick, file, recurrent=recurrent_too)
     steps = evaluation.steps()
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as bar:

@@ -3,6 +3,7 @@
 Rows of one visit are not independent, so intervals come from drawing visits, not rows, with replacement.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -132,6 +133,23 @@ def intervals(
         found["ap"].append(average_precision(y, p, weight))
         found["lift_10"].append(_weighted_lift(y[order], weight[order], 0.1))
     return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in found.items()}
+
+
+def greatest_ap(base: float, lifts: Mapping[float, float]) -> float:
+    """The greatest average precision that ``lifts`` allow: lift by share of the rows, the smallest share first.
+
+    It is reached if in each share all rows with the outcome stand before all others.
+
+    >>> round(greatest_ap(0.0739, {0.1: 3.27, 0.2: 2.68}), 2)
+    0.51
+    """
+    begin, before, total = 0.0, 0.0, 0.0
+    for share, lifted in (*lifts.items(), (1.0, 1.0)):
+        hits = lifted * share * base - before
+        x = np.linspace(0.0, hits, 1_001)[1:]
+        total += hits * float(np.mean((before + x) / (begin + x)))
+        begin, before = share, before + hits
+    return total / base
 
 
 def _weighted_lift(y: Flags, weight: Floats, share: float) -> float:

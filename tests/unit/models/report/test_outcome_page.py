@@ -25,7 +25,20 @@ def report() -> dict[str, object]:
     }
     log = {"visits": 200, "rows": 3_000, "censored": 2, "heads": {"order_rest": head}, "left_out": ["add_rest"]}
     windows = {"order_rest": {4: {"accuracy": 0.9, "auc": 0.8123, "ap": 0.4}}}
-    found: dict[str, object] = outcome_page.jsonable({"logs": {"shop": log}, "windows": windows})
+    sides = {
+        split: {4: {"order_rest": order, "add_rest": 0.89, "abandoned": 0.4, "always_no": 0.932}}
+        for split, order in (("whole", 0.9345), ("cut", 0.9678))
+    }
+    judged = {"accuracy": 0.94, "auc": 0.8642, "ap": 0.5}
+    recurrent = {"GRU 64": {"order_rest": judged, "add_rest": judged, "us_an_event": 1.25, "bytes_a_visit": 256}}
+    found: dict[str, object] = outcome_page.jsonable(
+        {
+            "logs": {"shop": log, "simulator": log},
+            "windows": windows,
+            "both_sides": sides,
+            "recurrent": recurrent,
+        }
+    )
     return found
 
 
@@ -36,11 +49,16 @@ def test_the_tables_hold_what_was_measured() -> None:
     assert "0.61" in text
     assert "left out, too few visits: add_rest" in text
     assert "0.8123" in text
+    assert "| order, accuracy: visits whole | 93.45% |" in text
+    assert "| order, accuracy: visits on both sides | 96.78% |" in text
+    assert "| GRU 64 | 94.00% | 0.864 | 0.500 | 0.864 | 1.25 | 256 |" in text
+    assert "| G, full session | 0.872 | 0.563 | 0.509 | 3.27 / 2.68 |" in text, "G's AP is above what its lifts allow"
 
 
 def test_the_page_stands_alone_and_draws_the_lift_by_click() -> None:
     page = outcome_page.build(report())
     assert page.startswith("<!doctype html>")
     assert "Lift by click number" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4
+    assert page.index("Lift by click number") < page.index("<table"), "the headline of each log"
     assert "http://" not in page.replace("http://www.w3.org", "")
