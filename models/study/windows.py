@@ -17,9 +17,9 @@ from models.training.outcome_fit import fit_boosting, log_odds
 from models.training.outcomes import OutcomeRows, Parts
 
 WINDOWS: Final = (4, 8, 11, 14, 20, 25, 30)
-MEMORY_VISITS: Final = 5_000
+MEMORY_VISITS: Final = 8_000
 """Visits that `on_both_sides` takes: its trees grow until they know every row."""
-_MEMORY_TREES: Final = 25
+_MEMORY_TREES: Final = 40
 _TRAIN: Final = 0.75
 _TYPE, _GAP = WIDE.index("type_1"), WIDE.index("gap_1_s")
 
