@@ -6,6 +6,7 @@
         <head>.npz              the arrays of a head's model
         <head>.golden.npz       rows, some with missing values, and the outputs they must get
         <head>.baseline.json    the drift baseline
+        segments.npz            typical visits, and the golden rows of the segments; optional
         estimator.joblib        for analysts, optional; a pickle, so no worker opens it
 
 `Bundle.load` refuses a bundle that was damaged, or trained for views, columns or stages of another release, and scores
@@ -28,14 +29,16 @@ from numpy.typing import NDArray
 from featurestore.errors import BundleError
 from featurestore.files import read_regular
 from models.bundle.baseline import Baseline
-from models.bundle.manifest import HeadEntry, Manifest, Scaling, Training, parse_manifest
+from models.bundle.manifest import HeadEntry, Manifest, Scaling, SegmentsEntry, Training, parse_manifest
 from models.heads import Calibration, Golden, Head, Heads
+from models.heads.segments import ARRAYS, Segments
 from models.rules import StageRules
 from models.trees.ensemble import MAX_BYTES, Ensemble, read_npz, write_npz
 
 MANIFEST: Final = "manifest.json"
 CHECKSUM: Final = "manifest.json.sha256"
 ANALYSTS: Final = "estimator.joblib"
+SEGMENTS: Final = "segments.npz"
 
 _AGAIN: Final = "copy the bundle again, or train a new one (clickstage train)"
 _MOST_TEXT: Final = 1 << 24
@@ -45,10 +48,11 @@ _LIBRARIES: Final = ("numpy", "numba", "scikit-learn", "pydantic")
 
 @dataclass(frozen=True)
 class Bundle:
-    """Verified heads; the first one is the stage."""
+    """Verified heads, of which the first is the stage, and the segments of finished visits, if it has any."""
 
     manifest: Manifest
     heads: Heads
+    segments: Segments | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +104,8 @@ class Bundle:
             raise BundleError(f"{path}: there is no model bundle; train one (clickstage train) or correct the path")
         manifest = parse_manifest(_verified_manifest(path), str(path))
         needed = {file for entry in manifest.heads for file in entry.files}
+        if manifest.segments is not None:
+            needed.add(manifest.segments.file)
         if not needed <= manifest.files.keys() <= {*needed, ANALYSTS}:
             raise BundleError(f"{path}: {MANIFEST} lists other files than a bundle has; {_AGAIN}")
         for name, digest in manifest.files.items():
@@ -107,9 +113,10 @@ class Bundle:
                 _verify(path / name, digest)
         try:
             heads = Heads([_head(path, entry) for entry in manifest.heads])
+            segments = None if manifest.segments is None else _segments(path, manifest.segments)
         except (OSError, ValueError) as error:
             raise BundleError(f"{path}: {error}; {_AGAIN}") from None
-        return cls(manifest, heads)
+        return cls(manifest, heads, segments)
 
     @classmethod
     def find(cls, directory: Path) -> Path:
@@ -165,6 +172,20 @@ def _head(path: Path, entry: HeadEntry) -> Head:
     return head
 
 
+def _segments(path: Path, entry: SegmentsEntry) -> Segments:
+    """The segments, which put their golden rows where they were put when they were written.
+
+    Raises:
+        OSError, ValueError: they cannot be read, or are not what the manifest says.
+    """
+    arrays = read_npz(path / entry.file)
+    if arrays.keys() != set(ARRAYS) or arrays["expected"].dtype != np.int64:
+        raise ValueError(f"{entry.file} holds no segments")
+    found = Segments(entry.names, entry.columns, **arrays, training=entry.training)
+    found.check()
+    return found
+
+
 def refuse_existing(target: Path, *, replace: bool) -> None:
     """Refuse a bundle's folder that is there, unless it is to be replaced; before the work that goes into a bundle.
 
@@ -186,6 +207,7 @@ def write_bundle(
     seed: int,
     training: Training,
     analysts: bytes | None = None,
+    segments: Segments | None = None,
     replace: bool = False,
 ) -> Path:
     """Write ``directory/name-version`` and load it back; nothing is left behind if that fails.
@@ -200,6 +222,7 @@ def write_bundle(
         seed: of the training.
         training: its facts.
         analysts: the estimator as `models.training.analysts.pickled` gives it.
+        segments: of finished visits; None for none.
         replace: an existing bundle of that name and version; else it is refused.
 
     Raises:
@@ -213,6 +236,7 @@ def write_bundle(
             fresh = Path(scratch) / target.name
             fresh.mkdir()
             entries = tuple(_write_head(fresh, head) for head in heads)
+            told = None if segments is None else _write_segments(fresh, segments)
             if analysts is not None:
                 (fresh / ANALYSTS).write_bytes(analysts)
             manifest = Manifest(
@@ -225,6 +249,7 @@ def write_bundle(
                 training=training,
                 libraries=library_versions(),
                 files={file.name: _sha256(file.read_bytes()) for file in sorted(fresh.iterdir())},
+                segments=told,
             )
             text = manifest.to_json().encode()
             (fresh / MANIFEST).write_bytes(text)
@@ -261,6 +286,13 @@ def _write_head(path: Path, head: Head) -> HeadEntry:
     write_npz(path / entry.golden_file, {"rows": head.golden.rows, "expected": head.golden.expected})
     (path / entry.baseline_file).write_text(head.baseline.to_json(), encoding="utf-8")
     return entry
+
+
+def _write_segments(path: Path, segments: Segments) -> SegmentsEntry:
+    write_npz(path / SEGMENTS, segments.arrays())
+    return SegmentsEntry(
+        names=segments.names, columns=segments.columns, file=SEGMENTS, training=dict(segments.training)
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -85,6 +85,17 @@ class HeadEntry(BaseModel):
         return self.model_file, self.golden_file, self.baseline_file
 
 
+class SegmentsEntry(BaseModel):
+    """The segments of finished visits; see `models.heads.segments.Segments`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    columns: Annotated[tuple[str, ...], Field(min_length=1)]
+    file: FileName
+    training: dict[str, JsonValue] = {}
+
+
 class Manifest(BaseModel):
     """Everything in a bundle that is not an array.
 
@@ -93,6 +104,7 @@ class Manifest(BaseModel):
         created: given by who trained, not read from a clock, so that the same inputs give the same bytes.
         rules: that labelled the stages.
         heads: the stage first.
+        segments: of finished visits; None for none.
         files: sha256 of each file beside the manifest.
     """
 
@@ -108,14 +120,15 @@ class Manifest(BaseModel):
     training: Training
     libraries: dict[str, str]
     files: dict[str, Sha256]
+    segments: SegmentsEntry | None = None
 
     def sha256(self, name: str) -> str:
         """Of the file ``name`` in the bundle; KeyError if it has none of that name."""
         return self.files[name]
 
     def to_json(self) -> str:
-        """Indented JSON with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
+        """Indented JSON with a final newline. Without segments it is what it was before there were any."""
+        return self.model_dump_json(indent=2, exclude={"segments"} if self.segments is None else None) + "\n"
 
 
 class _Format1(BaseModel):

@@ -20,13 +20,16 @@ class OutputNames(tuple[str, ...]):  # noqa: SLOT001 - a tuple has no slots for 
 
     Attributes:
         tenths: the nine values that cut the output on later visits of the training log into tenths; () if not known.
+        meaning: what it is the probability of, in words: "orders later in this visit"; "" if it is none, or not known.
     """
 
     tenths: tuple[float, ...]
+    meaning: str
 
-    def __new__(cls, names: Iterable[str], tenths: Iterable[float] = ()) -> Self:
+    def __new__(cls, names: Iterable[str], tenths: Iterable[float] = (), meaning: str = "") -> Self:
         self = super().__new__(cls, names)
         self.tenths = tuple(tenths)
+        self.meaning = meaning
         return self
 
 
@@ -99,7 +102,9 @@ def variables(head: Head) -> list[OutputNames]:
     """The names that policy conditions have for each output of a head."""
     full = [f"{head.name}.{word(output)}" for output in head.outputs]
     if head.task in SINGLE:
-        return [OutputNames((head.name, full[0]), _tenths(head))]
+        meaning = head.training.get("meaning")
+        said = meaning if head.task == "binary" and isinstance(meaning, str) else ""
+        return [OutputNames((head.name, full[0]), _tenths(head), said)]
     return [OutputNames((name,)) for name in full]
 
 

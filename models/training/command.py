@@ -18,6 +18,7 @@ from models.training.classifiers import GROWN
 from models.training.eventfile import read_events
 from models.training.refit import refit
 from models.training.rule_tree import RULES
+from models.training.segments import table
 from models.training.train import TrainConfig, Trained, save, train
 
 
@@ -39,8 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         return _refit(options, events, created)
     outcomes = () if options.no_outcomes else (*BUILT_IN, *(read_outcome(path) for path in options.outcome))
     path, trained = train_bundle(
-        config, rules, options.out, created=created, replace=options.replace, events=events, outcomes=outcomes
-    )
+        config, rules, options.out, created=created, replace=options.replace, events=events, outcomes=outcomes,
+        segments=options.segments,
+    )  # fmt: skip
     Console().print(summary(trained) + f"\nWrote {path}", soft_wrap=True, highlight=False)
     return 0
 
@@ -73,6 +75,7 @@ def train_bundle(
     events: list[tuple[bytes, bytes, int]] | None = None,
     console: Console | None = None,
     outcomes: Sequence[Outcome] = BUILT_IN,
+    segments: bool = False,
 ) -> tuple[Path, Trained]:
     """`train` and `save` behind a progress bar on standard error.
 
@@ -87,7 +90,7 @@ def train_bundle(
         def report(step: str, share: float) -> None:
             progress.update(bar, description=step, completed=share)
 
-        trained = train(config, rules, events, report, outcomes)
+        trained = train(config, rules, events, report, outcomes, segments=segments)
         report("write the bundle", 0.95)
         path = save(trained, directory, created=created, replace=replace)
         report("done", 1.0)
@@ -107,6 +110,7 @@ def summary(trained: Trained) -> str:
         f"confidence of 0.7 or more in {held['confident_share']:.1%} of the rows, "
         f"{held['flips_per_session']:.2f} changes of stage a session"
         + "".join(f"\n{_told(head)}" for head in trained.heads)
+        + ("" if trained.segments is None else f"\n{table(trained.segments)}")
         + "".join(f"\nleft out: {name}: {why}" for name, why in trained.left_out.items())
     )
 
@@ -141,7 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--refit", type=Path, metavar="BUNDLE", help="move the intercepts of its outcome heads to --events; same trees"
     )
-    parser.add_argument("--no-outcomes", action="store_true", help="the stage only")
+    parser.add_argument("--no-outcomes", action="store_true", help="no outcome heads")
+    parser.add_argument(
+        "--segments", action="store_true", help="also find segments of finished visits, for the session summaries"
+    )
     parser.add_argument(
         "--model",
         choices=(*GROWN, RULES),

@@ -68,7 +68,7 @@ def refit(
     manifest = bundle.manifest
     path = write_bundle(
         directory, name=bundle.name, version=version, created=created, heads=heads, rules=bundle.rules,
-        seed=manifest.seed, training=manifest.training,
+        seed=manifest.seed, training=manifest.training, segments=bundle.segments,
     )  # fmt: skip
     return path, moved
 

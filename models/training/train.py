@@ -29,6 +29,7 @@ from models.bundle.manifest import Training
 from models.checked import Checked
 from models.heads.head import Head
 from models.heads.outcomes import BUILT_IN, Outcome
+from models.heads.segments import Segments
 from models.heads.stage import stage_head
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
@@ -43,6 +44,7 @@ from models.training.doubt import DOUBT, Weighted, weighted
 from models.training.outcome_heads import train_heads
 from models.training.outcomes import outcome_rows
 from models.training.rule_tree import RULES, rule_tree
+from models.training.segments import finished, train_segments
 from models.training.space import SPACE, space_rows
 from models.trees.ensemble import Ensemble
 
@@ -122,7 +124,8 @@ class Trained(NamedTuple):
 
     ``estimator`` is None where the stage is the rules themselves.
     ``steady`` are the rows that the drift baseline is made of: those of all sessions but the first `_WARM_UP`, when no
-    visitor has a history yet. ``heads`` are the outcome heads; ``left_out`` says why others, or a stage, are missing.
+    visitor has a history yet. ``heads`` are the outcome heads; ``left_out`` says why others, a stage or the segments
+    are missing.
     """
 
     estimator: Any
@@ -138,6 +141,7 @@ class Trained(NamedTuple):
     steady: Rows
     sessions: int
     heads: tuple[Head, ...] = ()
+    segments: Segments | None = None
     left_out: Mapping[str, str] = MappingProxyType({})
 
 
@@ -147,21 +151,32 @@ def train(
     events: list[SimEvent] | None = None,
     report: Report = lambda *_: None,
     outcomes: Sequence[Outcome] = BUILT_IN,
+    *,
+    segments: bool = False,
 ) -> Trained:
-    """Train on ``events`` in log order, or on a simulation: the stage, and a head for each outcome.
+    """Train on ``events`` in log order, or on a simulation: the stage, a head for each outcome, segments if asked for.
 
     Raises:
         SettingsError: if the rows cannot give a model, before anything is fitted.
     """
     report("run events through the fold", 0.0)
     log = [events] if events is not None else simulate(config.simulation())
-    seen = observe_log(log, rules, wide=bool(outcomes))
+    seen = observe_log(log, rules, wide=bool(outcomes) or segments)
     trained = train_on(recording_of(seen, rules), config, rules, report)
-    if not outcomes:
+    if not outcomes and not segments:
         return trained
-    report("learn the outcomes", 0.92)
-    fitted = train_heads(outcome_rows(seen, rules, outcomes), config.seed, outcomes)
-    return trained._replace(heads=fitted.heads, left_out={**trained.left_out, **fitted.left_out})
+    rows = outcome_rows(seen, rules, outcomes)
+    if outcomes:
+        report("learn the outcomes", 0.92)
+        fitted = train_heads(rows, config.seed, outcomes)
+        trained = trained._replace(heads=fitted.heads, left_out={**trained.left_out, **fitted.left_out})
+    if segments:
+        report("find the segments", 0.94)
+        found = train_segments(finished(rows), config.seed)
+        if isinstance(found, str):
+            return trained._replace(left_out={**trained.left_out, "segments": found})
+        trained = trained._replace(segments=found)
+    return trained
 
 
 def train_on(recording: Recording, config: TrainConfig, rules: StageRules, report: Report = lambda *_: None) -> Trained:
@@ -262,6 +277,7 @@ def save(trained: Trained, directory: Path, *, created: str, replace: bool = Fal
             metrics=metrics,
         ),
         analysts=None if trained.estimator is None else pickled(trained.estimator),
+        segments=trained.segments,
         replace=replace,
     )
 
