@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from decisions.policy import Policy
 from featurestore.session.fold import SILENCE, FoldConfig, Observations, fold
 from featurestore.session.stages import STAGES
+from models.heads.segments import Segments
 from models.heads.views import PUBLISHED, WIDE
 
 
@@ -89,12 +90,21 @@ class Judge:
         policy: decides.
         config: constants of the fold.
         others: the heads beside the stage; None for none.
+        segments: of the sessions that end; None for none.
     """
 
-    def __init__(self, scorer: Scorer, policy: Policy, config: FoldConfig, others: Others | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        policy: Policy,
+        config: FoldConfig,
+        others: Others | None = None,
+        segments: Segments | None = None,
+    ) -> None:
         self.scorer = scorer
         self.others = others if others is not None and others.n_others else None
-        self._wide = self.others is not None and WIDE in self.others.views
+        self.segments = segments
+        self._wide = segments is not None or (self.others is not None and WIDE in self.others.views)
         self.policy = policy
         self.config = config
 
@@ -124,12 +134,26 @@ class Judge:
         decisions, ended = self.policy.decide(seen, probabilities, memories, outputs)
         return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
 
+    def outputs_of(self, seen: Observations, at: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The other heads' outputs of some observations, shape (at.size, k); also of those that have no decision.
+
+        That of an END row is what was said after the session's last event.
+        """
+        if self.others is None or not at.size:
+            return np.full((at.size, 0 if self.others is None else self.others.n_others), np.nan)
+        views = {PUBLISHED: seen.features[at]}
+        if self._wide:
+            views[WIDE] = seen.wide[at]
+        return self.others.score_others(views)
+
+    def segments_of(self, seen: Observations, at: NDArray[np.int64]) -> list[str] | None:
+        """The names of the segments of some observations that are ends; None without segments."""
+        if self.segments is None:
+            return None
+        return [self.segments.names[i] for i in self.segments.of(seen.wide[at]).tolist()]
+
     def _outputs(self, seen: Observations, scored: NDArray[np.bool_]) -> NDArray[np.float64]:
         """The other heads' outputs of each row."""
         outputs = np.full((scored.size, 0 if self.others is None else self.others.n_others), np.nan)
-        if self.others is not None and scored.any():
-            views = {PUBLISHED: seen.features[scored]}
-            if self._wide:
-                views[WIDE] = seen.wide[scored]
-            outputs[scored] = self.others.score_others(views)
+        outputs[scored] = self.outputs_of(seen, np.flatnonzero(scored))
         return outputs

@@ -116,7 +116,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reasons: Annotated[
         list[str],
         Meta(
-            description="Present when the stage changed (the strongest three; of a silence one), or a guard spoke up",
+            description="In words. Present when the stage changed (its strongest three features; of a silence one), "
+            "when a rule that asks for an outcome chose a new action (the outcome, first), with the guards that fired",
             extra=_is(TAIL),
         ),
     ] = []
@@ -358,6 +359,12 @@ def _fill(
             shares[j + 1] = np.rint(probabilities[i, j] * 1000)
         told = decision["top"] if decision["route"] == HELD else decision["stage"]
         shares[0] = shares[told + 1]
+
+
+def said(outputs: NDArray[np.float64]) -> list[list[float | None]]:
+    """Outputs of heads as documents say them: to three digits, None for NaN; a list a row."""
+    found = _thousandths(outputs)
+    return [] if found is None else [[None if x == NO_OUTPUT else x / 1000 for x in row] for row in found.tolist()]
 
 
 def _thousandths(outputs: NDArray[np.float64] | None) -> NDArray[np.int64] | None:

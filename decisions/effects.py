@@ -132,7 +132,11 @@ class Effects:
         indices = seen.rows["session_index"][at]
         names = plan.sessions.take(indices)
         features, arms = seen.features[at], judgement.decisions["arms"][at]
-        documents = self._summaries.encode(names, states, memories, features, seen.rows["seq"][at], arms, judgement.at)
+        seqs, outputs = seen.rows["seq"][at], self._writer.shown(self._judge.outputs_of(seen, at))
+        segments = self._judge.segments_of(seen, at)
+        documents = self._summaries.encode(
+            names, states, memories, features, seqs, arms, judgement.at, outputs, segments
+        )  # fmt: skip
         known = states["visitor"] != 0
         entries = np.zeros(states.size, ENTRY)
         pairs = zip(states["session"].tolist(), states["t_min"].tolist(), strict=True)

@@ -21,6 +21,7 @@ from featurestore.store.outbox import encode
 from featurestore.store.protocols import Due, SessionReader
 from featurestore.store.set_aside import SetAside
 from models.bundle.bundle import Bundle
+from models.heads.segments import Segments
 
 ALL: Final = "all"
 NONE: Final = "none"
@@ -70,6 +71,7 @@ class Engine:
         log_decisions: whether every decision is wanted, or only the last of each session.
         others: the heads beside the stage; None for none.
         outcomes: which of their outputs documents carry; see `chosen`.
+        segments: of the sessions that end; None for none.
 
     Raises:
         SettingsError: ``outcomes`` names one that there is not.
@@ -87,9 +89,10 @@ class Engine:
         log_decisions: bool = True,
         others: Others | None = None,
         outcomes: str = ALL,
+        segments: Segments | None = None,
     ) -> None:
         self.namespace: Final = namespace
-        self.judge: Final = Judge(bundle, policy, config, others)
+        self.judge: Final = Judge(bundle, policy, config, others, segments)
         outputs = () if others is None else [names[0] for names in others.variables[len(STAGES) :]]
         shown = chosen(outputs, outcomes)
         self.writer: Final = DocumentWriter(self.judge, model, namespace.source, explainer, outputs, shown)
@@ -117,6 +120,7 @@ class Engine:
             log_decisions=log_decisions,
             others=bundle.heads,
             outcomes=outcomes,
+            segments=bundle.segments,
         )
 
     def use_policy(self, policy: Policy) -> None:

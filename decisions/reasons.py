@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.views import NEVER
+from models.heads.scoring import OutputNames
 
 
 class Contributor(Protocol):
@@ -121,6 +122,22 @@ _VIEW_WORDS: Final[dict[str, Callable[[float], str]]] = {
 def _words(feature: str, value: float) -> str:
     words = _WORDS.get(feature) or _VIEW_WORDS.get(feature)
     return f"{feature.replace('_', ' ')} {value:g}" if words is None else words(value)
+
+
+def outcome_words(names: Sequence[str], value: float, condition: str) -> str:
+    """Why an outcome chose an action.
+
+    Args:
+        names: of the output.
+        value: of it.
+        condition: that it met, as the policy says it.
+
+    >>> outcome_words(OutputNames(["order_rest"], meaning="orders later in this visit"), 0.44, "order_rest >= 0.2")
+    '44% likely: orders later in this visit (the policy asks for order_rest >= 0.2)'
+    """
+    meaning = names.meaning if isinstance(names, OutputNames) else ""
+    said = f"{value:.0%} likely: {meaning}" if meaning else f"{names[0]} {value:.3g}"
+    return f"{said} (the policy asks for {condition})"
 
 
 class Explainer:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.document import Vocabulary
+from decisions.document import Vocabulary, said
 from featurestore.contract.codes import country_name, currency_name
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
@@ -51,6 +51,11 @@ class Summary(msgspec.Struct, frozen=True):
     decided_at: int
     currency: str = ""  # of ``value``, as the session named it
     refund_value: float = 0.0
+    outcomes: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
+    """What the heads beside the stage said after the last event; a silence since does not count. The names are those of
+    decisions. Absent without such heads, and of a bot."""
+    segment: str | msgspec.UnsetType = msgspec.UNSET
+    """What kind of visit it was; absent without segments in the bundle, and of a bot."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -89,17 +94,53 @@ class Summaries:
         seqs: NDArray[np.int64],
         arms: NDArray[np.uint32],
         decided_at: int,
+        outputs: NDArray[np.float64] | None = None,
+        segments: Sequence[str] | None = None,
     ) -> list[bytes]:
-        """One document a row; shapes (n,), features (n, 9)."""
+        """One document a row; shapes (n,), features (n, 9).
+
+        Args:
+            session_ids: and so on: of each row.
+            states: as the sessions ended.
+            memories: the same.
+            features: after the last event.
+            seqs: of the ends.
+            arms: packed.
+            decided_at: epoch ms.
+            outputs: of the heads beside the stage that documents carry, (n, k), NaN for none; None without such heads.
+            segments: their names; None for none.
+        """
+        said_of, kinds = self._outcomes(states, outputs), _segments(states, segments)
         return [
-            _encoder.encode(self._summary(session_id, s, m, x, seq, arm, decided_at))
-            for session_id, s, m, x, seq, arm in zip(
-                session_ids, states, memories, features.tolist(), seqs.tolist(), arms.tolist(), strict=True
+            _encoder.encode(self._summary(session_id, s, m, x, seq, arm, outcomes, segment, decided_at))
+            for session_id, s, m, x, seq, arm, outcomes, segment in zip(
+                session_ids, states, memories, features.tolist(), seqs.tolist(), arms.tolist(), said_of, kinds,
+                strict=True,
             )
+        ]  # fmt: skip
+
+    def _outcomes(
+        self, states: NDArray[np.void], outputs: NDArray[np.float64] | None
+    ) -> list[dict[str, float | None] | msgspec.UnsetType]:
+        if outputs is None or not self._words.outputs:
+            return [msgspec.UNSET] * states.size
+        bots = states["flags"] & IS_BOT != 0
+        return [
+            msgspec.UNSET if bot else dict(zip(self._words.outputs, row, strict=True))
+            for bot, row in zip(bots.tolist(), said(outputs), strict=True)
         ]
 
     def _summary(
-        self, session_id: str, s: np.void, m: np.void, x: list[float], seq: int, arm: int, decided_at: int
+        self,
+        session_id: str,
+        s: np.void,
+        m: np.void,
+        x: list[float],
+        seq: int,
+        arm: int,
+        outcomes: dict[str, float | None] | msgspec.UnsetType,
+        segment: str | msgspec.UnsetType,
+        decided_at: int,
     ) -> Summary:
         stage_ms = m["stage_ms"].tolist()
         shown = int(m["shown"])
@@ -130,9 +171,18 @@ class Summaries:
             decided_at=decided_at,
             currency=currency_name(int(s["currency"])),
             refund_value=round(float(s["refund_value"]), 2),
+            outcomes=outcomes,
+            segment=segment,
         )
 
     def _actions(self, m: np.void) -> dict[str, int]:
         n = int(m["n_actions"])
         pairs = zip(m["action_id"][:n].tolist(), m["action_count"][:n].tolist(), strict=True)
         return {self._action_of.get(i, f"retired-{i}"): count for i, count in pairs if count}
+
+
+def _segments(states: NDArray[np.void], segments: Sequence[str] | None) -> list[str | msgspec.UnsetType]:
+    if segments is None:
+        return [msgspec.UNSET] * states.size
+    bots = (states["flags"] & IS_BOT != 0).tolist()
+    return [msgspec.UNSET if bot else segment for bot, segment in zip(bots, segments, strict=True)]

@@ -10,7 +10,7 @@ from decisions.document import DecisionEncoder, Vocabulary
 from decisions.intake import Plan
 from decisions.outcome import outcome
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
-from decisions.reasons import Explainer
+from decisions.reasons import Explainer, outcome_words
 from featurestore.session.fold import SILENCE
 from featurestore.session.stages import EXPLORER
 from featurestore.store.packed import PackedDecisions
@@ -76,11 +76,15 @@ class DocumentWriter:
             judgement.probabilities[at],
             rows["t"][at],
             rows["seq"][at],
-            self._reasons(judgement, at, decisions),
+            self._reasons(judgement, at),
             judgement.at,
             self.ttl_ms,
-            judgement.outputs[at][:, self._columns] if self.words.outputs else None,
+            self.shown(judgement.outputs[at]),
         )
+
+    def shown(self, outputs: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Those of the heads' outputs (n, k) that documents carry, in that order; None if they carry none."""
+        return outputs[:, self._columns] if self.words.outputs else None
 
     def newest(self, plan: Plan, judgement: Judgement, *, provisional: bool = False) -> list[bytes | None]:
         """The document that each session's front end is to read now, as it is stored; None for one without a decision.
@@ -97,11 +101,28 @@ class DocumentWriter:
             found[index] = document[:-1] + b',"provisional":true}' if provisional else document
         return found
 
-    def _reasons(
-        self, judgement: Judgement, at: NDArray[np.int64], decisions: NDArray[np.void]
-    ) -> dict[int, list[str]]:
+    def _reasons(self, judgement: Judgement, at: NDArray[np.int64]) -> dict[int, list[str]]:
+        reasons = self._stage_reasons(judgement, at)
+        for i, texts in self._outcome_reasons(judgement, at).items():
+            reasons[i] = [*texts, *reasons.get(i, [])]
+        return reasons
+
+    def _outcome_reasons(self, judgement: Judgement, at: NDArray[np.int64]) -> dict[int, list[str]]:
+        """Where a rule that asks for an outcome chose what is new; most policies have no such rule."""
+        rules = self._judge.policy.outcome_rules
+        if not rules:
+            return {}
+        decisions = judgement.decisions[at]
+        new = np.flatnonzero((decisions["changed"] != 0) & np.isin(decisions["rule"], list(rules)))
+        found = {}
+        for i, rule in zip(new.tolist(), decisions["rule"][new].tolist(), strict=True):
+            outputs = judgement.outputs[at[i]]
+            found[i] = [outcome_words(names, outputs[column], asked) for column, names, asked in rules[rule]]
+        return found
+
+    def _stage_reasons(self, judgement: Judgement, at: NDArray[np.int64]) -> dict[int, list[str]]:
         # That a session begins as an Explorer needs no reason.
-        seen = judgement.observations
+        seen, decisions = judgement.observations, judgement.decisions[at]
         begins = (decisions["stage"] == EXPLORER) & (seen.features[at, 1] <= 1)
         told = np.flatnonzero((decisions["changed"] & STAGE_CHANGED != 0) & ~begins)
         reasons: dict[int, list[str]] = {}

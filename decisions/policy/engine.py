@@ -75,6 +75,7 @@ def decide_rows(
         d["action"] = 0
         d["guards"] = 0
         d["changed"] = 0
+        d["rule"] = 0
         if kind == CLEAR:
             memory[obs[i]["session_index"]] = blank[0]
             d["stage"] = 0
@@ -105,7 +106,7 @@ def decide_rows(
         d["top"] = top
         d["stage"] = stage
         d["confidence"] = proba[i, stage]
-        route, action, guards = _choose(i, stage, top, now, d["arms"], features, proba, outputs, c, m, tables)
+        route, action, guards, rule = _choose(i, stage, top, now, d["arms"], features, proba, outputs, c, m, tables)
         if _show(m, action, now, tables):
             changed |= _ACTION_CHANGED
         d["route"] = route
@@ -113,6 +114,7 @@ def decide_rows(
         d["guards"] = guards
         d["offer_until"] = m["offer_until"]
         d["changed"] = changed
+        d["rule"] = rule
 
 
 @compiled
@@ -161,24 +163,24 @@ def _choose(
     c: np.void,
     m: np.void,
     tables: np.void,
-) -> tuple[int, int, int]:
-    """Route, action number and guards of one decision; changes nothing."""
+) -> tuple[int, int, int, int]:
+    """Route, action number, guards and rule + 1 (0: no rule chose it) of one decision; changes nothing."""
     if tables["all_killed"]:
-        return _KILLED, 0, v.ALL_KILLED
+        return _KILLED, 0, v.ALL_KILLED, 0
     for e in range(tables["n_experiments"]):
         arm = (arms >> (BITS_PER_EXPERIMENT * e)) & 15
         if arm > 0 and tables["holdout"][e, arm - 1]:
-            return _HOLDOUT, tables["neutral"], v.GUARD_HOLDOUT
+            return _HOLDOUT, tables["neutral"], v.GUARD_HOLDOUT, 0
     if top != stage:
         action = _number(m["action"], tables)
         if action < 0:
-            return _HELD, tables["neutral"], 0
+            return _HELD, tables["neutral"], 0, 0
         guards = _forbidden(action, c, tables)
         if action > 0 and not _running(action, now, m, tables):
             guards |= v.OFFER_ENDED
         if action > 0 and _lapsed(action, arms, i, features, proba, outputs, c, tables):
             guards |= v.CONDITION_LAPSED
-        return _HELD, action if guards == 0 else tables["neutral"], guards
+        return _HELD, action if guards == 0 else tables["neutral"], guards, 0
 
     sure = proba[i, stage] >= tables["threshold"][stage]
     guards = 0 if sure else v.LOW_CONFIDENCE
@@ -194,19 +196,19 @@ def _choose(
                 wanted = tables["rule_action"][r]
                 action = _replaced(wanted, arms, tables)
                 if action == 0 and wanted != 0:
-                    return _HOLDOUT, tables["neutral"], guards | v.GUARD_HOLDOUT
+                    return _HOLDOUT, tables["neutral"], guards | v.GUARD_HOLDOUT, 0
                 against = _against(action, proba[i, at], now, c, m, tables)
                 if against == 0:
                     if own:
-                        return _ACT, action, guards
-                    return _FALLBACK if blocked < 0 or not sure else blocked, action, guards
+                        return _ACT, action, guards, r + 1
+                    return _FALLBACK if blocked < 0 or not sure else blocked, action, guards, r + 1
                 guards |= against
                 if blocked < 0:
                     blocked = _KILLED if against & v.ACTION_KILLED else _CAPPED if against & _CAPS else _GUARDED
         own = False
         after = tables["fallback"][at]
         if last or (after < 0 and after != FALLBACK_NEXT):
-            return _NEUTRAL if blocked < 0 else blocked, tables["neutral"], guards
+            return _NEUTRAL if blocked < 0 else blocked, tables["neutral"], guards, 0
         if after == FALLBACK_NEXT:
             last = True
             after = _likeliest(proba, i, at)

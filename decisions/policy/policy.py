@@ -1,18 +1,19 @@
 """A policy, ready to decide."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol_many
 from decisions.policy.compile import compile_policy
-from decisions.policy.conditions import HeadOutputs
+from decisions.policy.conditions import VARIABLES, HeadOutputs, compared, numbers
 from decisions.policy.engine import decide_rows
-from decisions.policy.model import Action, PolicyFile, action_ids, load
+from decisions.policy.model import Action, PolicyFile, Rule, action_ids, load
 from decisions.policy.source import MAX_BYTES
 from decisions.policy.vocabulary import DECISION
 from featurestore.errors import PolicyError
@@ -21,6 +22,20 @@ from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.stages import STAGES
+
+
+class Asked(NamedTuple):
+    """What a rule asks of an outcome.
+
+    Attributes:
+        column: of the outputs of the heads beside the stage.
+        names: of the output.
+        condition: as the policy says it.
+    """
+
+    column: int
+    names: Sequence[str]
+    condition: str
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,13 @@ class Policy:
         return self.arms[bits]
 
     @cached_property
+    def outcome_rules(self) -> Mapping[int, tuple[Asked, ...]]:
+        """Of each rule that asks for outcomes, by its number in a decision: the outputs that it asks for, and how."""
+        rules = [rule for name in STAGES if (stage := self.file.stages.get(name)) for rule in stage.rules]
+        asked = ((n, _outcomes_asked(rule, self.outputs)) for n, rule in enumerate(rules, 1))
+        return {n: words for n, words in asked if words}
+
+    @cached_property
     def action_of(self) -> Mapping[int, str]:
         """The name behind each action id that a memory holds; a reload may have removed some."""
         return dict(zip(self.action_ids, self.action_names, strict=True))
@@ -138,6 +160,17 @@ class Policy:
         seen = Observations(rows, np.zeros((1, N_FEATURES)), np.zeros(1, CONTEXT), np.zeros(0, STATE), 0, 0)
         self.decide(seen, probabilities, np.zeros(1, MEMORY))
         self.enrol(np.ones(1, np.uint64), np.ones(1, np.uint64))
+
+
+def _outcomes_asked(rule: Rule, outputs: HeadOutputs) -> tuple[Asked, ...]:
+    number = numbers(outputs)
+    first = len(VARIABLES) + len(STAGES)
+    asked: dict[int, list[str]] = {}
+    for condition in rule.conditions():
+        variable, _ = compared(condition, outputs)
+        if number[variable] >= first:
+            asked.setdefault(number[variable] - first, []).append(str(condition))
+    return tuple(Asked(j, outputs[len(STAGES) + j], " and ".join(words)) for j, words in asked.items())
 
 
 class _Arms(Mapping[int, dict[str, str]]):

@@ -105,6 +105,7 @@ DECISION: Final = np.dtype(
         ("top", "u1"),  # likeliest stage of the model, before hysteresis
         ("route", "u1"),  # index in ROUTES
         ("changed", "u1"),  # STAGE_CHANGED | ACTION_CHANGED against the session's previous decision
+        ("rule", "<u2"),  # the rule that chose the action, numbered from 1 over all stages; 0 for none
     ]
 )
 """One row a decision."""

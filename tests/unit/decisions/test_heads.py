@@ -9,13 +9,16 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from decisions.document import Decision
 from decisions.engine import Engine, check_outcomes
-from decisions.intake import Plan, Records, decode, plan
+from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.policy import Policy
+from decisions.summaries import Summary
 from featurestore.errors import SettingsError
 from featurestore.session.views import WIDE as COLUMNS
 from featurestore.session.views import wide
 from featurestore.store.keys import Namespace
 from featurestore.store.memory import MemoryStore
+from featurestore.store.protocols import Due
+from featurestore.store.streams import SESSIONS
 from models.bundle.baseline import Baseline
 from models.bundle.bundle import Bundle, write_bundle
 from models.bundle.manifest import Training
@@ -145,3 +148,38 @@ def test_documents_carry_the_outcomes_that_the_setting_names(bundle: Bundle) -> 
         engine_of(bundle, "busy >= 0.5", "orders")
     with pytest.raises(SettingsError, match="has no outcome 'orders'"):
         check_outcomes(bundle, "busy,orders")
+
+
+def test_an_action_that_an_outcome_chose_says_so(bundle: Bundle) -> None:
+    """First among the reasons, where the action or the stage is new; what other conditions choose says nothing."""
+    found = decided(engine_of(bundle, "busy >= 0.5"), clicks())
+    shown: dict[str, str] = {}
+    told = 0
+    for d in found:
+        if d.action == "coupon" and shown.get(d.session_id) != "coupon":
+            assert d.reasons[0] == f"busy {d.outcomes['busy']:.3g} (the policy asks for busy >= 0.5)"
+            told += 1
+        elif d.action != "coupon":
+            assert not [text for text in d.reasons if "the policy asks" in text]
+        shown[d.session_id] = d.action
+    assert told
+    others = decided(engine_of(bundle, "cart_items >= 1"), clicks())
+    assert "coupon" in {d.action for d in others}
+    assert not [text for d in others for text in d.reasons if "the policy asks" in text]
+
+
+@pytest.mark.parametrize(("setting", "kept"), [("all", 7), ("busy", 1), ("none", 0)])
+def test_a_summary_carries_what_the_heads_said_last(bundle: Bundle, setting: str, kept: int) -> None:
+    """The outcomes of the session's last decision, in the names and digits of the decision; else no such field."""
+    engine, batch = engine_of(bundle, "busy >= 0.5", setting), clicks()
+    loaded = engine.loader(MemoryStore(engine.namespace)).load(batch)
+    first = engine.run(batch, loaded, T)
+    decisions = [msgspec.json.decode(v, type=Decision) for o in first.outputs[0] for v in o.values]
+    last = {d.session_id: d.outcomes for d in decisions}
+    over = plan_ticks([(batch.spans[0][0], Due([*batch.sessions], []), T + 3_600_000)])
+    ended = engine.run(over, loaded, T)
+    summaries = [msgspec.json.decode(v) for o in ended.outputs[0] if o.stream == SESSIONS for v in o.values]
+    assert {s["session_id"]: s.get("outcomes", {}) for s in summaries} == last
+    assert [len(s.get("outcomes", {})) for s in summaries] == [kept] * 2
+    assert all(("outcomes" in s) == bool(kept) for s in summaries)
+    assert all(msgspec.json.decode(msgspec.json.encode(s), type=Summary).session_id for s in summaries)
