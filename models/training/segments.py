@@ -166,11 +166,16 @@ def names_of(profiles: list[Profile]) -> list[str]:
     for name in {name for name in names if names.count(name) > 1}:
         same = sorted((i for i, other in enumerate(names) if other == name), key=lambda i: profiles[i].clicks)
         for i in same:
-            found[i] = f"{name}, {profiles[i].clicks:.0f} clicks"
+            found[i] = f"{name}, {_clicks(profiles[i])}"
         for i in same[1:]:
             if found.count(found[i]) > 1:
-                found[i] = f"{name}, {profiles[i].clicks:.0f} clicks in {profiles[i].minutes:.0f} min"
+                found[i] = f"{name}, {_clicks(profiles[i])} in {profiles[i].minutes:.0f} min"
     return [name if found.index(name) == i else f"{name} ({i})" for i, name in enumerate(found)]
+
+
+def _clicks(profile: Profile) -> str:
+    n = round(profile.clicks)
+    return "1 click" if n == 1 else f"{n} clicks"
 
 
 def _name(profile: Profile) -> str:

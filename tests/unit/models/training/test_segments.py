@@ -89,6 +89,10 @@ def test_names_tell_segments_apart() -> None:
     assert names[0] == "browsers, 30 clicks"
     assert names[3] == "checkout leavers"
     assert len(set(names)) == 4
+    assert names_of([Profile(0.5, clicks, 1, 0, 0, 0, 0, 0) for clicks in (1.0, 2.8)]) == [
+        "glances, 1 click",
+        "glances, 3 clicks",
+    ]
 
 
 def bundle_with(segments: Segments | None, folder: Path) -> Path:
