@@ -20,6 +20,7 @@ from decisions.loading import Loader
 from decisions.policy import Policy
 from edge.metrics import EdgeMetrics
 from edge.publisher import Record
+from edge.store import Outage
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
@@ -96,6 +97,7 @@ class Decider:
         self._reader = reader
         self._loader: Loader | None = None
         self._next_policy: Policy | None = None
+        self._outage = Outage()
         self._partitions = partitions
         self._buckets = buckets
         self._ids = ids
@@ -138,10 +140,11 @@ class Decider:
             states, memories, profiles = self._loader.load(batch)
         except AWAY as error:
             self._loader = None
-            raise unavailable(error, "deciding inline") from None
-        except StoreUnavailable:
+            raise self._outage.began(unavailable(error, "deciding inline")) from None
+        except StoreUnavailable as error:
             self._loader = None
-            raise
+            raise self._outage.began(error) from None
+        self._outage.over()
         applied = np.where(_absent(states), -1, states["offset"]).tolist()
         _leave_out_applied(batch, states)
         judgement = self.engine.judge.judge(states, memories, profiles, batch.events, time.time_ns() // 1_000_000)

@@ -44,7 +44,7 @@ from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
 from featurestore.store.deployment import Deployment, look
 from featurestore.store.keys import Namespace, decision_key, withdrawn_key
-from featurestore.store.protocols import SessionReader
+from featurestore.store.protocols import SessionReader, refusal
 from featurestore.store.redis.connection import Client, connect_any
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class Service:
             except SettingsError as error:
                 log.error("%s; trying again", error)  # noqa: TRY400 - the message is the report
             except AWAY as error:
-                log.warning("Kafka or Redis is not ready; trying again", extra={"error_class": type(error).__name__})
+                log.warning("Kafka or Redis is not ready (%s); trying again", refusal(error))
             await asyncio.sleep(KAFKA_AGAIN_S)
 
     def _namespace(self) -> tuple[Namespace, int]:

@@ -3,6 +3,7 @@
 It writes one thing: the mark of a withdrawal, so that every edge refuses that session's token.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,8 @@ from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import Namespace, Shard, decision_key, withdrawn_key
 from featurestore.store.protocols import unavailable
 from featurestore.store.redis.connection import Client
+
+log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.2
 """After a failure everybody is told so for this long; a page waits once, not once a request."""
@@ -32,6 +35,26 @@ class Stored(NamedTuple):
     document: bytes | None
     withdrawn: bool
     applied: int
+
+
+class Outage:
+    """Says in the log that Redis fails, once for each reason of an outage: pages see no more than an older decision."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def began(self, error: StoreUnavailable) -> StoreUnavailable:
+        """A call failed; its error."""
+        if (text := str(error)) != self._said:
+            log.warning("%s", text)
+        self._said = text
+        return error
+
+    def over(self) -> None:
+        """A call was answered."""
+        if self._said:
+            log.info("Redis answers again")
+        self._said = ""
 
 
 class EdgeStore:
@@ -57,6 +80,7 @@ class EdgeStore:
         self.namespace: Namespace | None = None
         self._client: Any = None
         self._away_until = 0.0
+        self._outage = Outage()
 
     def read(self, asked: Sequence[Asked]) -> list[Stored]:
         """What is stored for each session.
@@ -111,9 +135,12 @@ class EdgeStore:
             fill(pipe)
             answers: list[Any] = pipe.execute()
         except ClickstageError as error:
-            self._away_until = time.monotonic() + PAUSE_S
-            raise StoreUnavailable(str(error)) from None
+            raise self._failed(StoreUnavailable(str(error))) from None
         except AWAY as error:
-            self._away_until = time.monotonic() + PAUSE_S
-            raise unavailable(error, "reading decisions") from None
+            raise self._failed(unavailable(error, "reading decisions or marking a withdrawal")) from None
+        self._outage.over()
         return answers
+
+    def _failed(self, error: StoreUnavailable) -> StoreUnavailable:
+        self._away_until = time.monotonic() + PAUSE_S
+        return self._outage.began(error)

@@ -24,6 +24,7 @@ import redis
 
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import slot_of
+from featurestore.store.protocols import refusal
 from featurestore.store.redis.connection import Client
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Watch:
     # -- the watching thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        broken = False
+        broken = ""
         while not self._closing:
             nodes: _Nodes | None = None
             try:
@@ -95,16 +96,15 @@ class Watch:
                     self._asked = deque(self._watched)
                 if broken:
                     log.info("decisions are watched again")
-                broken = False
+                broken = ""
                 self._follow(nodes)
-            except (*AWAY, _Broken) as error:
+            except (*AWAY, ConnectionBroken) as error:
+                why = refusal(error)
+                if why != broken:
+                    log.warning("decisions are not watched: Redis does not answer (%s); trying again", why)
                 if not broken:
-                    log.warning(
-                        "decisions are not watched: Redis does not answer; trying again",
-                        extra={"error_class": type(error).__name__},
-                    )
-                    broken = True
                     self._lost()
+                broken = why
             except Exception as error:
                 log.error("decisions are not watched; trying again", extra={"error_class": type(error).__name__})  # noqa: TRY400
                 self._lost()
@@ -157,7 +157,7 @@ EVERYTHING: Final = ""
 """Stands for all keys: the server was emptied, and says so without naming them."""
 
 
-class _Broken(Exception):
+class ConnectionBroken(Exception):
     """The connection ended or said something else."""
 
 
@@ -188,7 +188,7 @@ class _Tracked:
 
     def look(self) -> None:
         if self._under_way:
-            raise _Broken  # nothing was answered in all that time
+            raise ConnectionBroken  # nothing was answered in all that time
         self._under_way.append(None)
         self._send(hiredis.pack_command(("PING",)))
 
@@ -198,7 +198,7 @@ class _Tracked:
             if isinstance(reply, hiredis.PushNotification):
                 _note(reply, changed)
             elif isinstance(reply, hiredis.HiredisError):
-                raise _Broken
+                raise ConnectionBroken(str(reply))
             else:
                 key = self._under_way.popleft()
                 if key is not None:
@@ -216,7 +216,7 @@ class _Tracked:
             except (BlockingIOError, ssl.SSLWantReadError):
                 return b"".join(parts)
             if not part:
-                raise _Broken
+                raise ConnectionBroken
             parts.append(part)
 
     def _send(self, data: bytes) -> None:
@@ -254,7 +254,7 @@ class _Nodes:
             by_node.setdefault(table[slot_of(key)][0].name, []).append(key)
         for name, some in by_node.items():
             if name not in self._by_name:
-                raise _Broken  # another table of slots: begin anew
+                raise ConnectionBroken  # another table of slots: begin anew
             self._by_name[name].ask(some)
 
     def look(self) -> None:

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn
 
-from featurestore.errors import BundleError, ClickstageError, PolicyError, PortTaken, SettingsError, Unsafe
+from featurestore.errors import (
+    BundleError,
+    ClickstageError,
+    PolicyError,
+    PortTaken,
+    SettingsError,
+    StoreUnavailable,
+    Unsafe,
+)
 from worker.errors import ExitCode
 
+REPEATED: Final = "; repair that and repeat the command"
 STOPPED: Final = 130
 """Exit code of a command that Ctrl-C, or the end of who reads its output, cut short."""
 
@@ -65,17 +74,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = importlib.import_module(module).main(rest)
     except ClickstageError as error:
-        print(f"clickstage {name}: {error}", file=sys.stderr)
+        print(f"clickstage {name}: {_said(error)}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         print(f"clickstage {name}: stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         return STOPPED
-    except Exception:
+    except Exception as error:
+        if why := _of_redis(error):
+            print(f"clickstage {name}: Redis failed ({why}){REPEATED}", file=sys.stderr)
+            return ExitCode.UNSAFE
         traceback.print_exc()
         return ExitCode.INTERNAL
     return code
+
+
+def _said(error: ClickstageError) -> str:
+    """The error's text; workers retry what fails in Redis, commands do not."""
+    if not isinstance(error, StoreUnavailable):
+        return str(error)
+    from featurestore.store.protocols import RETRIED
+
+    return str(error).removesuffix(RETRIED) + REPEATED
+
+
+def _of_redis(error: Exception) -> str | None:
+    """What may be said of a failure of Redis that no command explains better; None for any other error."""
+    from redis import RedisError
+
+    from featurestore.store.protocols import refusal
+
+    return refusal(error) if isinstance(error, RedisError) else None
 
 
 def process() -> NoReturn:

@@ -60,6 +60,10 @@ class WriteResult(NamedTuple):
 _COMMAND: Final = re.compile(r"permissions to run the '([a-z|_-]{1,40})'")
 
 
+RETRIED: Final = "; will retry"
+"""Ends what is said of a failure; a command, which does not retry, says something else."""
+
+
 class Due(NamedTuple):
     """What has fallen due in a shard; false if nothing has.
 
@@ -198,7 +202,7 @@ def epoch_number(epoch: str) -> int:
 
 def unavailable(error: Exception, doing: str) -> StoreUnavailable:
     """Map a client error; its text may quote keys and values, so only its class and a missing right are kept."""
-    return StoreUnavailable(f"Redis failed while {doing} ({refusal(error)}); will retry")
+    return StoreUnavailable(f"Redis failed while {doing} ({refusal(error)}){RETRIED}")
 
 
 def refusal(error: Exception) -> str:
@@ -210,10 +214,14 @@ def refusal(error: Exception) -> str:
     name, text = type(error).__name__, str(error)
     lacking = _COMMAND.search(text)
     if lacking:
-        return f"{name}: this user may not run '{lacking[1]}', see the rights in docs/guarantees.md"
-    if "permissions to access" in text:
-        return f"{name}: this user may not touch one of the keys, see the rights in docs/guarantees.md"
-    return name
+        lacks = f"run '{lacking[1]}'"
+    elif "script can't run" in text:  # Redis before 7.2
+        lacks = "run a command of a script (ACL LOG on the server has it)"
+    elif "permissions to access" in text or "script can't access" in text:
+        lacks = "touch one of the keys"
+    else:
+        return name
+    return f"{name}: this user may not {lacks}, see the rights in docs/guarantees.md"
 
 
 def in_place(

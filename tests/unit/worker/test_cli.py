@@ -2,9 +2,12 @@
 
 import importlib
 import socket
+import sys
 from importlib.metadata import version
+from types import ModuleType
 
 import pytest
+import redis
 
 from decisions.settings import AccessSettings
 from edge.settings import EdgeSettings
@@ -18,6 +21,7 @@ from featurestore.errors import (
     StoreUnavailable,
     Unsafe,
 )
+from featurestore.store.protocols import unavailable
 from worker.cli import COMMANDS, exit_code, main
 from worker.errors import ExitCode
 from worker.settings import Settings
@@ -100,6 +104,39 @@ def test_a_bug_has_its_own_code_and_shows_where(
     monkeypatch.setitem(COMMANDS, "broken", ("json", "has no main"))
     assert main(["broken"]) == ExitCode.INTERNAL
     assert "AttributeError" in capsys.readouterr().err
+
+
+def test_a_redis_that_refuses_ends_any_command_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the right that is missing, whatever the command was doing, and quotes no key."""
+    refused = redis.exceptions.NoPermissionError("this user has no permissions to run the 'hscan' command")
+    broken = ModuleType("broken")
+
+    def fail(_argv: list[str]) -> int:
+        raise refused
+
+    def wait(_argv: list[str]) -> int:
+        raise unavailable(TimeoutError(), "erasing")
+
+    broken.main = fail  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "broken", broken)
+    monkeypatch.setitem(COMMANDS, "broken", ("broken", "fails"))
+    assert main(["broken"]) == ExitCode.UNSAFE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "may not run 'hscan'" in said
+    monkeypatch.setattr(broken, "main", wait)
+    assert main(["broken"]) == ExitCode.UNSAFE
+    assert capsys.readouterr().err == (
+        "clickstage broken: Redis failed while erasing (TimeoutError); repair that and repeat the command\n"
+    )
+    monkeypatch.setattr(broken, "main", fail)
+    refused.args = ("this user has no permissions to access one of the keys, cs:secret",)
+    assert main(["broken"]) == ExitCode.UNSAFE
+    said = capsys.readouterr().err
+    assert "may not touch one of the keys" in said
+    assert "cs:secret" not in said
 
 
 @pytest.mark.parametrize(("name", "settings"), [("worker", Settings), ("edge", EdgeSettings)])
