@@ -1,8 +1,7 @@
-"""The least rights of docs/guarantees.md: the lists suffice, and without any one of Kafka's a message names it."""
+"""The least rights of docs/guarantees.md in Kafka: the lists suffice, and without any one right a message names it."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -17,29 +16,15 @@ from confluent_kafka import Producer
 
 from featurestore.contract.partitioner import PARTITIONER
 from tests.conftest import StartRedis
-from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, Worker
+from tests.faults.rights_page import kafka_rights
 from tests.run_services import RunServices
 from tests.services import KafkaBroker, RedisServer, create_topics, free_port, read_topic
-from tests.services.kafka_rights import PASSWORD, KafkaRights, Right, access, certificate
+from tests.services.kafka_rights import PASSWORD, KafkaRights, access, certificate
 from tests.services.process import wait_for
 from worker.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {"clicks": 2, "decisions": 1, "sessions": 1, "clicks.dlq": 1, "exposures": 1}
-PAGE = (ROOT / "docs" / "guarantees.md").read_text()
-
-
-def block(name: str) -> list[str]:
-    """The lines of a documented list."""
-    found = re.search(rf"<!-- rights: {name} -->\n```\n(.*?)```", PAGE, re.DOTALL)
-    assert found
-    return found[1].strip().splitlines()
-
-
-def rights_of(who: str) -> list[Right]:
-    """What the page gives a process in Kafka."""
-    return [Right(*line.split()[1:]) for line in block("kafka") if line.split()[0] == who]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +70,7 @@ def test_the_rights_of_a_command_suffice_and_each_is_needed(
     broker, address, trusted = guarded
     store, rights, user = own_redis("redis"), KafkaRights(broker.bootstrap), f"{who}-user"
     rights.add_user(user)
-    rights.allow(user, listed := rights_of(who))
+    rights.allow(user, listed := kafka_rights(who))
     produce(broker, 1)
     letter = Producer({"bootstrap.servers": broker.bootstrap})
     letter.produce("clicks.dlq", "no event", headers=[("__connect.errors.reason", b"schema")])
@@ -131,7 +116,7 @@ def test_the_rights_of_a_worker_suffice_and_each_is_needed(
     broker, address, trusted = guarded
     store, rights = own_redis("redis"), KafkaRights(broker.bootstrap)
     rights.add_user("worker")
-    rights.allow("worker", listed := rights_of("worker"))
+    rights.allow("worker", listed := kafka_rights("worker"))
     values = environment(address, trusted, "worker", store) | {
         "CLICKSTAGE_METRICS_PORT": "0",
         "CLICKSTAGE_SESSION_TIMEOUT_S": "6",
@@ -177,7 +162,7 @@ def test_the_rights_of_an_edge_suffice_and_each_is_needed(
     broker, address, trusted = guarded
     store, rights = own_redis("redis"), KafkaRights(broker.bootstrap)
     rights.add_user("edge")
-    rights.allow("edge", listed := rights_of("edge"))
+    rights.allow("edge", listed := kafka_rights("edge"))
 
     def served(log: Path, path: str, body: dict[str, Any]) -> tuple[int, str]:
         """The status of a request once the edge answers, and what the edge said."""
@@ -222,52 +207,3 @@ def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
-
-
-def redis_rule(who: str) -> list[str]:
-    """What the page gives a process in Redis."""
-    [line] = [line for line in block("redis") if line.split()[0] == who]
-    return line.split()[1:]
-
-
-def lives(bench: Rig, worker: Worker) -> bool:
-    """Whether a shopper's two visits, with silence and ends, go through: decided, summarised, forgotten."""
-    producer = Producer({"bootstrap.servers": bench.bootstrap, "partitioner": PARTITIONER})
-    found = len(bench.documents("sessions_topic"))
-    for number in range(6):
-        now = time.time_ns() // 1_000_000
-        for step in range(2):
-            name = f"v{now}-{number}"
-            event = {"session_id": name, "visitor_id": "v1", "type": "page_view", "ts": now + step}
-            producer.produce(bench.topics["topic"], json.dumps(event), name, timestamp=now)
-    producer.flush(20)
-    return wait_for(
-        lambda: (
-            worker.status is not None or "may not" in worker.log or len(bench.documents("sessions_topic")) - found >= 6
-        ),
-        45,
-    )
-
-
-@pytest.mark.parametrize("seed", [1, 2], ids=["redis", "valkey"])
-def test_the_rights_of_a_worker_in_redis_suffice(rig: MakeRig, seed: int) -> None:
-    """All of a session's life with these commands on these keys; without a key pattern a message says so."""
-    bench = rig("rights in Redis", seed)
-    rule = redis_rule("worker")
-    bench.redis_url = f"redis://worker:secret@127.0.0.1:{bench.server.port}/0"
-
-    def allowed(rights: list[str]) -> None:
-        with bench.server.client() as client:
-            client.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", *rights)
-
-    allowed(rule)
-    worker = bench.start()
-    assert lives(bench, worker)
-    assert lives(bench, worker)
-    assert worker.stop() == ExitCode.OK
-    assert "may not" not in worker.log, worker.tail()
-    assert "Redis failed" not in worker.log, worker.tail()
-    allowed([one for one in rule if one != "+get"])
-    worker = bench.start(ready=False)
-    assert worker.ended(30) == ExitCode.UNSAFE
-    assert "may not run 'get'" in worker.log

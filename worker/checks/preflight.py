@@ -275,7 +275,9 @@ def _store(client: "redis.Redis") -> list[Finding]:
     except redis.RedisError as error:
         found = [Finding(ADVICE, f"Redis does not answer INFO ({type(error).__name__})", "let this user run INFO")]
     skew = _skew_ms(client)
-    if skew is not None and skew > 1_000:
+    if skew is None:
+        found.append(Finding(ADVICE, "Redis does not tell its time", "let this user run TIME"))
+    elif skew > 1_000:
         found.append(Finding(ADVICE, f"the clocks of this machine and Redis differ by {skew} ms", "run NTP on both"))
     return found
 
