@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,12 +34,18 @@ class Answer(NamedTuple):
 
 
 class EdgeProcess(ServerProcess):
-    """One edge; `start` blocks until it is ready."""
+    """One edge; `start` blocks until it is ready.
 
-    def __init__(self, name: str, directory: Path, flags: Sequence[str]) -> None:
+    Args:
+        flags: of ``clickstage edge``.
+        tls: whom clients trust, for one that does TLS.
+    """
+
+    def __init__(self, name: str, directory: Path, flags: Sequence[str], tls: ssl.SSLContext | None = None) -> None:
         super().__init__(name, directory)
         self.port = free_port()
         self._flags = flags
+        self._tls = tls
         self._connections: list[http.client.HTTPConnection] = []
 
     @property
@@ -61,8 +68,13 @@ class EdgeProcess(ServerProcess):
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection that lives as long as the edge."""
-        self._connections.append(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S))
+        self._connections.append(self._connection())
         return self._connections[-1]
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls is not None:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE_S, context=self._tls)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def stop(self, timeout_s: float = 20) -> None:
         for connection in self._connections:
@@ -72,7 +84,7 @@ class EdgeProcess(ServerProcess):
     def ask(
         self, method: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = self._connection()
         try:
             return ask(connection, method, path, body, headers)
         finally:

@@ -1,6 +1,6 @@
 """An inline decision equals the streamed one to the byte, times left out: the same events through both.
 
-`CLICKSTAGE_TEST_EDGE_EVENTS=100000 pytest tests/integration/test_edge_equality.py` runs the long version.
+Each run compares some thousands, or ``CLICKSTAGE_TEST_EDGE_EVENTS``; the nightly one 100,000.
 """
 
 import json
@@ -21,6 +21,7 @@ from tests.services.kafka_broker import Kafka
 from tests.services.process import wait_for
 
 EVENTS: Final = int(os.environ.get("CLICKSTAGE_TEST_EDGE_EVENTS", "3000"))
+MANY: Final = 100_000
 PAGES: Final = 12
 A_SESSION: Final = 40
 TIMES: Final = {"decided_at", "expires_at"}
@@ -72,10 +73,10 @@ def _shop(page: Page, chance: random.Random, events: int) -> Iterator[tuple[str,
         yield page.session_id, answer.json["decision"]
 
 
-def _shopper(edge: EdgeProcess, number: int) -> list[tuple[str, dict[str, Any]]]:
+def _shopper(edge: EdgeProcess, number: int, events: int) -> list[tuple[str, dict[str, Any]]]:
     chance = random.Random(number)
     told: list[tuple[str, dict[str, Any]]] = []
-    for _ in range(EVENTS // PAGES // A_SESSION):
+    for _ in range(events // PAGES // A_SESSION):
         told += _shop(edge.page(), chance, A_SESSION)
     return told
 
@@ -90,11 +91,12 @@ def _timeless(document: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("flavour", ["redis"])
-def test_inline_and_stream_decide_the_same(floor: Shopfloor, edge: EdgeProcess) -> None:
+@pytest.mark.parametrize("events", [EVENTS, pytest.param(MANY, marks=pytest.mark.nightly)])
+def test_inline_and_stream_decide_the_same(floor: Shopfloor, edge: EdgeProcess, events: int) -> None:
     """Each provisional decision has one of the stream under its place, which says the same but for the times."""
     floor.worker().start()
     with ThreadPoolExecutor(PAGES) as pool:
-        told = [pair for some in pool.map(lambda number: _shopper(edge, number), range(PAGES)) for pair in some]
+        told = [pair for some in pool.map(lambda number: _shopper(edge, number, events), range(PAGES)) for pair in some]
     provisional = {(s, d["seq"]): d for s, d in told if d["provisional"] and "seq" in d}
     assert len(provisional) > 0.8 * len(told)
     wanted = set(provisional)

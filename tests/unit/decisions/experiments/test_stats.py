@@ -156,7 +156,7 @@ def test_intervals_by_shown_cover_the_truth_although_the_shown_differ_from_the_o
     """Half scroll down, buy twice as often anyway, and one and a half times that for being shown it."""
     rng = np.random.default_rng(9)
     lifts, differences, naive = [], [], []
-    for _ in range(1_000):
+    for _ in range(300):
         arms = []
         for showing in (False, True):
             scrolls = rng.random(4_000) < 0.5
@@ -167,8 +167,8 @@ def test_intervals_by_shown_cover_the_truth_although_the_shown_differ_from_the_o
         lifts.append(lift.low <= 0.5 <= lift.high)
         differences.append(difference.low <= 0.05 <= difference.high)
         naive.append(b.bought_shown.sum() / b.shown.sum() / a.bought.mean() - 1)
-    assert np.mean(lifts) == pytest.approx(0.95, abs=0.02)
-    assert np.mean(differences) == pytest.approx(0.95, abs=0.02)
+    assert np.mean(lifts) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(differences) == pytest.approx(0.95, abs=0.03)
     assert np.mean(naive) > 0.9, "who compares the shown with all of the control finds nearly twice as much"
 
 
