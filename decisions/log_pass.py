@@ -4,6 +4,7 @@ The pass holds what a worker's store would hold: the sessions that are open and 
 leaves when it is over and forgotten, so memory follows the open sessions and not the length of the log.
 """
 
+from collections.abc import Iterator
 from itertools import repeat
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.core import Judge, Judgement
-from decisions.intake import Plan, Records, decode, plan
+from decisions.intake import Decoded, Plan, Records, decode, plan
 from decisions.outcome import visitors_wanted
 from featurestore.columns.jit import compiled
 from featurestore.session.fold import EVENT_ROW, deadlines, empty_states, ticks
@@ -58,6 +59,8 @@ class LogPass:
         self._names: list[str] = [""] * capacity
         self._free = list(range(capacity))[::-1]
         self._profiles: dict[int, NDArray[np.void]] = {}
+        self._visits: dict[int, tuple[int, int, str]] = {}
+        """Of visitors: the hash of their newest session, the arrival of its newest event, its id."""
 
     @property
     def open_sessions(self) -> int:
@@ -67,10 +70,42 @@ class LogPass:
     def score(self, records: Records) -> Scored:
         """Judge the next records of the log. Silence is judged by the time of the records, as a worker does."""
         decoded = decode([records])
-        batch = plan(decoded, 1, lambda _: -(1 << 62))
         bad = [(records.offsets[i], str(why)) for i, why in decoded.bad.get(records.partition, [])]
-        if not batch.events.size:
+        parts = [self._score(part) for part in self._cut(decoded)]
+        if not parts:
             return _nothing(self._judge, bad)
+        return Scored(
+            np.concatenate([part.offsets for part in parts]),
+            [name for part in parts for name in part.sessions],
+            np.concatenate([part.t for part in parts]),
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.outputs for part in parts]),
+            sum(part.read for part in parts),
+            bad,
+        )
+
+    def _cut(self, decoded: Decoded) -> Iterator[Decoded]:
+        """The batch in pieces: before a visitor's next visit, the one before it ends, as it has live.
+
+        Its end is in the profile then, with whether it was a bounce.
+        """
+        gap_ms = self._judge.config.session_gap_ms
+        rows, hashes = decoded.rows, decoded.hashes.tolist()
+        visitors = rows["visitor"].tolist()
+        arrivals = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"]).tolist()
+        first = 0
+        for i in np.flatnonzero(rows["visitor"]).tolist():
+            visitor, session, at = visitors[i], hashes[i], arrivals[i]
+            known = self._visits.get(visitor)
+            if known is not None and known[0] != session and known[1] + gap_ms <= at:
+                yield from _piece(decoded, first, i)
+                first = i
+                self._end(known[2], at)
+            self._visits[visitor] = (session, at, decoded.sessions[i])
+        yield from _piece(decoded, first, len(hashes))
+
+    def _score(self, decoded: Decoded) -> Scored:
+        batch = plan(decoded, 1, lambda _: -(1 << 62))
         judgement, names = self.judge(batch)
         rows = judgement.observations.rows
         told = np.flatnonzero(judgement.scored & (rows["kind"] == EVENT_ROW))
@@ -81,15 +116,24 @@ class LogPass:
             judgement.probabilities[told],
             judgement.outputs[told],
             batch.events.size,
-            bad,
+            [],
         )
+
+    def _end(self, name: str, t_ms: int) -> None:
+        """Let time pass for one session, which may be over already."""
+        if (place := self._place.get(name)) is not None:
+            self._pass(np.array([place]), t_ms)
 
     def let_time_pass(self, t_ms: int) -> None:
         """Let silences and ends come that are due by ``t_ms``, epoch ms, and forget what is over."""
         due = deadlines(self._states, self._judge.config)
         at = np.flatnonzero((due > 0) & (due <= t_ms))
-        if at.size == 0:
-            return
+        if at.size:
+            self._pass(at, t_ms)
+        for visitor in [v for v, (_, _, name) in self._visits.items() if name not in self._place]:
+            del self._visits[visitor]
+
+    def _pass(self, at: NDArray[np.int64], t_ms: int) -> None:
         states, memories = self._states[at], self._memories[at]
         profiles = np.zeros(at.size, PROFILE)
         judgement = self._judge.judge(states, memories, profiles, ticks(np.arange(at.size), t_ms), t_ms)
@@ -149,6 +193,14 @@ def _nothing(judge: Judge, bad: list[tuple[int, str]]) -> Scored:
     none = np.zeros(0, np.int64)
     outputs = 0 if judge.others is None else judge.others.n_others
     return Scored(none, [], none, np.zeros((0, 4)), np.zeros((0, outputs)), 0, bad)
+
+
+def _piece(decoded: Decoded, first: int, end: int) -> Iterator[Decoded]:
+    """Some of the events of one partition, if there are any."""
+    if first < end:
+        mask = np.zeros(decoded.rows.size, np.bool_)
+        mask[first:end] = True
+        yield decoded.kept(mask)
 
 
 @compiled

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,12 @@ def streamed(bundle: Bundle, events: list[Any], size: int) -> dict[int, list[flo
         assert all(done.status == APPLIED for done in store.write(result.writes, 1))
         return result.judgement
 
+    def let_time_pass(until: int) -> None:
+        while due := store.due([(shard, until)], 1_000_000)[0]:
+            run(plan_ticks([(shard, due, until)]), applied)
+
     for part, records in batches(events, size):
+        let_time_pass(int(part[0]["ts"]))
         batch = plan(decode([records]), 1, lambda _: 0)
         judgement = run(batch, records.offsets[-1])
         applied = records.offsets[-1]
@@ -81,13 +87,11 @@ def streamed(bundle: Bundle, events: list[Any], size: int) -> dict[int, list[flo
         for i in np.flatnonzero(judgement.scored & (rows["kind"] == EVENT_ROW)).tolist():
             offset = int(batch.events["offset"][rows["event"][i]])
             found[offset] = [*judgement.probabilities[i].tolist(), *judgement.outputs[i].tolist()]
-        until = int(part[-1]["ts"])
-        while due := store.due([(shard, until)], 1_000_000)[0]:
-            run(plan_ticks([(shard, due, until)]), applied)
+        let_time_pass(int(part[-1]["ts"]))
     return found
 
 
-def batches(events: list[Any], size: int) -> Iterator[tuple[list[Any], Records]]:
+def whole(events: list[Any], size: int) -> Iterator[tuple[list[Any], Records]]:
     """The events as records; a record's offset is its line."""
     for first in range(0, len(events), size):
         part = events[first : first + size]
@@ -95,12 +99,20 @@ def batches(events: list[Any], size: int) -> Iterator[tuple[list[Any], Records]]
         yield part, Records(0, values, range(first + 1, first + 1 + len(part)), [-1] * len(part))
 
 
+def batches(events: list[Any], size: int) -> Iterator[tuple[list[Any], Records]]:
+    """As `whole`; where an hour passes, a batch ends: live, visits end then."""
+    edges = [0, *(n for n, (a, b) in enumerate(pairwise(events), 1) if b["ts"] - a["ts"] > 3_600_000), len(events)]
+    for first, end in pairwise(edges):
+        for part, records in whole(events[first:end], size):
+            yield part, records._replace(offsets=[first + n for n in records.offsets])
+
+
 def test_a_pass_over_the_log_says_what_the_stream_says_to_the_bit(bundle: Bundle, events: list[Any]) -> None:
-    """States, silences, ends and the profile of a visitor who comes again."""
+    """States, silences, ends and the profile of a visitor who comes again, who may do so in one batch of the pass."""
     expected = streamed(bundle, events, 50)
     run = LogPass(Judge(bundle, load_policy(None, bundle.heads.variables), bundle.rules.fold_config(), bundle.heads), 4)
     said: dict[int, NDArray[np.float64]] = {}
-    for part, records in batches(events, 50):
+    for part, records in whole(events, 50):
         scored = run.score(records)
         numbers = np.concatenate([scored.probabilities, scored.outputs], axis=1)
         said.update(zip(scored.offsets.tolist(), numbers, strict=True))
@@ -110,7 +122,7 @@ def test_a_pass_over_the_log_says_what_the_stream_says_to_the_bit(bundle: Bundle
 
 
 def test_the_file_holds_the_scores_to_the_bit(bundle: Bundle, events: list[Any], tmp_path: Path) -> None:
-    expected = streamed(bundle, events, len(events))
+    expected = streamed(bundle, events, 300)
     rows = scored(lines(tmp_path / "e.jsonl", events), tmp_path)
     assert [int(row["line"]) for row in rows] == sorted(expected)
     for row in rows:
