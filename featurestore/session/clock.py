@@ -11,7 +11,8 @@ A sample that differs by more than `JITTER_MS` is
 
 - smaller, within `BURST_MS` of the last arrival and without ``sent_ts``: the next event of a batch, oldest first
 - smaller otherwise: another clock (it was set, or a second sender); it counts from here on, or, if the record goes
-  back in time against several others, once the next one says the same
+  back in time against several others, once the next one says the same. If records have gone back by more than
+  `JITTER_MS`, those before were ahead, and the session moves with them: its first record may have an absurd time
 - larger: an event that was late, though not before the session began; if the next one says the same, another clock
 
 One pass over the log gives the same: arrival is part of the log, and nothing else is looked at.
@@ -66,12 +67,12 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
             doubtful = True
             s["other_skew"] = _kept(skew)
         else:
+            if arrival < s["arrival"] - JITTER_MS:
+                _move(s, rest)  # the records so far were ahead; the sender's clock shows the time between events
             s["skew"] = skew
             _believe(s, arrival)
     elif rest < 0:
-        s["t_min"] += rest
-        s["t_max"] += rest
-        s["last_int"] += rest
+        _move(s, rest)
         s["skew"] = skew
     elif rest > JITTER_MS:
         doubtful = not again or arrival - s["arrival"] <= BURST_MS
@@ -85,6 +86,14 @@ def happened(s: np.void, e: np.void, arrival: int) -> int:
         s["other_skew"] = 0
     t = min(e["t"] + s["skew"], arrival)
     return int(max(t, s["t_min"]) if doubtful else t)
+
+
+@inlined
+def _move(s: np.void, by: int) -> None:
+    """All of a session so far happened that much later; the time between its events stays."""
+    s["t_min"] += by
+    s["t_max"] += by
+    s["last_int"] += by
 
 
 @inlined

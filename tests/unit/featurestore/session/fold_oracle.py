@@ -208,18 +208,16 @@ class Oracle:
         rest = skew - visit.skew
         of_a_batch = not event.sent_ts and abs(arrival - visit.arrival) <= BURST_MS
         earliest = -math.inf
-        agrees = False
+        agrees = moves = False
         again = visit.other_skew != 0 and abs(skew - visit.other_skew) <= JITTER_MS
         if rest < -JITTER_MS and not of_a_batch:
             if arrival < visit.arrival - JITTER_MS and visit.clicks > 1 and not again:
                 visit.other_skew, earliest = skew or 1, visit.oldest
             else:
+                moves = arrival < visit.arrival - JITTER_MS
                 visit.skew, agrees = skew, True
         elif rest < 0:
-            visit.oldest += rest
-            visit.newest += rest
-            visit.last_interaction += rest
-            visit.skew = skew
+            visit.skew, moves = skew, True
         elif rest > JITTER_MS:
             if again and arrival - visit.arrival > BURST_MS:
                 visit.skew, visit.other_skew = skew, 0
@@ -227,6 +225,10 @@ class Oracle:
                 visit.other_skew, earliest = skew or 1, visit.oldest
         if visit.other_skew and abs(rest) <= JITTER_MS:
             visit.other_skew, agrees = 0, True
+        if moves:
+            visit.oldest += rest
+            visit.newest += rest
+            visit.last_interaction += rest
         if agrees and arrival < visit.arrival:
             visit.arrival = arrival
             visit.interaction_arrival = min(visit.interaction_arrival, arrival)

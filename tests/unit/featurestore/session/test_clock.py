@@ -143,6 +143,21 @@ def test_one_record_with_an_absurd_time_stretches_no_session(ahead: int, says: b
 
 
 @pytest.mark.parametrize("says", [False, True])
+@pytest.mark.parametrize("first", [1, 2, 3])
+@pytest.mark.parametrize("ahead", [20 * MINUTE, 29 * MINUTE, MINUTE])
+def test_first_records_with_an_absurd_time_stretch_no_session(ahead: int, first: int, says: bool) -> None:
+    """The session moves back with the first records that show it: one where one was ahead, two where several were."""
+    times = range(0, 90_000, 10_000)
+    steps = [_step(t, arrives=t + ahead * (n < first), sent=t if says else None) for n, t in enumerate(times)]
+    folded = _run(*steps)
+    assert _kinds(folded) == [EVENT_ROW] * len(steps)
+    assert _last(folded)["session_duration"] == 80.0
+    assert max(row.features[0] for _, row in folded.rows) <= 80.0
+    assert (folded.states[0]["arrival"], folded.states[0]["t_min"]) == (START_MS + 80_000, START_MS)
+    assert deadlines(folded.states, CONFIG)[0] <= START_MS + 80_000 + 5 * 35_000
+
+
+@pytest.mark.parametrize("says", [False, True])
 @pytest.mark.parametrize("behind", [MINUTE, 25 * MINUTE, 3 * HOUR])
 def test_one_record_from_the_past_makes_no_silence(behind: int, says: bool) -> None:
     """Its producer's clock is slow; the records before it agree, and the next one does."""
