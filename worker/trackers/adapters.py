@@ -43,8 +43,8 @@ class _View(NamedTuple):
     order: int
     day: tuple[int, int, int]
     model: str
-    category: str
-    price: float
+    category: str | None
+    price: float | None
     country: str | None
 
 
@@ -83,7 +83,7 @@ def _viewed(session_id: str, ts: int, view: _View) -> Click:
         session_id,
         "view_item",
         ts,
-        page=f"/{view.category}/{view.model}",
+        page=f"/{view.category}/{view.model}" if view.category else f"/{view.model}",
         item_id=view.model,
         category=view.category,
         price=view.price,
@@ -95,12 +95,22 @@ def _viewed(session_id: str, ts: int, view: _View) -> Click:
 def _view(line: int, row: dict[str, Any]) -> _View:
     day = int(row["year"]), int(row["month"]), int(row["day"])
     datetime(*day, tzinfo=UTC)  # a day that there is
-    category = ESHOP_CATEGORIES[row["page 1 (main category)"]]
-    price = float(row["price"])
-    if not 0 <= price <= 1e9:
-        raise ValueError("not a price")
     model = row["page 2 (clothing model)"]
-    return _View(line, int(row["order"]), day, model, category, price, _eshop_country(row["country"]))
+    if not model:
+        raise ValueError("no model")
+    category = ESHOP_CATEGORIES.get(row["page 1 (main category)"])
+    return _View(
+        line, int(row["order"]), day, model, category, _eshop_price(row["price"]), _eshop_country(row["country"])
+    )
+
+
+def _eshop_price(text: str) -> float | None:
+    """A click with a broken price is still a click."""
+    try:
+        price = float(text)
+    except (TypeError, ValueError):
+        return None
+    return price if 0 <= price <= 1e9 else None
 
 
 def eshop_times(session_id: str, year: int, month: int, day: int, n: int) -> list[int]:
@@ -127,15 +137,18 @@ def otto(path: Path, left: Left) -> Iterator[Click]:
     for number, row in json_lines(path, left):
         try:
             session_id = f"otto-{row['session']}"
-            clicks = [
-                click(session_id, OTTO_TYPES[event["type"]], _otto_ms(event["ts"]), page=f"/item/{item}", item_id=item)
-                for event in row["events"]
-                for item in [str(event["aid"])]
-            ]
-        except (KeyError, TypeError, ValueError) as error:
+            events = [*row["events"]]
+        except (KeyError, TypeError) as error:
             left.out(number, f"not OTTO's format ({type(error).__name__})")
-        else:
-            yield from clicks
+            continue
+        for event in events:
+            try:
+                item, kind, ts = str(event["aid"]), OTTO_TYPES[event["type"]], _otto_ms(event["ts"])
+                clicked = click(session_id, kind, ts, page=f"/item/{item}", item_id=item)
+            except (KeyError, TypeError, ValueError) as error:
+                left.out(number, f"not OTTO's format ({type(error).__name__})")
+            else:
+                yield clicked
 
 
 def _otto_ms(ts: Any) -> int:
@@ -210,6 +223,6 @@ def shifted(click: Click, by_ms: int) -> Click:
 
 
 def _eshop_country(number: str) -> str | None:
-    index = int(number) - 1
+    index = int(number) - 1 if (number or "").isdecimal() and len(number) < 4 else -1
     code = ESHOP_COUNTRIES[index] if 0 <= index < len(ESHOP_COUNTRIES) else ".."
     return None if code == ".." else code

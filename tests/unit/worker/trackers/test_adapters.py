@@ -4,8 +4,11 @@ import gzip
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
@@ -13,6 +16,7 @@ from models.training.eventfile import read_events
 from worker.commands.replay import _speed
 from worker.commands.replay import main as replay
 from worker.trackers.adapters import eshop_times, read, shifted
+from worker.trackers.rows import Click
 
 HEAD = (
     "year;month;day;order;country;session ID;page 1 (main category);page 2 (clothing model);"
@@ -119,7 +123,6 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, kind: str, conten
             b'{"session":1,"events":[{"aid":1,"ts":-1}]}',
         ),
         ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4;31;2;29;7;1;A16;1;6;1;33;2;1"),
-        ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4;1;2;29;7;9;A16;1;6;1;-1;2;1"),
         ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4"),
     ],
 )
@@ -211,3 +214,38 @@ def test_a_table_without_the_columns_of_a_log_is_refused_by_name(tmp_path: Path)
     path.write_text("event_time,event_type,price\n2019-10-01,view,1")
     with pytest.raises(SettingsError, match="no column 'user_session'"):
         read("shop", path)
+
+
+_ROW = ["2008", "4", "1", "2", "29", "7", "1", "A16", "1", "6", "1", "33", "2", "1"]
+_OPTIONAL = {"country": "country", "page 1 (main category)": "category", "price": "price"}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(HEAD.split(";")), st.sampled_from(["", "0", "-1", "9", "NaN", "1e999", "x", "28,00"]))
+def test_one_bad_field_of_the_eshop_costs_that_field_never_the_click(tmp_path: Path, name: str, text: str) -> None:
+    """As the contract has it for live events: only who, when and what must be there."""
+    names = HEAD.split(";")
+    path = tmp_path / "rows.csv"
+    row = [text if one == name else value for one, value in zip(names, _ROW, strict=True)]
+    path.write_text(f"{HEAD}\n{';'.join(_ROW)}\n{';'.join(row)}\n")
+    good, *rest = map(_fields, read("eshop", path, 9))
+    if name in _OPTIONAL:
+        [found] = rest
+        lost = {"ts", "page", _OPTIONAL[name]}
+        assert {n: v for n, v in found.items() if n not in lost} == {n: v for n, v in good.items() if n not in lost}
+    elif name not in {"year", "month", "day", "order", "session ID", "page 2 (clothing model)"}:
+        assert len(rest) == 1, "columns that nobody reads"
+
+
+@given(st.lists(st.sampled_from([None, {}, [], 1, {"aid": 1, "ts": "x", "type": "carts"}, {"aid": 1, "ts": -1}])))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bad_events_of_an_otto_session_cost_themselves_alone(tmp_path: Path, bad: list[Any]) -> None:
+    path = tmp_path / "otto.jsonl"
+    good = {"aid": 1, "ts": 1, "type": "carts"}
+    path.write_text(json.dumps({"session": 1, "events": [good, *bad, good]}))
+    assert [click.ts for click in read("otto", path, 99)] == [1, 1]
+
+
+def _fields(made: Click) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(made.value)
+    return found
