@@ -91,8 +91,15 @@ def engine(config: FoldConfig = FOLD) -> Engine:
     return Engine(Scorer(), default_policy(), config, namespace, "model", explainer)
 
 
+SLOW_MS = (0, 0, 240_000, -45_000, 3_000_000)
+"""How slow the clocks of shoppers are."""
+
+
 def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True) -> dict[int, Records]:
-    """Events of interleaved sessions in two partitions; every page is new. No id, no hiding of a doubled event."""
+    """Events of interleaved sessions in two partitions; every page is new. No id, no hiding of a doubled event.
+
+    Clocks are wrong, some by so much that the first click is taken for an old upload. Records have the right times.
+    """
     offsets: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
     log = {number: Records(number, [], taken, []) for number, taken in offsets.items()}
     following = [rng.randrange(5) for _ in log]
@@ -101,12 +108,15 @@ def some_log(rng: random.Random, events: int, sessions: int, *, ids: bool = True
         session = rng.randrange(sessions)
         number = session % PARTITIONS
         t += rng.choice([1, 20, 60, 60, 60, 700])
+        ts = t - SLOW_MS[session % len(SLOW_MS)]
         event = {
             "session_id": f"s{session}",
             "type": rng.choice(["page_view", "add_to_cart", "view_item"]),
-            "ts": t,
+            "ts": ts,
             "page": f"/{n}",
         }
+        if session % 4 == 3:
+            event["sent_ts"] = ts + 15
         if ids:
             event["event_id"] = f"{n}"
         log[number].values.append(json.dumps(event).encode())
