@@ -33,6 +33,7 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import observe
 from featurestore.session.state import LIVE
 from featurestore.store.keys import Namespace, Shard
+from tests.revisions import REPOSITORY, compile_kernels
 from tests.services import FLAVOURS, RedisServer, Unavailable, create_topics, find_kafka, free_port, topic_id
 from tests.services.kafka_topics import read_topic
 from worker.commands.replay import send
@@ -272,6 +273,7 @@ def main() -> int:
             print(f"no real server here: {reason}")
             return 2
         print(f"on {kafka.version} and {store.version}")
+        compile_kernels(REPOSITORY, REPOSITORY)  # two workers that compile on a busy machine are not ready in time
         try:
             prove(Stack(kafka.bootstrap, store, "proof"), place / "workers.log", say=True)
         except AssertionError as problem:
