@@ -127,23 +127,24 @@ class Judge:
         """
         seen = fold(states, profiles, events, self.config, wide=self._wide)
         scored = seen.rows["kind"] <= SILENCE
+        chosen = np.flatnonzero(scored)
         probabilities = np.zeros((scored.size, len(STAGES)))
-        if scored.any():
-            probabilities[scored] = self.scorer.score(seen.features[scored])
-        outputs = self._outputs(seen, scored)
+        if chosen.size:
+            probabilities[chosen] = self.scorer.score(_taken(seen.features, chosen))
+        outputs = self._outputs(seen, chosen)
         decisions, ended = self.policy.decide(seen, probabilities, memories, outputs)
         return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
 
-    def outputs_of(self, seen: Observations, at: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The other heads' outputs of some observations, shape (at.size, k); also of those that have no decision.
+    def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The other heads' outputs of some observations, shape (chosen.size, k); also of those without a decision.
 
-        That of an END row is what was said after the session's last event.
+        That of an END row is what was said after the session's last event. ``chosen`` ascends.
         """
-        if self.others is None or not at.size:
-            return np.full((at.size, 0 if self.others is None else self.others.n_others), np.nan)
-        views = {PUBLISHED: seen.features[at]}
+        if self.others is None or not chosen.size:
+            return np.full((chosen.size, 0 if self.others is None else self.others.n_others), np.nan)
+        views = {PUBLISHED: _taken(seen.features, chosen)}
         if self._wide:
-            views[WIDE] = seen.wide[at]
+            views[WIDE] = _taken(seen.wide, chosen)
         return self.others.score_others(views)
 
     def segments_of(self, seen: Observations, at: NDArray[np.int64]) -> list[str] | None:
@@ -152,8 +153,13 @@ class Judge:
             return None
         return [self.segments.names[i] for i in self.segments.of(seen.wide[at]).tolist()]
 
-    def _outputs(self, seen: Observations, scored: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """The other heads' outputs of each row."""
-        outputs = np.full((scored.size, 0 if self.others is None else self.others.n_others), np.nan)
-        outputs[scored] = self.outputs_of(seen, np.flatnonzero(scored))
+    def _outputs(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The other heads' outputs of each row; NaN but in the ``chosen`` rows."""
+        outputs = np.full((seen.rows.size, 0 if self.others is None else self.others.n_others), np.nan)
+        outputs[chosen] = self.outputs_of(seen, chosen)
         return outputs
+
+
+def _taken(values: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The chosen rows; mostly all are, and then nothing is copied."""
+    return values if chosen.size == len(values) else values.take(chosen, axis=0)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import compiled
+from featurestore.columns.jit import compiled, inlined
 from featurestore.contract.event import EVENT_TYPES, TYPE_CODE
 
 WIDE_VERSION: Final = 1
@@ -101,7 +101,7 @@ def _wide(states: NDArray[np.void], out: NDArray[np.float64]) -> None:
         wide_row(states[i], -1, out, i)
 
 
-@compiled
+@inlined
 def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> None:
     """Row ``m``: session ``s`` with an open gap of ``open_gap`` ms, -1 at an event. For compiled code."""
     row = out[m]
@@ -137,7 +137,7 @@ def wide_row(s: np.void, open_gap: int, out: NDArray[np.float64], m: int) -> Non
         row[j] = np.float32(row[j])
 
 
-@compiled
+@inlined
 def _gaps(s: np.void, open_gap: int, row: NDArray[np.float64]) -> int:
     """Columns gap_mean_s to the last gap; the next column."""
     gaps = s["gaps"]
@@ -161,7 +161,7 @@ def _gaps(s: np.void, open_gap: int, row: NDArray[np.float64]) -> int:
     return 8 + LAST_GAPS
 
 
-@compiled
+@inlined
 def _recent(s: np.void, row: NDArray[np.float64], at: int) -> int:
     """since_add and the last types from column ``at`` on; the next column."""
     recent = s["recent"]
@@ -177,13 +177,14 @@ def _recent(s: np.void, row: NDArray[np.float64], at: int) -> int:
     return at + 1 + LAST_TYPES
 
 
-@compiled
+@inlined
 def _prices(s: np.void, row: NDArray[np.float64], at: int) -> int:
     """price_n to price_max from column ``at`` on; the next column."""
     n = s["price_n"]
     row[at] = n
     if n == 0:
-        row[at + 1 : at + 5] = -1.0
+        for j in range(at + 1, at + 5):
+            row[j] = -1.0
     else:
         row[at + 1] = s["price_sum"] / n
         row[at + 2] = np.sqrt(s["price_squares"] / n)
