@@ -50,6 +50,7 @@ class EmbeddedStack:
             self.valkey = EmbeddedValkey()
             stack.callback(self.valkey.close)
             environment = {
+                "CLICKSTAGE_OUTCOMES": "all",  # the storefront's drawer shows them; a setting from outside stands
                 **os.environ,
                 "CLICKSTAGE_KAFKA": self.kafka.bootstrap,
                 "CLICKSTAGE_REDIS": self.valkey.url,
