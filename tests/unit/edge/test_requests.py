@@ -65,7 +65,9 @@ def test_a_gzip_bomb_is_refused_without_being_inflated() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"no gzip", gzip.compress(b"hello")[:-3], gzip.compress(b"hello") + b"more", zlib.compress(b"hello")]
+    "body",
+    [b"", b"no gzip", gzip.compress(b"hello")[:-3], gzip.compress(b"hello") + b"more", zlib.compress(b"hello")],
+    ids=["nothing", "no gzip", "cut", "more behind it", "zlib"],
 )
 def test_what_is_no_gzip_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(Problem) as refused:

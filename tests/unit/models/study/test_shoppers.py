@@ -87,7 +87,11 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     assert table.categorical[0].tolist() != table.categorical[1].tolist()
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"a,b\n1,2\n"), gzip.compress(b"a")[:-4]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", gzip.compress(b"a,b\n1,2\n"), gzip.compress(b"a")[:-4]],
+    ids=["nothing", "no gzip", "other columns", "cut"],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SettingsError, match=FILE):
