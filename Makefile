@@ -25,7 +25,7 @@ help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: $(RUNTIME)  ## a shop to walk through, a worker, a live view in this terminal; needs no server (DEMO_SECONDS=60)
-	@$(BIN)/clickstage demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
+	@$(BIN)/clickstage demo $(if $(filter-out 0,$(DEMO_SECONDS)),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
 
 test: $(DEV)  ## run the tests, on real Kafka, Redis and Valkey where this machine has them (PYTEST_ARGS="tests/laws")
 	@$(TESTS)

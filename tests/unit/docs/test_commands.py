@@ -123,14 +123,20 @@ def _targets() -> list[str]:
 
 
 @pytest.mark.parametrize("words", _printed("make") + _mentioned("make"))
-def test_a_printed_target_of_make_is_there(words: list[str]) -> None:
+def test_a_printed_target_of_make_is_there(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variables that the page sets, it runs commands that there are."""
     assert next(word for word in words if "=" not in word) in _targets()
+    _runs_commands_that_there_are(words, monkeypatch)
 
 
 @pytest.mark.parametrize("target", _targets())
 def test_every_target_of_make_runs_commands_that_there_are(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it would run is taken by the command's own parser, with nothing given beside the target."""
-    done = subprocess.run(["make", "-n", "-C", str(ROOT), target], capture_output=True, text=True, check=False)
+    _runs_commands_that_there_are([target], monkeypatch)
+
+
+def _runs_commands_that_there_are(target: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(["make", "-n", "-C", str(ROOT), *target], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for line in _lines(done.stdout):
         if words := _words(line, "clickstage"):
