@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -218,8 +219,15 @@ def record_partitions(client: Client, namespace: Namespace, partitions: int, buc
         )
 
 
-def build(settings: Settings, clock: Clock | None = None) -> Worker:
+def build(
+    settings: Settings, clock: Clock | None = None, *, compiling: AbstractContextManager[None] | None = None
+) -> Worker:
     """A worker on real Kafka and Redis.
+
+    Args:
+        settings: checked already.
+        clock: tells the time; default: the system's.
+        compiling: is entered while functions are compiled: minutes, on the first start of a busy machine.
 
     Raises:
         SettingsError, BundleError, PolicyError: all that is wrong, reported at once.
@@ -250,8 +258,9 @@ def build(settings: Settings, clock: Clock | None = None) -> Worker:
         log_decisions=bool(settings.decisions_topic),
         outcomes=settings.outcomes,
     )
-    engine.warm_up()
-    resp.warm_up()
+    with compiling or nullcontext():
+        engine.warm_up()
+        resp.warm_up()
     store = session_store(client, namespace)
     source = KafkaSource(settings)
     outputs = Outputs(

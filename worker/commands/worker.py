@@ -34,7 +34,7 @@ from worker.wiring import build
 log = logging.getLogger(__name__)
 
 START_LIMIT_S: Final = 120.0
-"""A worker that has not started by then writes its stacks and ends with code 1."""
+"""A worker that has not started by then writes its stacks and ends with code 1; compiling does not count."""
 
 FILES: Final = 64 + MOST
 """Fewest open files of a worker: each broker, each node of Redis, what reads the bundle; and the metrics port's."""
@@ -49,6 +49,19 @@ def main(argv: Sequence[str]) -> int:
     return run(settings)
 
 
+def _limit_the_start() -> None:
+    # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
+    faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
+
+
+@contextmanager
+def _start_not_limited() -> Iterator[None]:
+    """Lift the limit, then set it anew: compiling takes what the machine needs, and always ends."""
+    faulthandler.cancel_dump_traceback_later()
+    yield
+    _limit_the_start()
+
+
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
@@ -57,11 +70,10 @@ def run(settings: Settings) -> int:
         # Nothing is read yet: the start may be left at any point.
         signal.signal(signal.SIGTERM, _leave_the_start)
         signal.signal(signal.SIGINT, _leave_the_start)
-    # The Kafka client waits for ever where it gets no thread; a supervisor must see an end.
-    faulthandler.dump_traceback_later(START_LIMIT_S, exit=True)
+    _limit_the_start()
     try:
         with _means(settings):
-            worker = build(settings)
+            worker = build(settings, compiling=_start_not_limited())
             loop = worker.loop
             asked, ask = os.pipe2(os.O_CLOEXEC)
             closed = threading.Event()

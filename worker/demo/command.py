@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 def _demo(options: argparse.Namespace, console: Console, stack: ExitStack) -> int:
     _ensure_bundle(console)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clickstage-demo-")))
-    with console.status("starting a worker and an edge (the first start on a machine compiles for half a minute)"):
+    with console.status("starting a worker and an edge (the first start on a machine compiles for some minutes)"):
         embedded = stack.enter_context(EmbeddedStack(folder))
     kafka, valkey, worker, edge = embedded.kafka, embedded.valkey, embedded.worker, embedded.edge
     console.print(f"embedded Kafka at {kafka.bootstrap}, embedded Valkey at {valkey.url}")

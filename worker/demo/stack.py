@@ -18,7 +18,8 @@ from worker.demo.storefront import StorefrontEdge
 from worker.demo.valkey import EmbeddedValkey
 
 TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "exposures": 4, "clicks.dlq": 1}
-START_S: Final = 180.0
+START_S: Final = 600.0
+"""Compiling takes minutes on a busy machine. A worker that hangs ends by itself long before."""
 STOP_S: Final = 15.0
 STOP_EARLY_S: Final = 2.0
 """A worker that is still compiling has nothing to lose, and does not look at signals for long."""

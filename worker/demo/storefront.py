@@ -16,7 +16,8 @@ from worker.demo.ports import free_port, is_free
 from worker.demo.processes import end
 
 PORT: Final = 8200
-START_S: Final = 120.0
+START_S: Final = 600.0
+"""What only the edge needs is compiled at its first start."""
 STAYS_S: Final = 200.0
 """A shopper who is quiet for so long has left; longer than the silence that the demo shows."""
 SENT: Final = {

@@ -3,6 +3,7 @@
 import errno
 import faulthandler
 import signal
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     """The deadline of the start would end whoever called, two minutes later."""
     armed: list[str] = []
 
-    def refused(_settings: Any) -> None:
+    def refused(_settings: Any, **_: Any) -> None:
         raise Unsafe("no Kafka")
 
     monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: armed.append("set"))
@@ -27,6 +28,23 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
     with pytest.raises(Unsafe):
         worker.main([])
     assert armed == ["set", "cancelled"]
+
+
+def test_compiling_does_not_count_towards_the_deadline_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cold machine compiles for minutes; a start that hangs before or after it still ends."""
+    armed: list[str] = []
+
+    def compiles(_settings: Any, *, compiling: AbstractContextManager[None]) -> None:
+        with compiling:
+            armed.append("compiles")
+        raise Unsafe("no Kafka")
+
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *_, **__: armed.append("set"))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: armed.append("cancelled"))
+    monkeypatch.setattr(worker, "build", compiles)
+    with pytest.raises(Unsafe):
+        worker.main([])
+    assert armed == ["set", "cancelled", "compiles", "set", "cancelled"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +59,7 @@ def test_a_start_that_fails_leaves_no_deadline_behind(monkeypatch: pytest.Monkey
 def test_what_a_server_or_a_setting_refuses_at_the_start_is_told_in_words(
     monkeypatch: pytest.MonkeyPatch, error: Exception, as_what: type[Exception], says: str
 ) -> None:
-    def refused(_settings: Any) -> None:
+    def refused(_settings: Any, **_: Any) -> None:
         raise error
 
     monkeypatch.setattr(worker, "build", refused)
@@ -51,7 +69,7 @@ def test_what_a_server_or_a_setting_refuses_at_the_start_is_told_in_words(
 
 
 def test_sigterm_during_the_start_is_a_clean_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(_settings: Any) -> None:
+    def asked(_settings: Any, **_: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
