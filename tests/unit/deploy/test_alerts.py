@@ -10,6 +10,7 @@ import yaml
 from tests.unit.deploy.promql import PROMETHEUS, Rule, exported, named, recorded, rules, unknown_label_values
 
 RUNBOOK = PROMETHEUS.parent / "RUNBOOK.md"
+PAGE = PROMETHEUS.parent.parent / "docs" / "monitoring.md"
 ALERTS = [rule for rule in rules() if rule.alert]
 TESTS = sorted(PROMETHEUS.glob("tests/*.yml"))
 
@@ -40,6 +41,15 @@ def test_an_alert_says_who_acts_and_what_to_do(rule: Rule) -> None:
 def test_the_runbook_has_no_alert_that_is_gone() -> None:
     headings = set(re.findall(r"^### (Clickstage\w+)$", RUNBOOK.read_text(), re.MULTILINE))
     assert headings == {rule.name for rule in ALERTS}
+
+
+def test_the_table_of_the_page_lists_every_alert_with_its_severity_and_wait() -> None:
+    """An operator who looks an alert up in docs/monitoring.md finds it, as the rule has it."""
+    waits = {"1m": "1 min", "2m": "2 min", "3m": "3 min", "5m": "5 min", "10m": "10 min", "15m": "15 min"}
+    waits |= {"30m": "30 min", "1h": "1 h", "3h": "3 h", "": "at once"}
+    rows = re.findall(r"^\| (Clickstage\w+) \| (\w+) \| .* \| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
+    wanted = [(rule.name, rule.body["labels"]["severity"], waits[rule.body.get("for", "")]) for rule in ALERTS]
+    assert sorted(rows) == sorted(wanted)
 
 
 def test_an_alert_on_one_sample_is_on_a_counter_of_rare_events() -> None:
