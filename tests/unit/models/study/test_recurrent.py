@@ -17,6 +17,7 @@ from worker.errors import ExitCode
 TORCH = importlib.util.find_spec("torch") is not None
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not TORCH, reason="torch is not installed; it is an extra of its own")
 def test_each_model_learns_what_a_visit_tells() -> None:
     """Better than a coin on visits that it has not seen, with the cost and the bytes that it takes."""
