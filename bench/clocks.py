@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench.context import Context, Samples
 from bench.journeys import MINUTES_31, simulated
-from featurestore.session.fold import SILENCE, FoldConfig, empty_states, fold, ticks
+from featurestore.session.fold import FoldConfig, empty_states, fold, ticks
+from featurestore.session.observation import SILENCE
 from featurestore.session.visitors import PROFILE
 
 WRONG_MS: Final = 300_000

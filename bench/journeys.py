@@ -17,8 +17,9 @@ from decisions.policy import Policy
 from featurestore.columns.hashing import hash64
 from featurestore.contract.decode import decode
 from featurestore.contract.event import EVENT, TYPE_CODE, columns
-from featurestore.session.fold import SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.fold import FoldConfig, empty_states, fold, ticks
 from featurestore.session.layout import MEMORY
+from featurestore.session.observation import SILENCE, Observations
 from featurestore.session.visitors import unpack
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore

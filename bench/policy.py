@@ -22,8 +22,8 @@ from decisions.shipped import DEFAULT_POLICY, load_bundle
 from edge.document import exposure_id
 from edge.exposures import Exposure
 from featurestore.columns.hashing import hash_text
-from featurestore.session.fold import SILENCE, Observations
 from featurestore.session.layout import MEMORY
+from featurestore.session.observation import SILENCE, Observations
 from featurestore.store.streams import SESSIONS
 from models.simulator.simulator import SimConfig
 from worker.wiring import fold_config

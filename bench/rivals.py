@@ -26,7 +26,7 @@ from bench.stack import REPOSITORY, Stack, Topics
 from bench.steps import SIZE, Shop, engine
 from bench.workload import SEED, batches
 from decisions.shipped import BUNDLES
-from featurestore.session.fold import EVENT_ROW
+from featurestore.session.observation import EVENT_ROW
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 
 FOLDER: Final = Path(__file__).parent / "peers"

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.policy import Policy
-from featurestore.session.fold import SILENCE, FoldConfig, Observations, fold
+from featurestore.session.fold import FoldConfig, fold
+from featurestore.session.observation import SILENCE, Observations
 from featurestore.session.stages import STAGES
 from models.heads.segments import Segments
 from models.heads.views import PUBLISHED, WIDE

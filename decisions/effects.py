@@ -17,8 +17,8 @@ from decisions.summaries import Summaries
 from decisions.writer import DocumentWriter
 from featurestore.columns.column import Blobs, Texts
 from featurestore.session.codec import pack
-from featurestore.session.fold import END
 from featurestore.session.layout import MEMORY, STATE
+from featurestore.session.observation import END
 from featurestore.session.visitors import ENTRY, session_key
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Namespace, Shard

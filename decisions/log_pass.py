@@ -15,8 +15,9 @@ from decisions.core import Judge, Judgement
 from decisions.intake import Decoded, Plan, Records, decode, plan
 from decisions.outcome import visitors_wanted
 from featurestore.columns.jit import compiled
-from featurestore.session.fold import EVENT_ROW, deadlines, empty_states, ticks
+from featurestore.session.fold import deadlines, empty_states, ticks
 from featurestore.session.layout import MEMORY
+from featurestore.session.observation import EVENT_ROW
 from featurestore.session.state import LIVE, bounced
 from featurestore.session.visitors import PROFILE, remember_session
 

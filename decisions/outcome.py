@@ -9,7 +9,8 @@ from featurestore.columns.jit import compiled
 from featurestore.contract.event import CLEAR as WITHDRAWN
 from featurestore.contract.event import TICK
 from featurestore.session.clock import arrival_of
-from featurestore.session.fold import CLEAR, END, FoldConfig, deadlines
+from featurestore.session.fold import FoldConfig, deadlines
+from featurestore.session.observation import CLEAR, END
 from featurestore.session.state import IS_BOT, LIVE, SILENT, UPLOADED
 
 

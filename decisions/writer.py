@@ -11,7 +11,7 @@ from decisions.intake import Plan
 from decisions.outcome import outcome
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from decisions.reasons import Explainer, outcome_words
-from featurestore.session.fold import SILENCE
+from featurestore.session.observation import SILENCE
 from featurestore.session.stages import EXPLORER
 from featurestore.store.packed import PackedDecisions
 

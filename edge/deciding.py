@@ -19,7 +19,7 @@ from edge.publisher import Record
 from edge.push import Hub
 from edge.store import Asked, Stored
 from featurestore.errors import StoreUnavailable
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 
 MOST_QUESTIONS = 256
 MOST_WAITING = 4_096

@@ -18,9 +18,9 @@ from decisions.policy import vocabulary as v
 from decisions.policy.compile import FALLBACK_NEXT
 from featurestore.columns.jit import compiled
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import BOT as BOT_ROW
-from featurestore.session.fold import CLEAR, END, SILENCE
 from featurestore.session.layout import N_ACTIONS
+from featurestore.session.observation import BOT as BOT_ROW
+from featurestore.session.observation import CLEAR, END, SILENCE
 
 OVER: Final = 1
 """Flag of a memory whose session has ended: the next row under the same index starts afresh."""

@@ -19,8 +19,8 @@ from decisions.policy.vocabulary import DECISION
 from featurestore.errors import PolicyError
 from featurestore.files import read_regular
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.layout import MEMORY, STATE
+from featurestore.session.observation import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.stages import STAGES
 
 

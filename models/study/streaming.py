@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.session.fold import EVENT_ROW, SILENCE
+from featurestore.session.observation import EVENT_ROW, SILENCE
 from featurestore.session.stages import STAGES
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, simulate

@@ -27,8 +27,8 @@ from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.event import PASSIVE
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import EVENT_ROW
 from featurestore.session.layout import N_GAPS
+from featurestore.session.observation import EVENT_ROW
 from featurestore.session.stages import INTENT_BUYER, STAGES
 from models.rules import StageRules, save_rules
 from models.simulator.simulator import SimEvent

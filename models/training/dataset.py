@@ -16,7 +16,8 @@ from featurestore.columns.jit import compiled
 from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.event import columns
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import END, EVENT_ROW, OBSERVATION, SILENCE, deadlines, empty_states, fold, ticks
+from featurestore.session.fold import deadlines, empty_states, fold, ticks
+from featurestore.session.observation import END, EVENT_ROW, OBSERVATION, SILENCE
 from featurestore.session.state import bounced
 from featurestore.session.views import N_WIDE
 from featurestore.session.visitors import PROFILE, remember_session

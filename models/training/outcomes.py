@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.contract.event import TYPE_CODE
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.heads.outcomes import BUILT_IN, Outcome
 from models.rules import StageRules
 from models.training.dataset import Observed

@@ -7,7 +7,7 @@ import pytest
 
 from decisions.policy import Policy
 from decisions.shipped import DEFAULT_POLICY
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 from tests.integration.shopfloor import Shopfloor, now_ms, unique_documents
 from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from decisions.shipped import load_bundle
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 from tests.integration.shopfloor import (
     ENDED_MS,
     Shopfloor,

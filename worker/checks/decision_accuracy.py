@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from featurestore.session.features import FEATURES, N_FEATURES
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
 from worker.metrics.catalogue import SESSION_OUTCOMES

@@ -21,7 +21,7 @@ from decisions.core import Judgement
 from featurestore.columns.jit import compiled
 from featurestore.contract.event import TYPE_CODE
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, OBSERVATION
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, OBSERVATION
 from models.heads import Heads
 from models.heads.scoring import N_TENTHS, variables
 from worker.metrics.metrics import Metrics

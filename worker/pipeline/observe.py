@@ -12,7 +12,7 @@ from decisions.intake import Decoded, Plan
 from decisions.policy import Policy
 from featurestore.contract.event import EVENT_TYPES, skews
 from featurestore.session.clock import JITTER_MS
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
 from worker.metrics.calibration import CalibrationMonitor

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 from featurestore.session.visitors import ENTRY
 from featurestore.store.keys import Namespace
 from featurestore.store.protocols import ShardWrite

@@ -10,7 +10,7 @@ from decisions.experiments.arms import arm_salt, draw
 from decisions.experiments.stats import chi_square_p, sample_ratio
 from decisions.policy import Policy
 from featurestore.columns.hashing import hash64, hash_text
-from featurestore.session.fold import END, EVENT_ROW
+from featurestore.session.observation import END, EVENT_ROW
 from tests.unit.decisions.policy.policy_cases import QUIET, START, decided, memories, observed, policy_text, sure
 from tests.unit.decisions.policy.policy_twin import Row, arm_of
 from tests.unit.decisions.policy.policy_twin import draw as plain_draw

@@ -12,8 +12,8 @@ from decisions.policy import GUARDS, ROUTES, Policy
 from decisions.policy.conditions import category_code
 from featurestore.contract.codes import currency_code
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
 from featurestore.session.layout import MEMORY, STATE
+from featurestore.session.observation import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_twin import Answer, Row
 

@@ -12,7 +12,7 @@ from featurestore.columns.hashing import hash_text
 from featurestore.contract.codes import country_name, currency_code
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import BOT, CLEAR, END, SILENCE
+from featurestore.session.observation import BOT, CLEAR, END, SILENCE
 from featurestore.session.stages import STAGES
 
 CAPS: Final = {

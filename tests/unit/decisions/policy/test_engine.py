@@ -13,7 +13,7 @@ from hypothesis.strategies import DataObject
 from decisions.policy import Policy
 from decisions.policy.engine import decide_rows
 from featurestore.contract.codes import currency_code
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_cases import (
     QUIET,

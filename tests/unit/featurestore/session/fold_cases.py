@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.event import EVENT_TYPES, Event, Item, columns
-from featurestore.session.fold import FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.fold import FoldConfig, empty_states, fold, ticks
+from featurestore.session.observation import Observations
 from featurestore.session.visitors import PROFILE
 from tests.unit.featurestore.session.fold_oracle import Oracle, Row
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from featurestore.contract.event import EVENT_TYPES, PASSIVE, Event, Item
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD, FoldConfig
+from featurestore.session.fold import FoldConfig
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 
 DAY_MS = 86_400_000
 JITTER_MS = 10_000

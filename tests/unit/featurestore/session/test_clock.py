@@ -7,7 +7,8 @@ import pytest
 
 from featurestore.contract.event import Event
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import END, EVENT_ROW, SILENCE, UPLOAD, FoldConfig, deadlines
+from featurestore.session.fold import FoldConfig, deadlines
+from featurestore.session.observation import END, EVENT_ROW, SILENCE, UPLOAD
 from featurestore.session.state import LIVE
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
 

@@ -12,7 +12,8 @@ from featurestore.columns.hashing import hash_text
 from featurestore.contract.codes import currency_name
 from featurestore.contract.event import EVENT_TYPES, Event
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW, SILENCE, FoldConfig, deadlines, observe
+from featurestore.session.fold import FoldConfig, deadlines, observe
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from featurestore.session.state import LIVE
 from tests.unit.featurestore.session.fold_cases import SESSIONS, START_MS, Folded, Step, by_oracle, crooked_logs, logs
 from tests.unit.featurestore.session.fold_oracle import Oracle, Row, Visit, features

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from featurestore.contract.event import TYPE_CODE, Event, columns
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import EVENT_ROW, SILENCE, FoldConfig, Observations, empty_states, fold, ticks
+from featurestore.session.fold import FoldConfig, empty_states, fold, ticks
+from featurestore.session.observation import EVENT_ROW, SILENCE, Observations
 from featurestore.session.state import SILENT
 from featurestore.session.views import CART_COLUMNS, N_WIDE, NEVER, TOTALS, WIDE, wide
 from featurestore.session.visitors import PROFILE

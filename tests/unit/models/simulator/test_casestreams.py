@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import models
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import EVENT_ROW
+from featurestore.session.observation import EVENT_ROW
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
 from models.rules import StageRules

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import models
 from featurestore.session.features import N_FEATURES
-from featurestore.session.fold import EVENT_ROW, SILENCE
+from featurestore.session.observation import EVENT_ROW, SILENCE
 from featurestore.session.stages import DROP_OFF_RISK, EXPLORER, INTENT_BUYER
 from models.bundle.bundle import Bundle
 from models.rules import StageRules

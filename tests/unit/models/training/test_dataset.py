@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featurestore.session.features import FEATURES, N_FEATURES
-from featurestore.session.fold import EVENT_ROW, SILENCE
+from featurestore.session.observation import EVENT_ROW, SILENCE
 from featurestore.session.stages import DROP_OFF_RISK
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate

@@ -9,8 +9,9 @@ from decisions.core import Judge
 from decisions.shipped import load_policy
 from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.event import columns
-from featurestore.session.fold import SILENCE, empty_states
+from featurestore.session.fold import empty_states
 from featurestore.session.layout import MEMORY
+from featurestore.session.observation import SILENCE
 from featurestore.session.stages import INTENT_BUYER, STAGES
 from featurestore.session.views import WIDE
 from featurestore.session.visitors import PROFILE

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featurestore.session.fold import END
+from featurestore.session.observation import END
 from featurestore.session.views import CART_COLUMNS, TOTALS, WIDE
 from models.heads.outcomes import BUILT_IN
 from models.rules import StageRules

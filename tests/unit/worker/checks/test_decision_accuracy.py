@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from featurestore.session.features import FEATURES
-from featurestore.session.fold import SEQ_STEP
+from featurestore.session.observation import SEQ_STEP
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
 from worker.checks.decision_accuracy import accuracy, as_json, export, join, macro_f1, report

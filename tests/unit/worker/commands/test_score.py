@@ -17,7 +17,7 @@ from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.log_pass import LogPass
 from decisions.shipped import load_bundle, load_policy
 from featurestore.errors import SettingsError
-from featurestore.session.fold import EVENT_ROW
+from featurestore.session.observation import EVENT_ROW
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import APPLIED

@@ -13,7 +13,7 @@ from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan, plan_ticks
 from decisions.shipped import load_bundle, load_policy
 from featurestore.contract.event import TYPE_CODE
-from featurestore.session.fold import BOT, CLEAR, END, EVENT_ROW
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from models.bundle.bundle import Bundle
