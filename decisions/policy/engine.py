@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from decisions.experiments.arms import BITS_PER_EXPERIMENT, enrol
 from decisions.policy import vocabulary as v
 from decisions.policy.compile import FALLBACK_NEXT
+from decisions.policy.matching import holds
+from decisions.policy.showings import number, place, room, running, show, signed
 from featurestore.columns.jit import compiled
-from featurestore.session.features import N_FEATURES
-from featurestore.session.layout import N_ACTIONS
 from featurestore.session.observation import BOT as BOT_ROW
 from featurestore.session.observation import CLEAR, END, SILENCE
 
@@ -41,11 +41,6 @@ _CAPS: Final = (
     | v.OFFER_ENDED
     | v.MEMORY_FULL
 )
-_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY, _PURCHASES, _FIRST_OUTPUT = range(
-    N_FEATURES, N_FEATURES + 9
-)
-_UNKNOWN = np.nan
-_CENTS = 1e6
 
 
 @compiled
@@ -90,7 +85,7 @@ def decide_rows(
             m["stage_ms"][m["shown"] - 1] += min(now - m["stage_since"], MAX_GAP_MS)
         m["stage_since"] = now
         if kind in (END, BOT_ROW):
-            stage = max(_signed(m["shown"]) - 1, 0)
+            stage = max(signed(m["shown"]) - 1, 0)
             d["stage"] = stage
             d["top"] = stage
             d["route"] = _BOT
@@ -107,7 +102,7 @@ def decide_rows(
         d["stage"] = stage
         d["confidence"] = proba[i, stage]
         route, action, guards, rule = _choose(i, stage, top, now, d["arms"], features, proba, outputs, c, m, tables)
-        if _show(m, action, now, tables):
+        if show(m, action, now, tables):
             changed |= _ACTION_CHANGED
         d["route"] = route
         d["action"] = action
@@ -130,7 +125,7 @@ def _likeliest(proba: NDArray[np.float64], i: int, but: int) -> int:
 @compiled
 def _stage(m: np.void, proba: NDArray[np.float64], i: int, top: int, silence: bool, tables: np.void) -> tuple[int, int]:
     """The stage shown after hysteresis, and whether it changed."""
-    shown = _signed(m["shown"]) - 1
+    shown = signed(m["shown"]) - 1
     if top == shown:
         m["candidate"] = 0
         m["candidate_n"] = 0
@@ -172,11 +167,11 @@ def _choose(
         if arm > 0 and tables["holdout"][e, arm - 1]:
             return _HOLDOUT, tables["neutral"], v.GUARD_HOLDOUT, 0
     if top != stage:
-        action = _number(m["action"], tables)
+        action = number(m["action"], tables)
         if action < 0:
             return _HELD, tables["neutral"], 0, 0
         guards = _forbidden(action, c, tables)
-        if action > 0 and not _running(action, now, m, tables):
+        if action > 0 and not running(action, now, m, tables):
             guards |= v.OFFER_ENDED
         if action > 0 and _lapsed(action, arms, i, features, proba, outputs, c, tables):
             guards |= v.CONDITION_LAPSED
@@ -191,7 +186,7 @@ def _choose(
     while True:
         if sure or not own:
             for r in range(tables["rule_from"][at], tables["rule_from"][at + 1]):
-                if not _holds(r, i, features, proba, outputs, c, tables):
+                if not holds(r, i, features, proba, outputs, c, tables):
                     continue
                 wanted = tables["rule_action"][r]
                 action = _replaced(wanted, arms, tables)
@@ -230,7 +225,7 @@ def _lapsed(
     named = False
     for r in range(tables["rule_from"][0], tables["rule_from"][proba.shape[1]]):
         if _replaced(tables["rule_action"][r], arms, tables) == action:
-            if _holds(r, i, features, proba, outputs, c, tables):
+            if holds(r, i, features, proba, outputs, c, tables):
                 return False
             named = True
     return named
@@ -244,78 +239,6 @@ def _replaced(action: int, arms: int, tables: np.void) -> int:
         if arm > 0:
             action = tables["replaced"][e, arm - 1, action]
     return action
-
-
-@compiled
-def _holds(
-    r: int,
-    i: int,
-    features: NDArray[np.float64],
-    proba: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-    c: np.void,
-    tables: np.void,
-) -> bool:
-    for k in range(tables["cond_from"][r], tables["cond_from"][r + 1]):
-        x = _variable(tables["cond_variable"][k], i, features, proba, outputs, c, tables["currency"])
-        operator = tables["cond_operator"][k]
-        first = tables["value_from"][k]
-        y = tables["values"][first]
-        if operator == 0:
-            ok = x < y
-        elif operator == 1:
-            ok = x <= y
-        elif operator == 2:
-            ok = x > y
-        elif operator == 3:
-            ok = x >= y
-        else:  # == and in
-            ok = False
-            for j in range(first, tables["value_from"][k + 1]):
-                ok = ok or x == tables["values"][j]
-        if not ok:
-            return False
-    return True
-
-
-@compiled
-def _variable(
-    variable: int,
-    i: int,
-    features: NDArray[np.float64],
-    proba: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-    c: np.void,
-    currency: int,
-) -> float:
-    """The value a condition compares; unknown is NaN, which no comparison meets.
-
-    So is the value of a cart in another currency than the policy's, where both are named.
-    """
-    if variable < N_FEATURES:
-        return float(features[i, variable])
-    if variable == _DEVICE:
-        return float(c["device"])
-    if variable == _SOURCE:
-        return float(c["source"])
-    if variable == _COUNTRY:
-        return float(c["country"])
-    if variable == _FIRST:
-        return _UNKNOWN if c["visitor"] == 0 else 1.0 if c["visitor_sessions"] == 0 else 0.0
-    if variable == _CART_VALUE:
-        if currency != 0 and c["currency"] != 0 and c["currency"] != currency:
-            return _UNKNOWN
-        return float(np.floor(c["cart_value"] * _CENTS + 0.5) / _CENTS)  # a sum of prices meets the price it stands for
-    if variable == _CART_ITEMS:
-        return float(c["cart_items"])
-    if variable == _CATEGORY:
-        return float(c["category"])
-    if variable == _PURCHASES:
-        return float(c["purchases"])
-    output = variable - _FIRST_OUTPUT
-    if output < proba.shape[1]:
-        return float(proba[i, output])
-    return float(outputs[i, output - proba.shape[1]])
 
 
 @compiled
@@ -339,19 +262,19 @@ def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables
     if a == 0:
         return 0
     guards = _forbidden(a, c, tables)
-    if guards == v.ACTION_KILLED or _running(a, now, m, tables):
+    if guards == v.ACTION_KILLED or running(a, now, m, tables):
         return guards
     if tables["urgency"][a] and not confidence >= tables["urgency_min_confidence"]:
         guards |= v.URGENCY_CONFIDENCE
     if tables["persuasive"][a]:
-        if _signed(m["persuasive"]) >= tables["persuasive_per_session"]:
+        if signed(m["persuasive"]) >= tables["persuasive_per_session"]:
             guards |= v.SESSION_PERSUASION_CAP
-        seen = _signed(c["visitor_actions"]) + _signed(m["persuasive"])
+        seen = signed(c["visitor_actions"]) + signed(m["persuasive"])
         if c["visitor"] != 0 and seen >= tables["persuasive_per_visitor"]:
             guards |= v.VISITOR_PERSUASION_CAP
-    j = _place(tables["action_id"][a], m)
-    shown = _signed(m["action_count"][j]) if j >= 0 else 0
-    if c["visitor"] != 0 and _signed(c["visitor_actions"]) + shown >= tables["visitor_cap"][a]:
+    j = place(tables["action_id"][a], m)
+    shown = signed(m["action_count"][j]) if j >= 0 else 0
+    if c["visitor"] != 0 and signed(c["visitor_actions"]) + shown >= tables["visitor_cap"][a]:
         guards |= v.ACTION_VISITOR_CAP
     if j >= 0:
         limits = 0
@@ -362,87 +285,6 @@ def _against(a: int, confidence: float, now: int, c: np.void, m: np.void, tables
         if limits != 0 and tables["offer_ms"][a] > 0:
             limits |= v.OFFER_ENDED
         guards |= limits
-    elif tables["limited"][a] and _room(m, tables) < 0:
+    elif tables["limited"][a] and room(m, tables) < 0:
         guards |= v.MEMORY_FULL
     return guards
-
-
-@compiled
-def _running(a: int, now: int, m: np.void, tables: np.void) -> bool:
-    """Whether a showing of action ``a`` is under way, or an offer of it is still open."""
-    if m["action"] == tables["action_id"][a]:
-        return bool(m["offer_until"] == 0 or now < m["offer_until"])
-    if tables["offer_ms"][a] == 0:
-        return False
-    j = _place(tables["action_id"][a], m)
-    return j >= 0 and bool(now < m["action_at"][j])
-
-
-@compiled
-def _show(m: np.void, a: int, now: int, tables: np.void) -> bool:
-    """Enter action ``a`` in the memory; whether what is shown changed."""
-    before = m["action"]
-    name = tables["action_id"][a]
-    if a == 0:
-        m["action"] = 0
-        m["offer_until"] = 0
-        return bool(before != 0)
-    j = _place(name, m)
-    if _running(a, now, m, tables):
-        if before != name:
-            m["offer_until"] = m["action_at"][j]
-        elif m["offer_until"] == 0 and j >= 0:
-            m["action_at"][j] = now
-        m["action"] = name
-        return bool(before != name)
-    m["action"] = name
-    m["offer_until"] = now + tables["offer_ms"][a] if tables["offer_ms"][a] > 0 else 0
-    if tables["persuasive"][a]:
-        m["persuasive"] = min(m["persuasive"] + 1, 255)
-    if j < 0 and m["n_actions"] < N_ACTIONS:
-        j = _signed(m["n_actions"])
-        m["n_actions"] = j + 1
-    elif j < 0 and tables["limited"][a]:
-        j = _room(m, tables)
-        m["action_count"][j] = 0
-    if j >= 0:
-        m["action_id"][j] = name
-        m["action_count"][j] = min(m["action_count"][j] + 1, 255)
-        m["action_at"][j] = max(now, m["offer_until"])
-    return True
-
-
-@compiled
-def _place(action_id: int, m: np.void) -> int:
-    """Where the memory keeps an action, -1 if it does not."""
-    for j in range(_signed(m["n_actions"])):
-        if m["action_id"][j] == action_id:
-            return j
-    return -1
-
-
-@compiled
-def _room(m: np.void, tables: np.void) -> int:
-    """A place for one more action: a free one, else one whose action has no limit to remember; -1 for none."""
-    if m["n_actions"] < N_ACTIONS:
-        return _signed(m["n_actions"])
-    for j in range(N_ACTIONS):
-        a = _number(m["action_id"][j], tables)
-        if a < 0 or not (tables["limited"][a] or tables["persuasive"][a]):
-            return j
-    return -1
-
-
-@compiled
-def _number(action_id: int, tables: np.void) -> int:
-    """The number of the action with this id, -1 where the policy has none (it was removed by a reload)."""
-    for a in range(tables["n_actions"]):
-        if tables["action_id"][a] == action_id:
-            return a
-    return -1
-
-
-@compiled
-def _signed(x: int) -> int:
-    """An unsigned field as a signed number; arithmetic that mixes the two turns into floats here."""
-    return x + 0
