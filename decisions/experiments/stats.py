@@ -81,7 +81,9 @@ def sample_size(baseline: float, lift: float, alpha: float = 0.05, power: float 
         ValueError: the figures describe no test; says which.
     """
     if not (0 < baseline < 1 and 0 < baseline * (1 + lift) < 1):
-        raise ValueError("the baseline and the lifted rate must lie between 0 and 1")
+        raise ValueError(
+            "the baseline and the lifted rate must lie between 0 and 1: write 0.025 for 2.5 %, 0.1 for a lift of 10 %"
+        )
     if lift == 0:
         raise ValueError("a lift of 0 cannot be found")
     if not (0 < alpha < 1 and 0 < power < 1):
