@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.context import Context, Samples
 from bench.stack import ENV, Stack
 from bench.workload import batches, shoppers
+from decisions import engine as engines
 from decisions.core import Judgement
 from decisions.effects import Result
 from decisions.engine import Engine
@@ -42,9 +43,9 @@ SHARD: Final = Shard(0)
 
 
 def engine(group: str = "steps") -> Engine:
-    """The shipped bundle and policy."""
+    """The shipped bundle and policy, and the default outcomes in documents."""
     bundle = load_bundle(None)
-    made = Engine.of(bundle, load_policy(None), Namespace(ENV, group, "bench-topic"))
+    made = Engine.of(bundle, load_policy(None), Namespace(ENV, group, "bench-topic"), outcomes=engines.USUAL)
     made.warm_up()
     return made
 
