@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -234,15 +234,25 @@ def _at(
 ) -> None:
     """One load, and a sample of each of its windows."""
     seen = offered(context.stack, rate, WARM_S + windows * WINDOW_S, start=start)
-    for number in range(windows):
-        first = WARM_S + number * WINDOW_S
-        window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
+    for window in in_windows(seen, windows):
         for percentile in PERCENTILES:
             key = f"{name}.p{percentile:g}_ms".replace("99.9", "99_9")
-            samples.setdefault(key, []).append(float(np.percentile(window, percentile, method="higher") * 1000))
+            samples.setdefault(key, []).append(percentile_ms(window, percentile))
     facts = {"offered_per_s": rate, "producer_late_p99": seen.late_ms[0], "producer_late_most": seen.late_ms[1]}
     for fact, value in (*facts.items(), *((f"{process}_cores", cores) for process, cores in seen.cores.items())):
         samples.setdefault(f"{name}.{fact}", []).append(value)
+
+
+def in_windows(seen: Seen, windows: int) -> Iterator[NDArray[np.float64]]:
+    """The latencies, in seconds, of each window after the warm-up."""
+    for number in range(windows):
+        first = WARM_S + number * WINDOW_S
+        yield seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
+
+
+def percentile_ms(latency: NDArray[np.float64], percentile: float) -> float:
+    """A percentile that was really seen, in ms; infinite where an event was not applied in time."""
+    return float(np.percentile(latency, percentile, method="higher") * 1000)
 
 
 def _producer(stack: Stack, topics: Topics, rate: float, seconds: float) -> tuple["subprocess.Popen[str]", str]:

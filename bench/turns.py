@@ -14,9 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
-from bench.latency import WARM_S, WINDOW_S, offered
+from bench.latency import WARM_S, WINDOW_S, in_windows, offered, percentile_ms
 from bench.saturate import EVENTS, PARTITIONS, drain
 from bench.stack import REPOSITORY, Stack, WorkerProcess
 from bench.stats import Ratio, ratio, summarise
@@ -87,10 +85,7 @@ def waited(stack: Stack, sides: list[Side], runs: int, rate: float) -> dict[str,
         for side in _in_turn(sides, run):
             start = partial(WorkerProcess, options=side.options(), tree=side.tree)
             seen = offered(stack, rate, WARM_S + WINDOWS * WINDOW_S, start=start)
-            for number in range(WINDOWS):
-                first = WARM_S + number * WINDOW_S
-                window = seen.latency[(seen.due >= first) & (seen.due < first + WINDOW_S)]
-                waits[side.name].append(float(np.percentile(window, 99, method="higher") * 1000))
+            waits[side.name] += [percentile_ms(window, 99) for window in in_windows(seen, WINDOWS)]
             shown = " ".join(f"{wait:.1f}" for wait in waits[side.name][-WINDOWS:])
             print(f"  turn {run}  {side.name:<8} p99 {shown} ms", file=sys.stderr, flush=True)
     return waits

@@ -197,8 +197,11 @@ def _nothing(judge: Judge, bad: list[tuple[int, str]]) -> Scored:
 
 
 def _piece(decoded: Decoded, first: int, end: int) -> Iterator[Decoded]:
-    """Some of the events of one partition, if there are any."""
-    if first < end:
+    """Some of the events of one partition, if there are any; mostly all of them, and then nothing is copied."""
+    if first == 0 and end == decoded.rows.size:
+        if end:
+            yield decoded
+    elif first < end:
         mask = np.zeros(decoded.rows.size, np.bool_)
         mask[first:end] = True
         yield decoded.kept(mask)
