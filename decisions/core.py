@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from decisions.policy import Policy
 from featurestore.session.fold import FoldConfig, fold
 from featurestore.session.observation import SILENCE, Observations
+from featurestore.session.segments import NO_CENTRES
 from featurestore.session.stages import STAGES
 from models.heads.segments import Segments
 from models.heads.views import PUBLISHED, WIDE
@@ -105,6 +106,7 @@ class Judge:
         self.scorer = scorer
         self.others = others if others is not None and others.n_others else None
         self.segments = segments
+        self._centres = NO_CENTRES if segments is None else segments.record
         self._wide = segments is not None or (self.others is not None and WIDE in self.others.views)
         self.policy = policy
         self.config = config
@@ -126,7 +128,7 @@ class Judge:
             events: `EVENT`, in log order within a session, ``session_index`` its row; ticks let time pass.
             at: what documents give as the time of the decision, epoch ms; nothing else depends on it.
         """
-        seen = fold(states, profiles, events, self.config, wide=self._wide)
+        seen = fold(states, profiles, events, self.config, wide=self._wide, centres=self._centres)
         scored = seen.rows["kind"] <= SILENCE
         chosen = np.flatnonzero(scored)
         probabilities = np.zeros((scored.size, len(STAGES)))
@@ -153,6 +155,12 @@ class Judge:
         if self.segments is None:
             return None
         return [self.segments.names[i] for i in self.segments.of(seen.wide[at]).tolist()]
+
+    def kinds_of(self, seen: Observations, at: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The stored codes of what some observations that are ends were: 0 without segments."""
+        if self.segments is None:
+            return np.zeros(at.size, np.uint8)
+        return self.segments.codes[self.segments.of(seen.wide[at])]
 
     def _outputs(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """The other heads' outputs of each row; NaN but in the ``chosen`` rows."""

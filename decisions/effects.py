@@ -19,12 +19,14 @@ from featurestore.columns.column import Blobs, Texts
 from featurestore.session.codec import pack
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.observation import END
-from featurestore.session.visitors import ENTRY, session_key
+from featurestore.session.state import IS_BOT
+from featurestore.session.visitors import ENTRY, session_key, visit_byte
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.outbox import Output
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.streams import DECISIONS, SESSIONS
+from featurestore.versions import VERSION_BEFORE
 
 NOBODY: Final = Texts.of([])
 NO_STATES: Final = np.zeros(0, STATE)
@@ -143,7 +145,8 @@ class Effects:
         entries["key"] = [session_key(session, begun) for session, begun in pairs]
         entries["ended"] = states["t_max"]
         entries["shown"] = memories["persuasive"]
-        entries["bounced"] = (states["pages"] == 1) & (states["num_clicks"] <= 1) & (states["purchases"] == 0)
+        bounced = (states["pages"] == 1) & (states["num_clicks"] <= 1) & (states["purchases"] == 0)
+        entries["visit"] = visit_byte(bounced, self._kinds(states, self._judge.kinds_of(seen, at)))
         for where, part in _by_span(plan, indices):
             output = Output(SESSIONS, names.take(part), [documents[i] for i in part.tolist()])
             result.outputs[where].append(output)
@@ -151,6 +154,11 @@ class Effects:
                 (self._namespace.visitor(int(states["visitor"][i])), entries[i].tobytes())
                 for i in part[known[part]].tolist()
             ]
+
+    def _kinds(self, states: NDArray[np.void], kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What profiles remember of sessions that were of some ``kinds``: nothing of bots, nor in version 1."""
+        forgotten = self._namespace.write_version == VERSION_BEFORE
+        return np.where((states["flags"] & IS_BOT != 0) | forgotten, np.uint8(0), kinds)
 
 
 def _writes(plan: Plan, states: NDArray[np.void], blobs: Blobs, after: Outcome) -> list[ShardWrite]:

@@ -17,8 +17,8 @@ from decisions.outcome import visitors_wanted
 from featurestore.columns.jit import compiled
 from featurestore.session.fold import deadlines, empty_states, ticks
 from featurestore.session.layout import MEMORY
-from featurestore.session.observation import EVENT_ROW
-from featurestore.session.state import LIVE, bounced
+from featurestore.session.observation import END, EVENT_ROW
+from featurestore.session.state import IS_BOT, LIVE, bounced
 from featurestore.session.visitors import PROFILE, remember_session
 
 
@@ -166,9 +166,13 @@ class LogPass:
         self._states[at] = judgement.states
         self._memories[at] = judgement.memories
         ended, memories = judgement.ended
+        if not ended.size:
+            return
+        ends = np.flatnonzero(judgement.observations.rows["kind"] == END)
+        kinds = np.where(ended["flags"] & IS_BOT, 0, self._judge.kinds_of(judgement.observations, ends))
         for i in np.flatnonzero(ended["visitor"]).tolist():
             profile = self._profiles.setdefault(int(ended["visitor"][i]), np.zeros(1, PROFILE))
-            _remember(profile, ended[i : i + 1], memories["persuasive"][i])
+            _remember(profile, ended[i : i + 1], memories["persuasive"][i], kinds[i])
 
     def _slots(self, names: list[str]) -> NDArray[np.int64]:
         """Where the sessions stand; new ones get an empty place."""
@@ -208,7 +212,7 @@ def _piece(decoded: Decoded, first: int, end: int) -> Iterator[Decoded]:
 
 
 @compiled
-def _remember(profile: NDArray[np.void], ended: NDArray[np.void], shown: int) -> None:
+def _remember(profile: NDArray[np.void], ended: NDArray[np.void], shown: int, segment: int) -> None:
     state = ended[0]
     key = state["session"] ^ np.uint64(state["t_min"])
-    remember_session(profile[0], key, state["t_max"], shown, bounced(state))
+    remember_session(profile[0], key, state["t_max"], shown, bounced(state), segment)

@@ -16,7 +16,11 @@ from featurestore.columns.hashing import hash_text
 from featurestore.contract.codes import country_code
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
+from featurestore.session.segments import KINDS
 from models.heads.scoring import OutputNames
+
+EARLIER: Final = "earlier_segment"
+"""What the visitor's session before was; known of visitors whose last session a bundle with segments has seen end."""
 
 CONTEXT: Final = (
     "device",
@@ -27,6 +31,7 @@ CONTEXT: Final = (
     "cart_items",
     "category",
     "purchases",
+    EARLIER,
 )
 """What a condition may name beside the features; numbered after them."""
 
@@ -44,7 +49,7 @@ OPERATORS: Final = ("<", "<=", ">", ">=", "==", "in")
 
 MAX_VALUES: Final = 64
 _TOPS: Final = tuple(f"{percent}%" for percent in range(10, 100, 10))
-_NAMED: Final = ("device", "source", "country", "first_time_visitor", "category")
+_NAMED: Final = ("device", "source", "country", "first_time_visitor", "category", EARLIER)
 """Variables whose values are names: only == and in make sense."""
 
 
@@ -232,6 +237,8 @@ def _value(variable: str, word: str) -> float:
         if code == 0 and word != "unknown":
             raise ConditionError(f"{word!r} is no country; use two letters like DE, or unknown")
         return float(code)
+    if variable == EARLIER:
+        return _code(word, KINDS, "kind of visit") + 1
     if variable == "category":
         return float(category_code(word))
     try:

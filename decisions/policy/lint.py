@@ -13,6 +13,7 @@ from typing import Final
 from decisions.policy.changes import spoiled
 from decisions.policy.conditions import Condition, HeadOutputs
 from decisions.policy.lint_experiments import experiments
+from decisions.policy.lint_segments import segments
 from decisions.policy.lint_units import currencies, units
 from decisions.policy.lint_words import promises, wording
 from decisions.policy.model import NEUTRAL_WORD, NEXT_WORD, Action, PolicyFile, Rule, load
@@ -21,6 +22,7 @@ from decisions.policy.source import Path, PolicyFileError
 from decisions.policy.vocabulary import NO_ACTION
 from featurestore.errors import PolicyError
 from featurestore.session.stages import DROP_OFF_RISK, STAGES
+from models.heads.scoring import Names
 
 WAITING: Final = ("idle_time", "time_between_clicks", "session_duration")
 """Features that grow while a shopper holds out."""
@@ -49,6 +51,7 @@ CODES: Final = {
     "milliseconds": "a condition compares seconds with a number that looks like milliseconds",
     "percent-for-share": "a condition compares a share between 0 and 1 with a percentage",
     "amount-without-currency": "a condition compares cart_value, and the policy names no currency",
+    "unknown-segment": "the bundle puts no finished visit into this segment",
     "unknown-currency": "the policy's currency is no code of ISO 4217",
     "moved-arms": "shoppers would change arms of a running experiment (with --against)",
     "changed-arm": "an arm of a running experiment would show something else (with --against)",
@@ -74,7 +77,7 @@ def lint(path: str | FilePath, outputs: HeadOutputs = (), before: PolicyFile | N
 
     Args:
         path: the file.
-        outputs: of the heads of the bundle that it is used with, which its conditions may name.
+        outputs: what its conditions may name of the bundle that it is used with; `Names` know its segments, too.
         before: the policy in use, whose experiments must survive the change.
 
     Raises:
@@ -92,6 +95,8 @@ def lint_text(
     except PolicyFileError as error:
         return [Finding(p.line, "refused", p.message) for p in error.problems]
     remarks = [remark for check in _CHECKS for remark in check(policy)]
+    if isinstance(outputs, Names):
+        remarks += segments(policy, outputs.kinds)
     if before is not None:
         remarks += spoiled(before, policy)
     found = [Finding(source.line(path), code, message) for path, code, message in remarks]

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import compiled
 from featurestore.session.features import N_FEATURES
 
-_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY, _PURCHASES, _FIRST_OUTPUT = range(
-    N_FEATURES, N_FEATURES + 9
+_DEVICE, _SOURCE, _COUNTRY, _FIRST, _CART_VALUE, _CART_ITEMS, _CATEGORY, _PURCHASES, _EARLIER, _FIRST_OUTPUT = range(
+    N_FEATURES, N_FEATURES + 10
 )
 _UNKNOWN = np.nan
 _CENTS = 1e6
@@ -80,6 +80,8 @@ def _variable(
         return float(c["category"])
     if variable == _PURCHASES:
         return float(c["purchases"])
+    if variable == _EARLIER:
+        return _UNKNOWN if c["visitor_segment"] == 0 else float(c["visitor_segment"])
     output = variable - _FIRST_OUTPUT
     if output < proba.shape[1]:
         return float(proba[i, output])

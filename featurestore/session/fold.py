@@ -35,6 +35,7 @@ from featurestore.session.observation import (
     UPLOAD,
     Observations,
 )
+from featurestore.session.segments import NO_CENTRES, kind_code
 from featurestore.session.state import (
     IS_BOT,
     LIVE,
@@ -96,6 +97,7 @@ def fold(
     config: FoldConfig,
     *,
     wide: bool = False,
+    centres: NDArray[np.void] = NO_CENTRES,
 ) -> Observations:
     """Apply ``events`` (rows of `EVENT`, log order within a session) to ``states`` in place.
 
@@ -105,6 +107,7 @@ def fold(
         events: rows of `EVENT`; ``session_index`` indexes ``states``.
         config: constants of the fold.
         wide: also compute the wide view of each observation.
+        centres: `segments.CENTRES`, what finished sessions are told by; they need the wide view.
     """
     n = events.size
     rows = np.empty(3 * n, OBSERVATION)
@@ -122,6 +125,7 @@ def fold(
         ended,
         views,
         empty_states(1),
+        centres,
         config.idle_after_ms,
         config.idle_mean_ms,
         config.session_gap_ms,
@@ -156,11 +160,12 @@ def observe(states: NDArray[np.void]) -> NDArray[np.float64]:
 
 
 class _Sessions(NamedTuple):
-    """What a fold changes: states, their visitors' profiles; and one blank state."""
+    """What a fold changes: states, their visitors' profiles; one blank state, and what ended sessions are told by."""
 
     states: NDArray[np.void]
     profiles: NDArray[np.void]
     blank: NDArray[np.void]
+    centres: NDArray[np.void]
 
 
 class _Out(NamedTuple):
@@ -194,13 +199,14 @@ def _fold(
     ended: NDArray[np.void],
     views: NDArray[np.float64],
     blank: NDArray[np.void],
+    centres: NDArray[np.void],
     idle_after_ms: int,
     idle_mean_ms: int,
     session_gap_ms: int,
     gap_cap_ms: int,
     bot_clicks: int,
 ) -> tuple[int, int, int, int, int, int]:
-    sessions = _Sessions(states, profiles, blank)
+    sessions = _Sessions(states, profiles, blank, centres)
     out = _Out(rows, features, context, views, ended)
     limits = _Limits(idle_after_ms, idle_mean_ms, session_gap_ms, gap_cap_ms, bot_clicks)
     m = n_ended = duplicates = late = withdrawn = foreign = 0
@@ -330,7 +336,8 @@ def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_e
     out.ended[n_ended] = s
     if s["visitor"] != 0:
         key = s["session"] ^ np.uint64(s["t_min"])
-        remember_session(sessions.profiles[index], key, s["t_max"], 0, bounced(s))
+        segment = 0 if s["flags"] & IS_BOT else kind_code(out.views[m], sessions.centres[0])
+        remember_session(sessions.profiles[index], key, s["t_max"], 0, bounced(s), segment)
     end_state(sessions.states, index, sessions.blank)
 
 
@@ -368,6 +375,7 @@ def _context(s: np.void, c: np.void) -> None:
     c["device"] = s["device"]
     c["source"] = s["source"]
     c["purchases"] = s["purchases"]
+    c["visitor_segment"] = s["visitor_segment"]
 
 
 @compiled

@@ -32,7 +32,7 @@ N_RECENT: Final = 16
 N_ACTIONS: Final = 8
 
 STATE_BYTES: Final = 512
-"""Of a state up to its pages; 70 of them are spare."""
+"""Of a state up to its pages; 93 of them are spare."""
 MEMORY_BYTES: Final = 192
 """Of a policy memory; 46 of them are spare."""
 
@@ -107,6 +107,7 @@ STATE_FIELDS: Final = (
     Field("counts", "<u2", MAX_TYPES),  # events per type, saturating
     Field("recent", "u1", N_RECENT),  # type code + 1 of the last interactions, a ring
     Field("dwell", "<u2", N_RECENT),  # tenths of a second since the interaction before
+    Field("visitor_segment", "u1", most=127),  # code of what the visitor's session before was (`segments`)
 )
 """The state up to its pages."""
 

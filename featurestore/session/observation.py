@@ -44,6 +44,7 @@ CONTEXT = np.dtype(
         ("device", "u1"),
         ("source", "u1"),
         ("purchases", "u1"),
+        ("visitor_segment", "u1"),
     ]
 )
 """What the policy may ask beside the features, as it was at the observation (the state itself moves on in a batch)."""

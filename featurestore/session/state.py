@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import inlined
 from featurestore.contract.event import EVENT_TYPES, PASSIVE, TYPE_CODE
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, N_GAPS, N_RECENT
-from featurestore.session.visitors import bounce_rate, recent_actions
+from featurestore.session.visitors import bounce_rate, latest_segment, recent_actions
 
 # Flags of a state.
 LIVE: Final = 1
@@ -50,6 +50,7 @@ def recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
     s["visitor_sessions"] = profile["sessions"]
     s["visitor_actions"] = recent_actions(profile, t)
     s["bounce"] = bounce_rate(profile)
+    s["visitor_segment"] = latest_segment(profile)
 
 
 @inlined

@@ -1,12 +1,13 @@
-"""What is known of a visitor across sessions: the last ten sessions, whether each bounced, what each was shown.
+"""What is known of a visitor across sessions: of the last ten, whether each bounced, its segment, what it was shown.
 
 A profile is written when a session ends, in the same script as the session's removal, and read when a session first
 names its visitor. The session's state keeps what was read, so the state alone explains a decision.
 
 Stored: the version and the size of an entry (a byte each), 2 bytes sessions (little-endian), then at most 10 entries,
-oldest first, of 18 bytes: session key u8, end i8 (epoch ms), persuasive actions shown u1, bounced u1. The session key
-makes a second write of the same session harmless. Version 1 lacks the first two bytes; `scripts/profile.lua` reads both
-as this module does.
+oldest first, of 18 bytes: session key u8, end i8 (epoch ms), persuasive actions shown u1, and one byte with whether it
+bounced (bit 0) and the code of its segment (`segments.KINDS`; the bits above). The session key makes a second write of
+the same session harmless. Version 1 lacks the first two bytes and the segments; `scripts/profile.lua` reads both as
+this module does.
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,10 @@ N_SESSIONS: Final = 10
 ACTIONS_WINDOW_MS: Final = 86_400_000
 """Persuasive actions count against a visitor for a day."""
 
-ENTRY = np.dtype([("key", "<u8"), ("ended", "<i8"), ("shown", "u1"), ("bounced", "u1")])
+ENTRY = np.dtype([("key", "<u8"), ("ended", "<i8"), ("shown", "u1"), ("visit", "u1")])
+"""A finished session; ``visit`` is `visit_byte`."""
 
+_BOUNCED: Final = np.uint8(1)
 _HEAD: Final = bytes([RECORD_VERSION, ENTRY.itemsize])
 
 PROFILE = np.dtype(
@@ -33,6 +36,7 @@ PROFILE = np.dtype(
         ("sessions", "<u2"),  # finished sessions, saturating
         ("n", "u1"),  # sessions held, at most 10
         ("bounced", "u1", (N_SESSIONS,)),  # oldest first
+        ("segment", "u1", (N_SESSIONS,)),
         ("shown", "u1", (N_SESSIONS,)),
         ("ended", "<i8", (N_SESSIONS,)),
         ("key", "<u8", (N_SESSIONS,)),
@@ -42,8 +46,8 @@ PROFILE = np.dtype(
 
 
 @inlined
-def remember_session(profile: np.void, key: int, ended: int, shown: int, bounced: bool) -> None:
-    """Count one finished session; a session already counted changes nothing."""
+def remember_session(profile: np.void, key: int, ended: int, shown: int, bounced: bool, segment: int) -> None:
+    """Count one finished session; a session already counted changes nothing. ``segment`` is a code, 0 for none."""
     n = profile["n"]
     for j in range(n):
         if profile["key"][j] == key:
@@ -55,11 +59,13 @@ def remember_session(profile: np.void, key: int, ended: int, shown: int, bounced
             profile["ended"][j] = profile["ended"][j + 1]
             profile["shown"][j] = profile["shown"][j + 1]
             profile["bounced"][j] = profile["bounced"][j + 1]
+            profile["segment"][j] = profile["segment"][j + 1]
         n -= 1
     profile["key"][n] = key
     profile["ended"][n] = ended
     profile["shown"][n] = shown
     profile["bounced"][n] = 1 if bounced else 0
+    profile["segment"][n] = segment
     profile["n"] = n + 1
 
 
@@ -72,6 +78,12 @@ def bounce_rate(profile: np.void) -> float:
     for j in range(profile["n"]):
         bounced += profile["bounced"][j]
     return float(bounced / profile["n"])
+
+
+@inlined
+def latest_segment(profile: np.void) -> int:
+    """Code of the segment of the visitor's latest finished session; 0 if it is not known."""
+    return int(profile["segment"][profile["n"] - 1]) if profile["n"] > 0 else 0
 
 
 @inlined
@@ -113,8 +125,10 @@ def unpack(blobs: Sequence[bytes | None]) -> Profiles:
         row = rows[i]
         row["sessions"] = sessions
         row["n"] = n
-        for name in ("bounced", "shown", "ended", "key"):
+        for name in ("shown", "ended", "key"):
             row[name][:n] = entries[name]
+        row["bounced"][:n] = entries["visit"] & _BOUNCED
+        row["segment"][:n] = entries["visit"] >> 1
     return Profiles(rows, corrupt)
 
 
@@ -147,7 +161,21 @@ def append_entry(blob: bytes | None, entry: bytes, version: int = RECORD_VERSION
     if blob and any(entries[i : i + 8] == entry[:8] for i in range(0, len(entries), ENTRY.itemsize)):
         return blob
     kept = (entries + entry)[-N_SESSIONS * ENTRY.itemsize :]
+    if version == VERSION_BEFORE:
+        kept = _without_segments(kept)
     return head(version) + min(sessions + 1, 65_535).to_bytes(2, "little") + kept
+
+
+def _without_segments(entries: bytes) -> bytes:
+    """As version 1 writes them: it takes the whole byte for whether a session bounced."""
+    rows = np.frombuffer(entries, ENTRY).copy()
+    rows["visit"] &= _BOUNCED
+    return rows.tobytes()
+
+
+def visit_byte(bounced: NDArray[np.bool_], segment: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What entries say of each session beside what it was shown."""
+    return np.asarray(bounced.astype(np.uint8) | segment << 1, np.uint8)
 
 
 def head(version: int) -> bytes:

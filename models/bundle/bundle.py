@@ -31,6 +31,7 @@ from featurestore.files import read_regular
 from models.bundle.baseline import Baseline
 from models.bundle.manifest import HeadEntry, Manifest, Scaling, SegmentsEntry, Training, parse_manifest
 from models.heads import Calibration, Golden, Head, Heads
+from models.heads.scoring import Names
 from models.heads.segments import ARRAYS, Segments
 from models.rules import StageRules
 from models.trees.ensemble import MAX_BYTES, Ensemble, read_npz, write_npz
@@ -75,6 +76,11 @@ class Bundle:
     def stage(self) -> Head:
         """The head that decisions are made by."""
         return self.heads.first
+
+    @property
+    def names(self) -> Names:
+        """What a policy's conditions may name."""
+        return Names(self.heads.variables, () if self.segments is None else self.segments.kinds)
 
     @property
     def baseline_digest(self) -> str:

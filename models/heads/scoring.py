@@ -33,6 +33,21 @@ class OutputNames(tuple[str, ...]):  # noqa: SLOT001 - a tuple has no slots for 
         return self
 
 
+class Names(tuple[OutputNames, ...]):  # noqa: SLOT001 - a tuple has no slots for values
+    """What a policy's conditions may name of a bundle: the names of each output of its heads.
+
+    Attributes:
+        kinds: what its segments tell a visitor's session before to have been; () without segments.
+    """
+
+    kinds: tuple[str, ...]
+
+    def __new__(cls, outputs: Iterable[OutputNames], kinds: Iterable[str] = ()) -> Self:
+        self = super().__new__(cls, outputs)
+        self.kinds = tuple(kinds)
+        return self
+
+
 class _Group(NamedTuple):
     """Heads that are scored in one pass, and where their outputs stand among those of all heads but the first."""
 

@@ -5,14 +5,16 @@ mean, over its deviation. A segment is what a visit *was*: early in a visit its 
 never asked of a live session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from featurestore.session.segments import MOST_SEGMENTS, centres_of, code_of, kind_of, nearest_rows
 from featurestore.session.views import WIDE
 
 Floats = NDArray[np.float64]
@@ -51,6 +53,8 @@ class Segments:
         k, m, n = len(self.names), len(self.columns), len(self.expected)
         if unknown := [column for column in self.columns if column not in WIDE]:
             raise ValueError(f"segments: the wide view has no column {', '.join(unknown)}")
+        if k > MOST_SEGMENTS:
+            raise ValueError(f"segments: there are {k}, and a fold compares with {MOST_SEGMENTS} at most")
         if len(set(self.names)) != k or len(set(self.columns)) != m or not k or not m or not n:
             raise ValueError("segments: names, columns and golden rows are needed, each name and column once")
         shapes = (self.mean.shape, self.scale.shape, self.centres.shape, self.rows.shape, self.expected.shape)
@@ -59,14 +63,31 @@ class Segments:
         if not all(np.isfinite(part).all() for part in (self.mean, self.scale, self.centres)) or self.scale.min() <= 0:
             raise ValueError("segments: centres must be finite, and deviations positive")
 
+    @cached_property
+    def record(self) -> NDArray[np.void]:
+        """The same for the fold, which tells a visitor's next visit: one row of `CENTRES`."""
+        return self._record([WIDE.index(column) for column in self.columns])
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """What visits can have been, each once: names of segments without what tells two of a kind apart."""
+        return tuple(dict.fromkeys(map(kind_of, self.names)))
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint8]:
+        """The stored code of each segment's kind, shape (k,)."""
+        return np.array([code_of(kind_of(name)) for name in self.names], np.uint8)
+
     def of(self, wide: Floats) -> NDArray[np.int64]:
         """The segment (n,) of each finished visit, from rows of the wide view after its last event."""
-        return self.nearest(wide[:, [WIDE.index(column) for column in self.columns]])
+        return _nearest(wide, self.record)
 
     def nearest(self, X: Floats) -> NDArray[np.int64]:
         """The same of rows (n, m) of the columns; of two that are as near, the first."""
-        away = scaled(X, self.mean, self.scale)[:, None, :] - self.centres
-        return np.asarray((away * away).sum(axis=2).argmin(axis=1), np.int64)
+        return _nearest(X, self._record(range(len(self.columns))))
+
+    def _record(self, places: Sequence[int]) -> NDArray[np.void]:
+        return centres_of(self.names, places, self.mean, self.scale, self.centres)
 
     def check(self) -> None:
         """Refuse to be used where the golden rows fall into other segments than they did.
@@ -82,6 +103,12 @@ class Segments:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """What is stored beside names, columns and facts; see `ARRAYS`."""
         return {name: getattr(self, name) for name in ARRAYS}
+
+
+def _nearest(rows: Floats, record: NDArray[np.void]) -> NDArray[np.int64]:
+    found = np.empty(len(rows), np.int64)
+    nearest_rows(np.ascontiguousarray(rows), record, found)
+    return found
 
 
 def logs(X: Floats) -> Floats:

@@ -195,7 +195,7 @@ def _remember(profiles: NDArray[np.void], visitor: NDArray[np.int64], ended: NDA
         s = ended[i]
         if s["visitor"] != 0:
             key = s["session"] ^ np.uint64(s["t_min"])
-            remember_session(profiles[visitor[i]], key, s["t_max"], 0, bounced(s))
+            remember_session(profiles[visitor[i]], key, s["t_max"], 0, bounced(s), 0)
 
 
 class Split(NamedTuple):

@@ -158,11 +158,11 @@ def _full(lease: Lease, applied: int, session: str = "a") -> ShardWrite:
     )
 
 
-def _entry(key: int, *, bounced: int = 1, shown: int = 0) -> bytes:
+def _entry(key: int, *, bounced: int = 1, shown: int = 0, segment: int = 0) -> bytes:
     import numpy as np
 
     row = np.zeros(1, ENTRY)
-    row["key"], row["ended"], row["bounced"], row["shown"] = key, 1_000 + key, bounced, shown
+    row["key"], row["ended"], row["visit"], row["shown"] = key, 1_000 + key, bounced | segment << 1, shown
     return row.tobytes()
 
 
@@ -398,13 +398,14 @@ def test_shards_do_not_see_each_other(bench: Bench) -> None:
 def test_a_profile_keeps_ten_sessions_counts_all_and_none_twice(bench: Bench) -> None:
     lease = bench.lease()
     for i in range(12):
-        entries = [(SPACE.visitor(7), _entry(i, bounced=i % 2, shown=i)), (SPACE.visitor(7), _entry(i))]
+        entries = [(SPACE.visitor(7), _entry(i, bounced=i % 2, shown=i, segment=i + 1)), (SPACE.visitor(7), _entry(i))]
         bench.write(ShardWrite(ZERO, lease.epoch, i or None, i + 1, profiles=entries))
     [profile] = unpack(bench.store.profiles([SPACE.visitor(7)])).rows
     assert profile["sessions"] == 12
     assert profile["key"].tolist() == list(range(2, 12))
     assert profile["shown"].tolist() == list(range(2, 12))
     assert profile["bounced"].tolist() == [0, 1] * 5
+    assert profile["segment"].tolist() == list(range(3, 13))
 
 
 @pytest.mark.parametrize("versions", [(1, 2, 1), (2, 1, 2)])
@@ -416,10 +417,12 @@ def test_a_profile_is_written_in_the_version_that_is_set_and_read_in_both(
     for i, version in enumerate(versions, 1):
         store = _as_of(bench, version)
         lease = store.acquire([ZERO], i, 0)[0]
-        write = ShardWrite(ZERO, lease.epoch, i - 1 or None, i, profiles=[(SPACE.visitor(7), _entry(i))])
+        entry = _entry(i, segment=0 if version == 1 else i)
+        write = ShardWrite(ZERO, lease.epoch, i - 1 or None, i, profiles=[(SPACE.visitor(7), entry)])
         assert store.write([write], LIFE_MS)[0].status == APPLIED
-        expected = append_entry(expected, _entry(i), version)
+        expected = append_entry(expected, entry, version)
         assert store.profiles([SPACE.visitor(7)]) == [expected]
+        assert version == 2 or max(expected[19::18]) == 1, "version 1 knows no segments, also of sessions before"
 
 
 def test_what_is_no_profile_begins_anew(served: Bench) -> None:

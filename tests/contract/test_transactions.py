@@ -142,7 +142,7 @@ def _entry(key: int) -> bytes:
     import numpy as np
 
     row = np.zeros(1, ENTRY)
-    row["key"], row["ended"], row["bounced"] = key, 1_000 + key, 1
+    row["key"], row["ended"], row["visit"] = key, 1_000 + key, 1
     return row.tobytes()
 
 

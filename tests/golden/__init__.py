@@ -66,6 +66,7 @@ def session() -> tuple[NDArray[np.void], NDArray[np.void]]:
     states["visitor_actions"] = 3
     states["visitor_sessions"] = 4
     states["bounce"] = 0.25
+    states["visitor_segment"] = 3
     states["session"] = SESSION_HASH
     memory = np.zeros(1, MEMORY)
     for name, value in (("shown", 3), ("candidate", 2), ("candidate_n", 1), ("flips", 4), ("persuasive", 1)):
@@ -85,7 +86,7 @@ def entries() -> list[bytes]:
     """Three finished sessions of a visitor."""
     rows = np.zeros(3, ENTRY)
     rows["key"], rows["ended"] = [1_000, 1_001, 1_002], ERASED_MS + 60_000 * np.arange(3)
-    rows["shown"], rows["bounced"] = [0, 1, 2], [0, 1, 0]
+    rows["shown"], rows["visit"] = [0, 1, 2], [0, 1 | 3 << 1, 0]
     return [row.tobytes() for row in rows]
 
 

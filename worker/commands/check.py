@@ -62,7 +62,7 @@ def _policies(paths: Sequence[Path], against: Path | None, bundle: str | None) -
     from decisions.shipped import load_bundle
 
     chosen = bundle or os.environ.get("CLICKSTAGE_BUNDLE")
-    outputs = load_bundle(Path(chosen) if chosen else None).heads.variables
+    outputs = load_bundle(Path(chosen) if chosen else None).names
     in_use = against or Path(os.environ.get("CLICKSTAGE_POLICY") or ".")
     if against is not None and not against.is_file():
         raise SettingsError(f"--against {against}: there is no such file; give the policy in use")

@@ -13,6 +13,7 @@ from featurestore.contract.codes import country_name
 from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import observe
+from featurestore.session.segments import kind_name
 from featurestore.session.stages import STAGES
 from featurestore.session.state import IS_BOT, LIVE, SILENT
 from featurestore.session.views import wide
@@ -192,7 +193,9 @@ def _state(s: np.void) -> Iterator[tuple[str, str]]:
     context = (DEVICES[s["device"]], SOURCES[s["source"]], country_name(int(s["country"])) or "unknown")
     yield "device, source, country", ", ".join(context)
     if s["visitor"]:
-        yield "visitor", f"{s['visitor']:016x}, {s['visitor_sessions']} sessions before"
+        kind = kind_name(int(s["visitor_segment"]))
+        before = f", the last one was of {kind}" if kind else ""
+        yield "visitor", f"{s['visitor']:016x}, {s['visitor_sessions']} sessions before{before}"
     at = int(s["recent_at"])
     ring = [*range(at, s["recent"].size), *range(at)]
     recent = [f"{EVENT_TYPES[s['recent'][i] - 1]} after {s['dwell'][i] / 10:.1f} s" for i in ring if s["recent"][i]]

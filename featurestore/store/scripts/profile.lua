@@ -10,6 +10,14 @@ local function split(stored)
   if not behind then return 0, '' end
   return string.byte(stored, behind + 1) + 256 * string.byte(stored, behind + 2), string.sub(stored, behind + 3)
 end
+-- Version 1 (an empty head) takes the whole last byte of an entry for whether the session bounced: it gets no segments.
+local function without_segments(entries)
+  local kept = ''
+  for at = 1, #entries, ENTRY do
+    kept = kept .. string.sub(entries, at, at + ENTRY - 2) .. string.char(string.byte(entries, at + ENTRY - 1) % 2)
+  end
+  return kept
+end
 local function extend(profile, entries, life, head)
   local sessions, kept = split(redis.call('GET', profile) or '')
   local new = 0
@@ -24,6 +32,7 @@ local function extend(profile, entries, life, head)
     end
   end
   if new > 0 then
+    if head == '' then kept = without_segments(kept) end
     redis.call('SET', profile, head .. string.char(sessions % 256, math.floor(sessions / 256)) .. kept, 'EX', life)
   end
   return new

@@ -94,6 +94,8 @@ def conditions(draw: st.DrawFn) -> str:
                 "cart_items > 1",
                 "category in [shoes, health]",
                 "purchases == 0",
+                "earlier_segment == buyers",
+                'earlier_segment in ["cart leavers", comparers]',
             ]
         )
     )
@@ -210,6 +212,7 @@ def row_lists(draw: st.DrawFn, n_sessions: int = 2, size: int = 60) -> list[Row]
                 device=int(rng.integers(5)),
                 source=int(rng.integers(8)),
                 purchases=int(rng.integers(2)),
+                visitor_segment=int(rng.integers(7)),
                 currency=int(rng.choice([0, currency_code("EUR"), currency_code("USD")])),
             )
         )

@@ -72,6 +72,7 @@ class Row:
     device: int = 0
     source: int = 0
     purchases: int = 0
+    visitor_segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ class Twin:
             "cart_value": self.cart_value(row),
             "cart_items": row.cart_items,
             "purchases": row.purchases,
+            "earlier_segment": row.visitor_segment or math.nan,
         }
         if c.variable in values:
             value = values[c.variable]

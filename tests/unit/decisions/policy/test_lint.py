@@ -7,9 +7,13 @@ import pytest
 
 from decisions.policy import Policy
 from decisions.policy.lint import CODES, lint, lint_text, report
+from decisions.shipped import load_bundle
+from models.heads.scoring import Names
 from tests.unit.decisions.policy.policy_cases import policy_text
 
 PRESETS = sorted((Path(__file__).parents[4] / "deploy" / "policies").glob("*.yaml"))
+NO_SEGMENTS = Names(())
+"""What policies may name of a bundle with the stage alone."""
 PUSH = {"persuasive": True, "urgency": True}
 
 
@@ -110,6 +114,7 @@ FOUND |= {
     "milliseconds": policy_text(stages=stages({"show": "panel", "when": "session_duration >= 60000"})),
     "amount-without-currency": policy_text(stages=stages({"show": "panel", "when": "cart_value >= 60"})),
     "unknown-currency": policy_text(currency="EUE"),
+    "unknown-segment": policy_text(stages=stages({"show": "panel", "when": "earlier_segment == buyers"})),
     "percent-for-share": policy_text(stages=stages({"show": "panel", "when": "bounce_rate >= 50"})),
 }
 AGAINST = {"moved-arms", "changed-arm", "older-salt"}
@@ -117,19 +122,21 @@ AGAINST = {"moved-arms", "changed-arm", "older-salt"}
 
 @pytest.mark.parametrize("code", sorted(CODES.keys() - AGAINST))
 def test_every_code_has_a_policy_that_earns_it(code: str) -> None:
-    assert code in {f.code for f in lint_text(FOUND[code])}
+    assert code in {f.code for f in lint_text(FOUND[code], outputs=NO_SEGMENTS)}
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
 def test_the_presets_load_and_lint_clean(path: Path) -> None:
-    assert lint(path) == []
-    text, clean = report(path)
+    """With the bundle that ships, whose segments one of them names."""
+    names = load_bundle(None).names
+    assert lint(path, names) == []
+    text, clean = report(path, names)
     assert clean
     assert Policy.from_file(path).hash in text
 
 
-def test_there_are_five_presets() -> None:
-    assert [p.stem for p in PRESETS] == ["default", "electronics", "fashion", "grocery", "travel"]
+def test_there_are_six_presets() -> None:
+    assert [p.stem for p in PRESETS] == ["default", "electronics", "fashion", "grocery", "segments", "travel"]
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ def test_actions_whose_ids_collide_need_an_id_of_their_own() -> None:
         ("device in [mobile,tablet]", "device in [mobile, tablet]"),
         ('category == "bed and bath"', "category == bed and bath"),
         ("cart_value>=79.9", "cart_value >= 79.9"),
+        ('earlier_segment == "cart leavers"', "earlier_segment == cart leavers"),
         ("first_time_visitor == true and idle_time < 5", "first_time_visitor == true and idle_time < 5"),
     ],
 )
@@ -199,7 +200,9 @@ def test_conditions_read_as_people_write_them(text: str, plain: str) -> None:
     "text",
     [
         "", "and", "idle_time", "idle_time >", "idle_time > > 1", "> 1", "device > mobile", "device == phone",
-        "country == Germany", "first_time_visitor == yes", "device in mobile", "device in []", "device in [mobile",
+        "country == Germany", "earlier_segment == loyal", "earlier_segment > 1",
+        'earlier_segment == "glances, 1 click"', "first_time_visitor == yes", "device in mobile", "device in []",
+        "device in [mobile",
         "device in [mobile tablet]", 'category == "shoes', "idle_time > nan", "idle_time > inf", "idle_time > 1 and",
         "idle_time != 3", "(idle_time > 3)", "idle_time in [" + "1," * 64 + "1]",
     ],
