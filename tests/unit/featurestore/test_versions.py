@@ -31,6 +31,7 @@ def _profile(record: bytes) -> Any:
     rows, corrupt = visitors.unpack([record])
     if corrupt:
         raise CorruptRecord("profile")
+    rows["segment"] = 0  # version 1 knows none
     return rows.tobytes()
 
 
