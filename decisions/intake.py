@@ -185,7 +185,7 @@ def _one_by_one(
             event, problems = read(value)
         except InvalidEvent as error:
             partition, first, _ = parts[int(np.searchsorted(starts, i, side="right")) - 1]
-            bad.setdefault(partition, []).append((i - first, error))
+            bad.setdefault(partition, []).append((i - first, error.kept()))
         else:
             found.update(problems)
             ids.apply(event)

@@ -19,6 +19,8 @@ An error that no command expects ends it with exit code 7, if it is one of these
 Messages say what happened and what to do; they never carry an event's content.
 """
 
+from typing import Self
+
 
 class ClickstageError(Exception):
     """Root of every error that Clickstage raises on purpose."""
@@ -31,6 +33,14 @@ class InvalidEvent(ClickstageError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def kept(self) -> Self:
+        """Itself, to be kept in a list: without the frames, and so the records, that a raised error holds.
+
+        A frame that holds the list makes a cycle of them. The worker's collector runs seldom: whole batches stayed.
+        """
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 class CorruptRecord(ClickstageError):

@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.faults.conftest import MakeRig
 from tests.faults.rig import Rig, Worker
@@ -19,6 +21,8 @@ GIB = 1 << 30
 START_S = 150.0
 BACKLOG_S = 600
 GROWTH_MB = 150
+GARBAGE_MB = 200
+LISTED_MB = 250
 
 
 def damaged(bundle: Path, how: str) -> None:
@@ -119,6 +123,68 @@ def test_backlog_in_little_memory(rig: MakeRig) -> None:
     assert grown < GROWTH_MB, f"the worker grew by {grown:.0f} MB"
     assert worker.status is None, worker.tail()
     bench.judge()
+
+
+def as_sent(number: int) -> str:
+    """100 kB that compress to a half."""
+    return f"{number} {os.urandom(50_000).hex()}"
+
+
+def packed(number: int) -> str:
+    """100 kB that compress to a few bytes."""
+    return f"{number:05} " * 16_000
+
+
+def test_garbage_in_bounded_memory(rig: MakeRig) -> None:
+    """24.13: under garbage a worker grows no more than under a backlog, and by what one fetch unpacks to.
+
+    Then the letters are listed, in less memory than they take.
+    """
+    bench = rig("24.13 garbage, 400 MB", 24)
+    worker = bench.start(dlq_max_consecutive=1_000_000, dlq_max_share=1.0)
+    before = memory_mb(worker, "VmRSS")
+    assert grown_by(bench, worker, as_sent) - before < GROWTH_MB
+    # One fetch may bring all of it, and the client unpacks what a fetch brings.
+    assert grown_by(bench, worker, packed) - before < GROWTH_MB + GARBAGE_MB
+    assert worker.stop() == ExitCode.OK
+    said, peak_mb = listed(bench)
+    assert len(said.splitlines()) == 6
+    assert f"{bench.injected} dead letters" in said
+    assert peak_mb < LISTED_MB, f"listing took {peak_mb:.0f} MB"
+    bench.note()
+
+
+def grown_by(bench: Rig, worker: Worker, garbage: Callable[[int], str]) -> float:
+    """Send `GARBAGE_MB` of garbage, wait until all of it is letters, and say what the worker took at most, MB."""
+    producer = Producer({"bootstrap.servers": bench.bootstrap, "compression.type": "zstd", "linger.ms": 20})
+    for number in range(GARBAGE_MB * 10):
+        producer.produce(bench.topics["topic"], garbage(number), str(number))
+        producer.poll(0)
+        if number % 500 == 499:
+            assert producer.flush(60) == 0
+    assert producer.flush(60) == 0
+    bench.injected += GARBAGE_MB * 10
+
+    def letters() -> float:
+        return sum(count for name, count in worker.metrics().items() if name.startswith("dead_letters_total"))
+
+    bench.until(lambda: letters() == bench.injected, "all are letters", 120)
+    return memory_mb(worker, "VmHWM")
+
+
+def listed(bench: Rig) -> tuple[str, float]:
+    """What ``clickstage dlq list --limit 5`` prints, and the memory that it took at most, MB.
+
+    The process is asked: what the kernel tells its parent counts the memory of the parent too.
+    """
+    ask = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    run = f"from worker.cli import main; code = main(['dlq', 'list', '--limit', '5']); {ask}; raise SystemExit(code)"
+    command = [sys.executable, "-c", run]
+    environment = os.environ | bench.settings()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.OK, done.stderr
+    said, _, peak = done.stdout.rpartition("VmHWM:")
+    return said, int(peak.split()[0]) / 1024
 
 
 def start_limited(bench: Rig, limits: dict[int, int], log: Path) -> tuple[int, str]:

@@ -68,5 +68,5 @@ def bridged(kind: str, value: bytes, received_ms: int) -> Bridged:
         try:
             events.append((decode(coded).session_id, coded))
         except InvalidEvent as error:
-            problems.append(error)
+            problems.append(error.kept())
     return Bridged(events, problems[0] if problems else None)

@@ -13,7 +13,9 @@ BOUNDED: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     "queued.max.messages.kbytes": 16_384,
-    "fetch.max.bytes": 8_388_608,
+    # Of batches as they were sent: letters are packed with lz4, which unpacks to 255 times as much at most.
+    "fetch.max.bytes": 1_048_576,
+    "max.partition.fetch.bytes": 131_072,
     "log_level": 2,
 }
 """Settings of a consumer that joins no group, commits nothing by itself and holds tens of megabytes at most."""

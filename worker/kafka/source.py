@@ -53,6 +53,12 @@ OFFSETS_S: Final = 6.0
 COORDINATOR_S: Final = 3.0
 """How long to wait for the group's coordinator; nobody stands still for it either."""
 
+POLL_BYTES: Final = 16_000_000
+"""One poll takes no further portion after so many bytes of values. A batch's memory is a few times that."""
+
+PORTION: Final = 512
+"""Records between two looks at their size."""
+
 _Callback = Callable[[Consumer, list[TopicPartition]], None]
 
 
@@ -126,7 +132,7 @@ class KafkaSource:
     # -- the loop's side -------------------------------------------------------------------------
 
     def poll(self, most: int, wait_s: float) -> Polled:
-        """Wait up to ``wait_s`` for a record, then take what is there, at most ``most``.
+        """Wait up to ``wait_s`` for a record, then take what is there, at most ``most``, or `POLL_BYTES` of values.
 
         Raises:
             KafkaException: the consumer is no longer usable.
@@ -138,10 +144,14 @@ class KafkaSource:
         first = consumer.poll(wait_s)
         if first is None:
             return _NOTHING
-        messages = [first]
-        if most > 1:
-            messages += consumer.consume(most - 1, 0.0)
-        return self._sorted(messages)._replace(full=len(messages) >= most)
+        messages, size = [first], 0
+        while (asked := min(most - len(messages), PORTION)) > 0 and size < POLL_BYTES:
+            portion = consumer.consume(asked, 0.0)
+            messages += portion
+            size += sum(map(len, portion))
+            if len(portion) < asked:
+                return self._sorted(messages)
+        return self._sorted(messages)._replace(full=True)
 
     def changes(self) -> Changes:
         """What happened to the assignment since the last call."""
@@ -366,6 +376,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "auto.offset.reset": "error",  # a gap is counted and logged, never skipped in silence
         "enable.partition.eof": True,  # tells the timers that a partition has been read to its end
         "max.poll.interval.ms": settings.max_poll_interval_s * 1000,
+        # Of batches as they were sent. The client unpacks all that one fetch brings, whatever is queued already.
+        "fetch.max.bytes": 1_048_576,
         "queued.max.messages.kbytes": 2_048,
         "queued.min.messages": 5_000,
         "fetch.queue.backoff.ms": 5,

@@ -254,7 +254,7 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         "linger.ms": 25,  # no decision waits for the log; a request per batch and partition would keep the broker busy
         "batch.num.messages": 20_000,
         "queue.buffering.max.messages": 400_000,
-        "queue.buffering.max.kbytes": 262_144,
+        "queue.buffering.max.kbytes": 65_536,
         "message.timeout.ms": 0,  # Kafka away is no reason to lose a record: wait, the loop pauses meanwhile
         "delivery.report.only.error": True,
         "reconnect.backoff.max.ms": 2_000,

@@ -1,5 +1,6 @@
 """Records in: what the reader's clock has to say about the times of events."""
 
+import gc
 import json
 
 import numpy as np
@@ -39,3 +40,23 @@ def test_no_event_arrives_later_than_the_reader_reads_it(ts: int, record: int, a
     states = empty_states(1)
     fold(states, np.zeros(1, PROFILE), planned.events, config)
     assert deadlines(states, config)[0] <= (arrived or ts) + config.session_gap_ms
+
+
+def test_what_is_no_event_is_freed_with_its_batch() -> None:
+    """A refused record makes no cycle: the worker's collector runs seldom, and whole batches would wait for it."""
+    garbage = [
+        b"no json",
+        b"[]",
+        b"\xff",
+        b"[" * 20_000,
+        b"x" * 70_000,
+        b'{"session_id": "null", "type": "click", "ts": 1}',
+    ]
+    records = [Records(0, [*garbage], range(len(garbage)), [NOW] * len(garbage))]
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(decode(records).bad[0]) == len(garbage)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
