@@ -260,7 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reaction = Reaction(others, options.response, options.seed)
     print(
         f"Every order counts as the mean one, {reaction.value:.0f}; the shop earns {options.margin:.0%} of it, "
-        f"the coupon takes {options.discount:.0%}, and persuades {options.response:.0%} at most."
+        f"the coupon takes {options.discount:.0%}, and persuades {options.response:.0%} at most. "
+        "How shoppers answer is made up; two other forms, tried first, left no band worth a coupon."
     )
     compare(shop, reaction, learn(shop, reaction, print), print)
 

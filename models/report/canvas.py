@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 from featurestore.errors import SettingsError
@@ -77,6 +78,16 @@ def picture(words: str) -> Callable[[Callable[P, Figure]], Callable[P, str]]:
         return drawn
 
     return decorate
+
+
+def write_png(draw: Callable[P, Figure], path: Path, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Draw in our style into a PNG file on white, for places that show no SVG.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with mpl.rc_context(_STYLE):
+        draw(*args, **kwargs).savefig(path, format="png", metadata={"Software": None}, facecolor="white")
 
 
 def _to_svg(figure: Figure, name: str, words: str) -> str:

@@ -175,6 +175,7 @@ def run_outcomes(
     report: dict[str, Any] = outcome_page.jsonable(evaluation.report)
     (folder / "outcomes.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "outcomes.html").write_text(outcome_page.build(report), encoding="utf-8")
+    outcome_page.write_pictures(report, folder)
     return report
 
 

@@ -7,15 +7,15 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from models.report.canvas import OURS, SECOND, SOFT, Figure, panels, picture
 from models.report.html import Markup, figure, paragraph, section, table
+from models.report.outcome_checks import checks
+from models.report.outcome_pictures import headline, lift_by_click, reliability, write_headline
 from models.study import outcome_figures as measure
 
 HEAD: Final = (
     "head", "rows", "base rate", "accuracy", "always no", "AUC", "interval", "stage alone", "logistic", "AP",
     "Brier skill", "ECE", "lift 10 %", "interval", "lift 20 %",
 )  # fmt: skip
-_COLOURS: Final = (OURS, "#2b8a5b", "#cc6b2c", "#8a5a9e", SECOND)
 
 
 def head_rows(heads: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -60,10 +60,12 @@ def text_tables(report: Mapping[str, Any]) -> str:
         parts.append(markdown(_POSITION_HEAD, position_rows(log["heads"])))
         parts += [f"left out, too few visits: {', '.join(log['left_out'])}\n"] * bool(log["left_out"])
     parts += [f"### {t.title}\n\n{markdown(t.head, t.rows)}\n{t.note}\n" for t in other_tables(report)]
+    head, rows = _checked(report)
+    parts += [f"### What was asked for\n\n{markdown(head, rows)}"] * bool(rows)
     return "\n".join(parts)
 
 
-_POSITION_HEAD: Final = ("head: AUC at event", *BAND_NAMES, "before the first addition: AUC / lift 10 %")
+_POSITION_HEAD: Final = ("head: AUC at click", *BAND_NAMES, "before the first addition: AUC / lift 10 %")
 
 
 class Other(NamedTuple):
@@ -217,7 +219,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def build(report: Mapping[str, Any]) -> str:
     """The page."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    sections = [_log(name, log) for name, log in report["logs"].items()]
+    sections = [_asked(report), *(_log(name, log) for name, log in report["logs"].items())]
     sections += [
         section(f"t{i}", t.title, [table(t.head, t.rows), paragraph(t.note)])
         for i, t in enumerate(other_tables(report))
@@ -234,46 +236,46 @@ def build(report: Mapping[str, Any]) -> str:
     )
 
 
+def write_pictures(report: Mapping[str, Any], folder: Path) -> None:
+    """The headline as a file, for pages that are not ours.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if logs := _orders(report):
+        write_headline(logs, folder / "lift-by-click.png")
+
+
+def _orders(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: log["heads"]["order_rest"] for name, log in report["logs"].items() if "order_rest" in log["heads"]}
+
+
+def _asked(report: Mapping[str, Any]) -> Markup:
+    """The headline, and what was asked for."""
+    logs = _orders(report)
+    words = "Will there be an order? Bands are 95 % intervals; visits that are over by then are left out."
+    parts = [figure(headline(logs), words)] if logs else []
+    return section("asked", "How early an order can be told", [*parts, table(*_checked(report))])
+
+
+def _checked(report: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]]:
+    met = {None: "", True: "yes", False: "no"}
+    rows: list[tuple[str, ...]] = [(c.what, c.asked, c.reached, met[c.met]) for c in checks(report)]
+    return ("asked for", "at least", "reached", "met"), rows
+
+
 def _log(name: str, log: Mapping[str, Any]) -> Markup:
     heads = log["heads"]
     parts: list[object] = [
         paragraph(f"{log['visits']:,} visits, {log['rows']:,} rows at events; {log['censored']} visits were cut off."),
     ]
     if heads:
-        parts.append(figure(lift_by_click(heads), "Lift of the top tenth among the visits that got to the k-th event."))
+        words = "Of the visits that got to this click: how much oftener the tenth with the highest probability has it."
+        parts.append(figure(lift_by_click(heads), words))
     parts += [table(HEAD, head_rows(heads)), table(_POSITION_HEAD, position_rows(heads))]
     if heads:
         parts.append(figure(reliability(heads), "Mean probability and rate of the outcome, in tenths of the rows."))
     return section(name, name, parts)
-
-
-@picture("Lift of the ten percent with the highest probability, by click number, one line a head")
-def lift_by_click(heads: Mapping[str, Any]) -> Figure:
-    """The headline: how early a head tells anything."""
-    drawing, axes = panels()
-    for colour, (name, figures) in zip(_COLOURS, heads.items(), strict=False):
-        points = figures["lift_by_click"]
-        axes.plot([p["click"] for p in points], [p["lift"] for p in points], marker="o", ms=3, color=colour, label=name)
-    axes.axhline(1.0, color=SOFT, lw=1, ls="--")
-    axes.set(xlabel="event of the visit", ylabel="lift at 10 %", title="Lift by click number")
-    axes.legend()
-    return drawing
-
-
-@picture("Observed rate against mean probability in tenths of the rows, one line a head")
-def reliability(heads: Mapping[str, Any]) -> Figure:
-    """Whether a probability of 0.2 comes true in a fifth of the cases."""
-    drawing, axes = panels()
-    top = 0.0
-    for colour, (name, figures) in zip(_COLOURS, heads.items(), strict=False):
-        points = figures["reliability"]
-        expected, observed = [p["expected"] for p in points], [p["observed"] for p in points]
-        top = max(top, *expected, *observed)
-        axes.plot(expected, observed, marker="o", ms=3, color=colour, label=name)
-    axes.plot([0, top], [0, top], color=SOFT, lw=1, ls="--")
-    axes.set(xlabel="mean probability", ylabel="came true", title="Reliability")
-    axes.legend()
-    return drawing
 
 
 def jsonable(value: Any) -> Any:

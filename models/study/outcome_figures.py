@@ -13,8 +13,10 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 BANDS: Final = ((1, 1), (2, 3), (4, 6), (7, 11), (12, 10**9))
-"""Positions in a visit, counted in events."""
+"""Positions in a visit, counted in clicks."""
 BINS: Final = 10
+FEWEST_WITH_OUTCOME: Final = 30
+"""Visits with the outcome that a lift at one click needs: with fewer, two or three visits make it."""
 
 
 def auc(y: Flags, p: Floats, weight: Floats | None = None) -> float:
@@ -86,7 +88,7 @@ def figures(y: Flags, p: Floats) -> dict[str, Any]:
 
 
 def by_position(y: Flags, p: Floats, position: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """AUC, base rate and lift at 10 % in `BANDS` of the position."""
+    """AUC, base rate and lift at 10 % in `BANDS` of the position; rows at position 0 are in none."""
     rows = []
     for first, last in BANDS:
         chosen = (position >= first) & (position <= last)
@@ -105,16 +107,25 @@ def by_position(y: Flags, p: Floats, position: NDArray[np.int64]) -> list[dict[s
     return rows
 
 
-def lift_by_click(y: Flags, p: Floats, position: NDArray[np.int64], last: int = 20) -> list[dict[str, float]]:
-    """Lift at 10 % among the visits at their k-th event, for k from 1 to ``last``; shorter visits are left out.
+def lift_by_click(
+    y: Flags, p: Floats, position: NDArray[np.int64], seed: int = 0, draws: int = 200, last: int = 20
+) -> list[dict[str, float]]:
+    """Lift at 10 % among the visits at their k-th click, for k from 1 to ``last``; shorter visits are left out.
 
-    This is what a shop can still do something about: a high lift at the end of a visit comes too late.
+    ``low`` and ``high`` are its 95 % interval by drawing visits: each has one row at its k-th click. This is what a
+    shop can still do something about: a high lift at the end of a visit comes too late.
     """
+    rng = np.random.default_rng([seed, 36])
     found = []
     for k in range(1, last + 1):
         chosen = position == k
-        if y[chosen].sum() >= 10:
-            found.append({"click": k, "rows": int(chosen.sum()), "lift": lift(y[chosen], p[chosen], 0.1)})
+        n = int(chosen.sum())
+        if y[chosen].sum() < FEWEST_WITH_OUTCOME:
+            continue
+        truth = y[chosen][np.argsort(-p[chosen], kind="stable")]
+        drawn = [_weighted_lift(truth, np.bincount(rng.integers(0, n, n), minlength=n), 0.1) for _ in range(draws)]
+        low, high = np.nanquantile(drawn, [0.025, 0.975]).tolist()
+        found.append({"click": k, "rows": n, "lift": lift(y[chosen], p[chosen], 0.1), "low": low, "high": high})
     return found
 
 
@@ -152,7 +163,7 @@ def greatest_ap(base: float, lifts: Mapping[float, float]) -> float:
     return total / base
 
 
-def _weighted_lift(y: Flags, weight: Floats, share: float) -> float:
+def _weighted_lift(y: Flags, weight: Floats | NDArray[np.int64], share: float) -> float:
     """`lift` of rows in the order of falling scores, each as often as its weight says."""
     rows, hits = np.cumsum(weight), np.cumsum(weight * y)
     at = int(np.searchsorted(rows, share * rows[-1]))

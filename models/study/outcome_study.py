@@ -49,7 +49,7 @@ def judge_outcome(
     if len(found) < len(scored):
         return None
     test = Scored(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    truth, visit, position = rows.label(outcome.name)[test.rows], rows.visit[test.rows], rows.position[test.rows]
+    truth, visit, click = rows.label(outcome.name)[test.rows], rows.visit[test.rows], clicks(rows)[test.rows]
     if not truth.any():
         return None
     p = test.probability
@@ -60,8 +60,8 @@ def judge_outcome(
         "visits_with_outcome": int(np.unique(visit[truth]).size),
         "ece_uncalibrated": measure.ece(truth, test.raw),
         "interval": measure.intervals(truth, p, visit, seed, draws),
-        "by_position": measure.by_position(truth, p, position),
-        "lift_by_click": measure.lift_by_click(truth, p, position),
+        "by_position": measure.by_position(truth, p, click),
+        "lift_by_click": measure.lift_by_click(truth, p, click, seed, draws),
         "reliability": measure.reliability(truth, p),
         "stage_alone": _ranking(truth, test.stage),
         "logistic": _ranking(truth, test.logistic),
@@ -84,6 +84,18 @@ def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Score
     stage = stage_rates(rows, y, train)[rows.stages[test]]
     logistic = _logistic(outcome.read(rows.wide), y, train, test, seed)
     return Scored(test, probability(IDENTICAL, z), probability(platt, z), stage, logistic)
+
+
+def clicks(rows: OutcomeRows) -> NDArray[np.int64]:
+    """Which click of its visit each row (n,) is; 0 for a row that is none.
+
+    A session's start, a scroll or a ping is no click, and says little: nobody leaves between the start and the first
+    click, so rows of both together would tell who leaves next by whether the visit has begun.
+    """
+    so_far = rows.wide[:, WIDE.index("clicks")].astype(np.int64)
+    before = np.zeros_like(so_far)
+    before[1:] = np.where(rows.visit[1:] == rows.visit[:-1], so_far[:-1], 0)
+    return np.where(so_far > before, so_far, 0)
 
 
 def stage_rates(rows: OutcomeRows, y: NDArray[np.bool_], train: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,8 +1,11 @@
 """The page of the outcome heads: every figure it is given stands in it, in text and in HTML."""
 
+from pathlib import Path
+
 import numpy as np
 
 from models.report import outcome_page
+from models.report.outcome_checks import checks
 from models.study import outcome_figures as measure
 
 
@@ -58,7 +61,31 @@ def test_the_tables_hold_what_was_measured() -> None:
 def test_the_page_stands_alone_and_draws_the_lift_by_click() -> None:
     page = outcome_page.build(report())
     assert page.startswith("<!doctype html>")
-    assert "Lift by click number" in page
-    assert page.count("<svg") == 4
-    assert page.index("Lift by click number") < page.index("<table"), "the headline of each log"
+    assert "How many times as often the top tenth orders" in page
+    assert page.count("<svg") == 5
+    assert page.index("How many times as often the top tenth orders") < page.index("<table"), "the headline comes first"
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_headline_is_a_file_as_well(tmp_path: Path) -> None:
+    """Readers of the Markdown see it, too."""
+    outcome_page.write_pictures(report(), tmp_path)
+    assert (tmp_path / "lift-by-click.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_asked_for_is_judged_by_the_figures() -> None:
+    """A figure that falls short says no; what was not measured is not there."""
+    order = {"auc": 0.88, "ap": 0.6, "brier_skill": 0.39, "lift_10": 7.0, "ece": 0.02, "accuracy": 0.955}
+    heads = {"order_rest": order | {"always_no": 0.93}, "add_rest": {"auc": 0.7, "ap": 0.2, "lift_10": 2.9}}
+    windows = {name: {4: {"accuracy": 0.94, "auc": 0.65}} for name in heads}
+    found = {check.what: check.met for check in checks({"logs": {"L": {"heads": heads}}, "windows": windows})}
+    assert found == {
+        "L: an order": True,
+        "L: an order, ECE": False,
+        "L: an addition": False,
+        "L: binary accuracy": True,
+        "L: not below any window of 4": True,
+    }
+    windows["add_rest"][4]["auc"] = 0.71
+    [last] = [c for c in checks({"logs": {"L": {"heads": heads}}, "windows": windows}) if "window" in c.what]
+    assert last.met is False

@@ -64,3 +64,6 @@ def test_lift_by_click_looks_at_visits_that_got_so_far() -> None:
     y = np.arange(600) % 6 < 2
     found = measure.lift_by_click(y, y + position / 100.0, position)
     assert [(row["click"], row["rows"], row["lift"]) for row in found] == [(1, 300, 3.0), (2, 300, 3.0)]
+    assert all(row["low"] <= row["lift"] <= row["high"] for row in found)
+    rare = y & (np.arange(600) < 120)
+    assert measure.lift_by_click(rare, y + position / 100.0, position) == [], "20 visits with the outcome are too few"
