@@ -29,6 +29,14 @@ AS_SENT = IdKey.of("")
 AHEAD_MS: Final = 3_600_000
 """A record further ahead of the reader's clock has no time: Kafka itself takes an hour at most by default."""
 
+UNREADABLE: Final = b"a batch that the Kafka client could not unpack"
+"""Stands for the value of a record that could not be read; this object, not one of the same bytes."""
+CANNOT_READ: Final = (
+    "unreadable",
+    "the Kafka client cannot unpack the batch that ends at this offset: it is damaged, or unpacks to more than 100 MB",
+)
+"""Reason and detail of its dead letter."""
+
 
 class Records(NamedTuple):
     """The records of one partition, in log order."""
@@ -182,6 +190,8 @@ def _one_by_one(
         if value is None:  # a tombstone is no poison: compaction's business, not ours
             continue
         try:
+            if value is UNREADABLE:
+                raise InvalidEvent(*CANNOT_READ)
             event, problems = read(value)
         except InvalidEvent as error:
             partition, first, _ = parts[int(np.searchsorted(starts, i, side="right")) - 1]

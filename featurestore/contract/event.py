@@ -86,7 +86,7 @@ MAX_TS: Final = 9_007_199_254_740_991
 NEAR_MS: Final = 300_000
 """A clock this close to that of the records may be right; farther away it is wrong."""
 
-REASONS: Final = ("not_json", "schema", "too_large", "junk_session_id", "other")
+REASONS: Final = ("not_json", "schema", "too_large", "junk_session_id", "unreadable", "other")
 """Why a record is no event; the closed label set of ``dead_letters_total``."""
 
 _Page = Annotated[str, Meta(max_length=8_192)]

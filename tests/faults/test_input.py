@@ -146,6 +146,50 @@ def test_no_size_of_key_value_or_headers_stops_a_worker(rig: MakeRig, limit: int
             assert len(said["__connect.errors.value.original.sha256"]) == 64
 
 
+def bomb(producer: Producer, topic: str, records: int) -> None:
+    """A batch for partition 0: 120 MB of nothing, some kilobytes as zstd packs them."""
+    for _ in range(records):
+        producer.produce(topic, bytes(120_000_000 // records), "k", partition=0)
+    assert producer.flush(60) == 0
+
+
+def test_a_batch_that_cannot_be_unpacked_stops_nothing(rig: MakeRig) -> None:
+    """24.1: it becomes one letter without content, whatever its records are; what comes before and behind it counts."""
+    bench = rig("24.1 batches that cannot be unpacked", 25)
+    worker = bench.start()
+    traffic = bench.send(rate=50)
+    bench.serving()
+    config = {
+        "bootstrap.servers": bench.bootstrap,
+        "compression.type": "zstd",
+        "linger.ms": 2_000,
+        "batch.size": 200_000_000,
+        "message.max.bytes": 200_000_000,
+        "queue.buffering.max.kbytes": 1_000_000,
+    }
+    for records in (1, 11):
+        bomb(Producer(config), bench.topics["topic"], records)
+        bench.injected += 1
+    bench.until(lambda: len(bench.letters()) == 2, "both batches are letters", 60)
+    traffic.stop()
+    bench.until(lambda: bench.applied() == bench.ends(), "what comes behind them is applied", 30)
+    assert worker.status is None, worker.tail()
+    spans: list[int] = []
+    for letter in bench.letters().values():
+        said = headers_of(letter)
+        assert said["__connect.errors.reason"] == b"unreadable"
+        assert letter.value() is None
+        spans.append(int(said["__connect.errors.offset"]) - int(said["__connect.errors.first.offset"]) + 1)
+    assert sorted(spans) == [1, 11]
+    assert worker.stop() == 0
+    again = bench.start()
+    bench.send(rate=50)
+    bench.serving()
+    assert again.status is None, again.tail()
+    assert len(bench.letters()) == 2
+    bench.note()
+
+
 def test_nothing_but_poison(rig: MakeRig) -> None:
     """17: partitions full of what is no event are held, each on its own; the worker stays, and nothing more is read."""
     bench = rig("17 nothing but poison", 17)

@@ -19,11 +19,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from featurestore.errors import Backpressure
+from decisions.intake import CANNOT_READ
+from featurestore.errors import Backpressure, InvalidEvent
 from worker.bridge.mapping import Bridged, bridged
 from worker.bridge.metrics import BridgeMetrics
 from worker.kafka.deadletters import letter
 from worker.kafka.letters import SMALLEST, fitted
+from worker.kafka.unreadable import CANNOT_UNPACK, BatchEnds, Unreadable
 from worker.pipeline.outputs import CLIENT_LIMIT, RELIABLE, TOO_LARGE
 from worker.settings import Settings
 
@@ -71,6 +73,9 @@ class Bridge:
         self._letter_limit = min(letter_limit or CLIENT_LIMIT, CLIENT_LIMIT)
         self._logger = logging.getLogger("worker.kafka")
         self._consumer = Consumer(consumer_config(settings, source), logger=self._logger)
+        self._batch_ends = BatchEnds(
+            settings.kafka_client(), consumer_config(settings, source)["group.id"], source.topic
+        )
         self._producer = Producer(producer_config(settings, source), logger=self._logger)
         self._refused: KafkaError | None = None
         self._stopping = False
@@ -100,19 +105,28 @@ class Bridge:
                 "under this name (--instance), or this one slept too long. Nothing is lost; start it again"
             ) from None
         finally:
+            self._batch_ends.close()
             self._consumer.close()
 
     def _turn(self) -> None:
-        messages = []
+        messages: list[Any] = []
+        unreadable: dict[int, int] = {}
+        message: Any
         for message in self._consumer.consume(MOST, WAIT_S):  # 1
             error = message.error()
             if error is None:
                 messages.append(message)
+            elif error.code() == CANNOT_UNPACK:
+                unreadable[message.partition()] = message.offset()
             elif error.fatal():
                 raise KafkaException(error)
             else:
                 log.warning("Kafka: %s", error.name())
         self._producer.poll(0)
+        for partition in unreadable.keys() - {message.partition() for message in messages}:
+            if (stands_for_it := self._batch_ends.record(partition, unreadable[partition])) is not None:
+                messages.append(stands_for_it)
+                self._seek(partition, stands_for_it.offset() + 1)
         if not messages:
             return
         try:
@@ -127,11 +141,15 @@ class Bridge:
         events = 0
         self._producer.begin_transaction()  # 2
         for message in messages:  # 3
-            if message.value() is None:
+            if message.value() is None and not isinstance(message, Unreadable):
                 counted["tombstone"] += 1
                 continue
             record_ms = message.timestamp()[1] if message.timestamp()[0] else time.time_ns() // 1_000_000
-            made = bridged(self._source.kind, message.value(), max(record_ms, 0))
+            made = (
+                Bridged([], InvalidEvent(*CANNOT_READ))
+                if isinstance(message, Unreadable)
+                else bridged(self._source.kind, message.value(), max(record_ms, 0))
+            )
             events += len(made.events)
             self._write(message, made, max(record_ms, 0))
             if made.problem is not None:
@@ -188,11 +206,14 @@ class Bridge:
         if self._refused is not None or error.code() in TOO_LARGE:
             self._letter_limit = max(self._letter_limit // 2, SMALLEST - 1)
         for tp in _first(messages):
-            try:
-                self._consumer.seek(tp)
-            except KafkaException:
-                log.debug("partition %d has another owner by now, who reads on from what is committed", tp.partition)
+            self._seek(tp.partition, tp.offset)
         time.sleep(WAIT_S)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        try:
+            self._consumer.seek(TopicPartition(self._source.topic, partition, offset))
+        except KafkaException:
+            log.debug("partition %d has another owner by now, who reads on from what is committed", partition)
 
     def _repeated(self, call: Callable[[], T]) -> T:
         """Make a call again while its outcome is unknown; librdkafka goes on where it was."""

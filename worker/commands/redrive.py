@@ -121,7 +121,8 @@ def redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> i
     """
 
     def chosen(message: Any) -> bool:
-        return not was_cut(message.headers() or []) and (force or _is_event(message.value()))
+        whole = message.value() is not None and not was_cut(message.headers() or [])
+        return whole and (force or _is_event(message.value()))
 
     sender = Sender({**producer_config(settings), "message.timeout.ms": _DELIVERY_S * 1_000})
     consumer = letters_consumer(settings, f"{settings.group}.redrive")

@@ -25,8 +25,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from decisions.intake import Records
+from decisions.intake import UNREADABLE, Records
 from featurestore.errors import Forked, SettingsError
+from worker.kafka.unreadable import CANNOT_UNPACK, BatchEnds
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class KafkaSource:
             logger=logging.getLogger("worker.kafka"),
         )
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="kafka-asker")
+        self._batch_ends = BatchEnds(settings.kafka_client(), settings.group, settings.topic)
         self._owned: set[int] = set()
         self._to_commit: dict[int, int] = {}
         self._consumer = self._made()
@@ -265,6 +267,7 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group; may block for the broker, so a watchdog must stand behind."""
         self._consumer.close()
+        self._batch_ends.close()
         self._asking.shutdown(cancel_futures=True)
         self._asker.close()
 
@@ -327,6 +330,7 @@ class KafkaSource:
         by_partition: dict[int, list[Any]] = {}
         at_end: dict[int, int] = {}
         out_of_range: set[int] = set()
+        unreadable: dict[int, int] = {}
         # Unbound methods and runs of one partition: this touches every record, so it must not touch Python often.
         errors = list(map(_ERROR, messages))
         good = messages
@@ -340,6 +344,8 @@ class KafkaSource:
             code = error.code()
             if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
                 at_end[message.partition()] = message.offset()
+            elif code == CANNOT_UNPACK:
+                unreadable[message.partition()] = message.offset()
             elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
                 out_of_range.add(message.partition())
             elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
@@ -349,7 +355,20 @@ class KafkaSource:
             else:
                 log.warning("Kafka: %s", self._words(error))
         records = [received(partition, part) for partition, part in by_partition.items() if partition in self._owned]
+        for partition, first in unreadable.items():
+            # What came before the batch goes first: the client soon says again that it cannot unpack it.
+            if partition in self._owned and partition not in by_partition:
+                records += self._passed(partition, first, by_partition)
         return Polled(records, by_partition, at_end, out_of_range)
+
+    def _passed(self, partition: int, first: int, messages: dict[int, list[Any]]) -> list[Records]:
+        """Read on behind a batch that cannot be unpacked, and the record that stands for it; none until it is known."""
+        stands_for_it = self._batch_ends.record(partition, first)
+        if stands_for_it is None:
+            return []
+        self.start_at(partition, stands_for_it.offset() + 1)
+        messages[partition] = [stands_for_it]
+        return [Records(partition, [UNREADABLE], [stands_for_it.offset()], [-1])]
 
 
 def received(partition: int, part: Sequence[Any]) -> Records:
