@@ -12,6 +12,7 @@ from typing import Final
 
 from decisions.policy.changes import spoiled
 from decisions.policy.conditions import Condition, HeadOutputs
+from decisions.policy.lint_before_cart import before_cart
 from decisions.policy.lint_experiments import experiments
 from decisions.policy.lint_segments import segments
 from decisions.policy.lint_units import currencies, units
@@ -51,6 +52,7 @@ CODES: Final = {
     "milliseconds": "a condition compares seconds with a number that looks like milliseconds",
     "percent-for-share": "a condition compares a share between 0 and 1 with a percentage",
     "amount-without-currency": "a condition compares cart_value, and the policy names no currency",
+    "never-known": "a condition asks a head that has no answer once there is a cart, where there is one",
     "unknown-segment": "the bundle puts no finished visit into this segment",
     "unknown-currency": "the policy's currency is no code of ISO 4217",
     "moved-arms": "shoppers would change arms of a running experiment (with --against)",
@@ -95,6 +97,7 @@ def lint_text(
     except PolicyFileError as error:
         return [Finding(p.line, "refused", p.message) for p in error.problems]
     remarks = [remark for check in _CHECKS for remark in check(policy)]
+    remarks += before_cart(policy, outputs)
     if isinstance(outputs, Names):
         remarks += segments(policy, outputs.kinds)
     if before is not None:

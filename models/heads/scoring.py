@@ -21,15 +21,20 @@ class OutputNames(tuple[str, ...]):  # noqa: SLOT001 - a tuple has no slots for 
     Attributes:
         tenths: the nine values that cut the output on later visits of the training log into tenths; () if not known.
         meaning: what it is the probability of, in words: "orders later in this visit"; "" if it is none, or not known.
+        before_cart: it is only known until something is put into the cart.
     """
 
     tenths: tuple[float, ...]
     meaning: str
+    before_cart: bool
 
-    def __new__(cls, names: Iterable[str], tenths: Iterable[float] = (), meaning: str = "") -> Self:
+    def __new__(
+        cls, names: Iterable[str], tenths: Iterable[float] = (), meaning: str = "", *, before_cart: bool = False
+    ) -> Self:
         self = super().__new__(cls, names)
         self.tenths = tuple(tenths)
         self.meaning = meaning
+        self.before_cart = before_cart
         return self
 
 
@@ -119,8 +124,8 @@ def variables(head: Head) -> list[OutputNames]:
     if head.task in SINGLE:
         meaning = head.training.get("meaning")
         said = meaning if head.task == "binary" and isinstance(meaning, str) else ""
-        return [OutputNames((head.name, full[0]), _tenths(head), said)]
-    return [OutputNames((name,)) for name in full]
+        return [OutputNames((head.name, full[0]), _tenths(head), said, before_cart=head.before_cart)]
+    return [OutputNames((name,), before_cart=head.before_cart) for name in full]
 
 
 def _tenths(head: Head) -> list[float]:

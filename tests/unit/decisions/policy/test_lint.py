@@ -8,12 +8,12 @@ import pytest
 from decisions.policy import Policy
 from decisions.policy.lint import CODES, lint, lint_text, report
 from decisions.shipped import load_bundle
-from models.heads.scoring import Names
+from models.heads.scoring import Names, OutputNames
 from tests.unit.decisions.policy.policy_cases import policy_text
 
 PRESETS = sorted((Path(__file__).parents[4] / "deploy" / "policies").glob("*.yaml"))
-NO_SEGMENTS = Names(())
-"""What policies may name of a bundle with the stage alone."""
+NO_SEGMENTS = Names([OutputNames(("order_before_cart",), before_cart=True)])
+"""What policies may name of a bundle with the stage and one head, and without segments."""
 PUSH = {"persuasive": True, "urgency": True}
 
 
@@ -115,6 +115,9 @@ FOUND |= {
     "amount-without-currency": policy_text(stages=stages({"show": "panel", "when": "cart_value >= 60"})),
     "unknown-currency": policy_text(currency="EUE"),
     "unknown-segment": policy_text(stages=stages({"show": "panel", "when": "earlier_segment == buyers"})),
+    "never-known": policy_text(
+        stages=stages(**{"Intent Buyer": {"rules": [{"show": "panel", "when": "order_before_cart >= 0.2"}]}})
+    ),
     "percent-for-share": policy_text(stages=stages({"show": "panel", "when": "bounce_rate >= 50"})),
 }
 AGAINST = {"moved-arms", "changed-arm", "older-salt"}
@@ -123,6 +126,26 @@ AGAINST = {"moved-arms", "changed-arm", "older-salt"}
 @pytest.mark.parametrize("code", sorted(CODES.keys() - AGAINST))
 def test_every_code_has_a_policy_that_earns_it(code: str) -> None:
     assert code in {f.code for f in lint_text(FOUND[code], outputs=NO_SEGMENTS)}
+
+
+@pytest.mark.parametrize(
+    ("when", "found"),
+    [
+        ("order_before_cart >= 0.2", False),
+        ("order_before_cart >= 0.2 and cart_value >= 0", False),
+        ("order_before_cart >= 0.2 and cart_items == 0", False),
+        ("order_before_cart >= 0.2 and cart_items < 2", False),
+        ("order_before_cart >= 0.2 and cart_items > 0", True),
+        ("cart_value >= 60 and order_before_cart >= 0.2", True),
+        ("order_before_cart >= 0.2 and cart_additions in [1, 2]", True),
+    ],
+)
+def test_what_is_known_without_a_cart_is_not_asked_of_one(when: str, found: bool) -> None:
+    """In other stages than Intent Buyer only a rule that asks for a cart as well meets nobody."""
+    text = policy_text(currency="EUR", stages=stages({"show": "panel", "when": when}, {"show": "panel"}))
+    findings = [f for f in lint_text(text, outputs=NO_SEGMENTS) if f.code == "never-known"]
+    assert bool(findings) == found
+    assert all("Ask `order_rest` here" in f.message for f in findings)
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
