@@ -196,10 +196,26 @@ def analyse(
     if experiment is not None and experiment not in names:
         raise SettingsError(f"no session is in experiment {experiment!r}; the file has: {', '.join(names) or 'none'}")
     _refuse_unknown_actions(benefit, kept.values(), policy)
+    asked = [experiment] if experiment else names
+    _refuse_another_policy(asked, policy)
     return [
         _report(plan_of(name, policy, control, shares), kept, seen, shown, dropped, benefit, min_group)
-        for name in ([experiment] if experiment else names)
+        for name in asked
     ]
+
+
+def _refuse_another_policy(experiments: Sequence[str], policy: PolicyFile | None) -> None:
+    """A policy that does not know the experiment says nothing of its shares, and equal ones would be taken for its."""
+    if policy is None:
+        return
+    for name in experiments:
+        if name not in policy.experiments:
+            known = ", ".join(sorted(policy.experiments)) or "none"
+            raise SettingsError(
+                f"the policy (version {policy.version}) has no experiment {name!r}{suggest(name, list(policy.experiments))}; "
+                f"it has: {known}. Give the policy that drew the arms, or leave --policy out and say --shares; "
+                "--experiment NAME analyses one experiment alone"
+            )
 
 
 def _refuse_unknown_actions(benefit: Sequence[str], sessions: Iterable[Summary], policy: PolicyFile | None) -> None:

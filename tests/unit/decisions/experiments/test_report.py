@@ -206,6 +206,12 @@ def test_the_policy_says_shares_control_and_what_was_drawn() -> None:
         report(sessions, policy=policy(salt=2))
 
 
+def test_a_policy_without_the_experiment_is_refused() -> None:
+    """Else equal shares would be taken for the policy's, and a right sample ratio for a wrong one."""
+    with pytest.raises(SettingsError, match=r"has no experiment .deal.*Give the policy that drew the arms"):
+        report(world(400), policy=Policy.from_text(policy_text()).file)
+
+
 def test_the_arm_that_is_held_out_is_what_the_others_are_compared_with() -> None:
     """The other arm changes nothing either: it sees what the policy shows, which is what is asked about."""
     arms = {"a": {"share": 0.5}, "b": {"share": 0.5, "holdout": True}}
