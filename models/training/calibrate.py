@@ -34,6 +34,7 @@ from models.rules import StageRules, save_rules
 from models.simulator.simulator import SimEvent
 from models.training.dataset import Observed, Recording, observe_log, record, recording_of
 from models.training.eventfile import read_events
+from models.training.train import TrainConfig, split_rows
 from models.training.visit_outcomes import VisitOutcomes, items_of_buyers, visit_outcomes
 
 SESSION_GAP_S: Final = 1_800.0
@@ -66,7 +67,11 @@ class Gaps(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """A proposal: the rules, why each threshold, and what they make of the shop's sessions."""
+    """A proposal: the rules, why each threshold, and what they make of the shop's sessions.
+
+    Attributes:
+        refused: why ``clickstage train`` would refuse the log under these rules; "" if it would not.
+    """
 
     rules: StageRules
     why: dict[str, str]
@@ -81,6 +86,7 @@ class Calibration(NamedTuple):
     before: VisitOutcomes
     after: VisitOutcomes
     warnings: list[str]
+    refused: str
 
 
 def calibrate(events: list[SimEvent], aims: Aims = Aims()) -> Calibration:  # noqa: B008 (immutable)
@@ -116,6 +122,7 @@ def calibrate(events: list[SimEvent], aims: Aims = Aims()) -> Calibration:  # no
         outcomes,
         visit_outcomes(seen_after, rules),
         list(_warnings(shares, with_carts=bool(before.live.X[:, _COLUMN["cart_additions"]].any()))),
+        _refused(after),
     )
 
 
@@ -123,6 +130,14 @@ def finished_recording(seen: Observed, rules: StageRules) -> Recording:
     """The recording of a log without the sessions that its end cut off among the finished ones."""
     whole = recording_of(seen, rules)
     return whole._replace(finished=whole.finished.take(whole.finished.t <= seen.last_ms))
+
+
+def _refused(recording: Recording) -> str:
+    try:
+        split_rows(recording, TrainConfig())
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def _warnings(shares: dict[str, dict[str, float]], *, with_carts: bool) -> Iterator[str]:
@@ -302,11 +317,17 @@ def main(arguments: Sequence[str]) -> int:
     show(proposal, Console())
     if options.out is not None:
         save_rules(proposal.rules, options.out)
-        Console().print(
-            f"Wrote {options.out}. Next: clickstage train --rules {options.out} --events {options.events}",
-            soft_wrap=True,
-        )
+        Console().print(f"Wrote {options.out}. {_next(proposal, options.out, options.events)}", soft_wrap=True)
     return 0
+
+
+def _next(proposal: Calibration, rules: Path, events: Path) -> str:
+    if not proposal.refused:
+        return f"Next: clickstage train --rules {rules} --events {events}"
+    return (
+        f"This log is too short to train on, and `clickstage train` would refuse it:\n{proposal.refused}\n"
+        f"Next: record a longer one, a day if you can, and run clickstage calibrate on it again"
+    )
 
 
 def show(proposal: Calibration, console: Console) -> None:

@@ -39,7 +39,7 @@ from models.study.search import GRID_TREES, search
 from models.study.streaming import judge
 from models.training.analysts import pickled
 from models.training.classifiers import GROWN, Limits, new_growth
-from models.training.dataset import Recording, Rows, observe_log, recording_of, split_by_time
+from models.training.dataset import Recording, Rows, Split, observe_log, recording_of, split_by_time
 from models.training.doubt import DOUBT, Weighted, weighted
 from models.training.outcome_heads import train_heads
 from models.training.outcomes import outcome_rows
@@ -185,14 +185,7 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
     Raises:
         SettingsError: if the rows cannot give a model, before anything is fitted.
     """
-    check_rows(recording.live, config)
-    split = split_by_time(recording.live, recording.started, config.train_share)
-    check_rows(split.train, config)
-    if split.test.t.size == 0:
-        raise SettingsError(
-            "no session begins after the training sessions have ended, so none is left to judge the model on; "
-            "give events of a longer time or a smaller train_share"
-        )
+    split = split_rows(recording, config)
     medians = _medians(split.train.X, config)
     X = filled(split.train.X, medians)
     rng = np.random.default_rng([config.seed, 7])
@@ -312,6 +305,23 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
             )
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def split_rows(recording: Recording, config: TrainConfig) -> Split:
+    """The rows to train on and the later ones to judge on.
+
+    Raises:
+        SettingsError: they cannot give a model; nothing is fitted yet.
+    """
+    check_rows(recording.live, config)
+    split = split_by_time(recording.live, recording.started, config.train_share)
+    check_rows(split.train, config)
+    if split.test.t.size == 0:
+        raise SettingsError(
+            "no session begins after the training sessions have ended, so none is left to judge the model on; "
+            "give events of a longer time or a smaller train_share"
+        )
+    return split
 
 
 def without_carts(rows: Rows) -> bool:

@@ -156,6 +156,23 @@ def test_a_share_outside_its_range_is_refused(tmp_path: Path) -> None:
         main([str(tmp_path / "x"), "--gone", "1.5"])
 
 
+def test_a_log_that_train_would_refuse_is_said_to_be_too_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `calibrate` prints next must run: of an hour of shoppers too few buy for a model of buyers."""
+    events = shop(1.0, sessions=300)
+    short = calibrate(events)
+    with pytest.raises(SettingsError) as refused:
+        train(TrainConfig(), short.rules, events)
+    assert short.refused == str(refused.value)
+    path = tmp_path / "hour.jsonl"
+    path.write_bytes(b"\n".join(value for _, value, _ in events))
+    main([str(path), "--out", str(tmp_path / "rules.yaml")])
+    said = capsys.readouterr().out
+    assert "too short to train on" in said
+    assert "clickstage train --rules" not in said
+
+
 MINUTE = 60_000
 
 
