@@ -45,6 +45,9 @@ class Settings(AccessSettings):
     dlq_max_consecutive: _Positive = Field(
         500, description="Hold a partition after this many of its records in a row are bad"
     )
+    drift_min_sessions: _Positive = Field(
+        1_000, description="Sessions in a window below which drift from the training data is not judged"
+    )
     stuck_after_s: _Seconds = Field(
         60.0,
         description="Exit when nothing was applied for this long while the log grows; "

@@ -269,7 +269,8 @@ def build(
         lambda: metrics.dead_letters.inc("output_too_large"),
     )
     ownership = Ownership(source, store, outputs, settings, clock, metrics)
-    observer = Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, clock), Kpis(metrics, policy))
+    drift = DriftMonitor(bundle.stage.baseline, metrics, clock, min_sample=settings.drift_min_sessions)
+    observer = Observer(metrics, bundle, drift, Kpis(metrics, policy))
     metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)
     observer.use_policy(policy)
     admin = kafka_admin(settings)

@@ -25,7 +25,7 @@ from worker.demo.gauges import Reading, quantile, scrape
 from worker.demo.newest import Newest
 from worker.demo.processes import endings_as_ctrl_c
 from worker.demo.shop import Shop
-from worker.demo.stack import TOPICS, EmbeddedStack
+from worker.demo.stack import TOPICS, EmbeddedStack, hint
 from worker.demo.storefront import Visitors
 from worker.demo.view import Figures, Places, render
 from worker.errors import ExitCode
@@ -123,7 +123,7 @@ def _report(
     if missing:
         problems.append(f"{missing} sessions have no decision")
     if worker_code != 0:
-        problems.append(f"the worker ended with code {worker_code}:\n{worker_log}")
+        problems.append(f"the worker ended with code {worker_code}{hint(worker_code)}:\n{worker_log}")
     if json_file is not None:
         counted = {
             "events_produced": figures.events_produced,

@@ -1,6 +1,7 @@
 """The whole embedded stack: Kafka and Valkey in this process, a worker and an edge in processes of their own."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,8 +17,15 @@ from worker.demo.ports import free_port
 from worker.demo.processes import end
 from worker.demo.storefront import StorefrontEdge
 from worker.demo.valkey import EmbeddedValkey
+from worker.errors import ExitCode
 
 TOPICS: Final = {"clicks": 4, "decisions": 4, "sessions": 4, "exposures": 4, "clicks.dlq": 1}
+STACKS: Final = re.compile(
+    r"Timeout \(|(Current t|T)hread 0x|  File \"|  \.\.\.|  Garbage-collecting|Extension modules:|$"
+)
+"""Begins of lines that Python's fault handler writes of a process that hangs, and empty ones: for developers."""
+HUNG: Final = (ExitCode.STUCK, ExitCode.SHUTDOWN, 1)
+"""Codes of a worker that got no further: its watchdog, its stop or its start took too long."""
 START_S: Final = 600.0
 """Compiling takes minutes on a busy machine. A worker that hangs ends by itself long before."""
 STOP_S: Final = 15.0
@@ -52,6 +60,8 @@ class EmbeddedStack:
             stack.callback(self.valkey.close)
             environment = {
                 "CLICKSTAGE_OUTCOMES": "all",  # the storefront's drawer shows them; a setting from outside stands
+                # The demo's mix (`shop.MIX`) is not the training's, on purpose: its drift says nothing of the model.
+                "CLICKSTAGE_DRIFT_MIN_SESSIONS": "1000000",
                 **os.environ,
                 "CLICKSTAGE_KAFKA": self.kafka.bootstrap,
                 "CLICKSTAGE_REDIS": self.valkey.url,
@@ -113,13 +123,14 @@ class WorkerProcess:
             self._started = scrape(self.port) is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
-                raise SettingsError(f"the worker did not start:\n{self.log_tail()}")
+                raise SettingsError(f"the worker did not start{hint(self._process.returncode)}:\n{self.log_tail()}")
             time.sleep(0.1)
 
     def check(self) -> None:
         """Raise `SettingsError` if it has ended by itself."""
         if self._process.poll() is not None:
-            raise SettingsError(f"the worker ended by itself with code {self._process.returncode}:\n{self.log_tail()}")
+            code = self._process.returncode
+            raise SettingsError(f"the worker ended by itself with code {code}{hint(code)}:\n{self.log_tail()}")
 
     def stop(self) -> int:
         """End it; its exit code."""
@@ -127,4 +138,20 @@ class WorkerProcess:
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of what it said."""
-        return "\n".join(self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return said(self._log_file.read_text(encoding="utf-8", errors="replace"), lines)
+
+
+def said(log: str, lines: int) -> str:
+    r"""The last lines of a worker's log that are for people: without the stacks of one that hung.
+
+    >>> said('started\nTimeout (0:02:00)!\nThread 0x7f (most recent call first):\n  File "a.py", line 1 in f\n', 15)
+    'started'
+    """
+    return "\n".join([line for line in log.splitlines() if not STACKS.match(line)][-lines:])
+
+
+def hint(code: int | None) -> str:
+    """What to do about a worker that hung; nothing for another end."""
+    if code not in HUNG:
+        return ""
+    return " (it hung: other processes took the machine's processors; close some, then start the demo again)"
