@@ -210,11 +210,11 @@ def _refuse_another_policy(experiments: Sequence[str], policy: PolicyFile | None
         return
     for name in experiments:
         if name not in policy.experiments:
-            known = ", ".join(sorted(policy.experiments)) or "none"
+            known = sorted(policy.experiments)
             raise SettingsError(
-                f"the policy (version {policy.version}) has no experiment {name!r}{suggest(name, list(policy.experiments))}; "
-                f"it has: {known}. Give the policy that drew the arms, or leave --policy out and say --shares; "
-                "--experiment NAME analyses one experiment alone"
+                f"the policy (version {policy.version}) has no experiment {name!r}{suggest(name, known)}; "
+                f"it has: {', '.join(known) or 'none'}. Give the policy that drew the arms, or leave "
+                "--policy out and say --shares; --experiment NAME analyses one experiment alone"
             )
 
 
