@@ -133,7 +133,7 @@ def main() -> None:
     X = observations(400, seed=99)
     results: dict[str, Any] = {}
     if options.bundle:
-        forest = Ensemble.load(options.bundle / "forest.npz")
+        forest = Ensemble.load(options.bundle / "stage.npz")
         results["bundle"] = measure(options.bundle.name, forest, X, None, options.both)
     else:
         from sklearn.ensemble import RandomForestClassifier

@@ -26,16 +26,16 @@ LISTED_MB = 250
 
 
 def damaged(bundle: Path, how: str) -> None:
-    """Change the forest of a bundle, and nothing that says so."""
-    forest = bundle / "forest.npz"
-    content = bytearray(forest.read_bytes())
+    """Change the stage's model in a bundle, and nothing that says so."""
+    stage = bundle / "stage.npz"
+    content = bytearray(stage.read_bytes())
     if how == "flipped":
         content[len(content) // 2] ^= 1
     elif how == "cut":
         del content[len(content) // 2 :]
     else:
         content = bytearray((bundle / "manifest.json").read_bytes())
-    forest.write_bytes(content)
+    stage.write_bytes(content)
 
 
 def test_model_damaged(rig: MakeRig, tmp_path: Path) -> None:
@@ -46,16 +46,16 @@ def test_model_damaged(rig: MakeRig, tmp_path: Path) -> None:
     running = bench.start()
     bench.send()
     bench.serving()
-    whole = (bundle / "forest.npz").read_bytes()
+    whole = (bundle / "stage.npz").read_bytes()
     for how in ("flipped", "cut", "swapped"):
         damaged(bundle, how)
         refused = bench.start(ready=False)
         assert refused.ended(20) == ExitCode.BUNDLE, refused.tail()
-        assert "forest.npz" in refused.log
+        assert "stage.npz" in refused.log
         assert running.status is None, running.tail()
         bench.injected += 1
         bench.recovered()
-        (bundle / "forest.npz").write_bytes(whole)
+        (bundle / "stage.npz").write_bytes(whole)
     running.kill9()
     bench.start()
     bench.recovered()

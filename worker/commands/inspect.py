@@ -66,7 +66,10 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
     """The session in lines for people."""
     where = f", partition {found.shard.partition}, {found.stored_bytes} bytes" if found.shard is not None else ""
     yield f"session {found.session_id}{where}"
-    if found.state.size:
+    live = bool(found.state.size) and bool(found.state[0]["flags"] & LIVE)
+    if found.state.size and not live:
+        yield "\nno visit is open: it ended, or was erased. What is kept keeps late and repeated events from counting"
+    if live:
         s = found.state[0]
         yield "\nstate"
         yield from _rows(_state(s))
@@ -83,12 +86,16 @@ def describe(found: Found, settings: Settings) -> Iterator[str]:
         yield "\nset aside"
         yield from (f"  {line}" for line in map(_aside, found.set_aside))
     if found.deadline is not None:
-        quiet = bool(found.state.size) and int(found.state[0]["flags"]) & (SILENT | IS_BOT)
-        yield f"\nnext look at its {'end' if quiet else 'silence'}: {_time(found.deadline)}"
+        quiet = live and int(found.state[0]["flags"]) & (SILENT | IS_BOT)
+        ended = found.state.size and not live
+        yield (
+            f"\n{'forgotten' if ended else 'next look at its end' if quiet else 'next look at its silence'}: "
+            + _time(found.deadline)
+        )
     if found.decision is not None:
         yield "\ndecision"
         yield from _rows(_decision(found.decision))
-        if found.state.size and settings is not None:
+        if live and settings is not None:
             stage = np.array([STAGES.index(found.decision.stage)], np.uint8)
             yield "  because"
             yield from (f"    {text}" for text in _why(settings, observe(found.state), stage))
