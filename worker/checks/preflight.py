@@ -94,6 +94,8 @@ def _memory(info: Mapping[str, Any]) -> Iterator[Finding]:
     most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if most == 0:
         yield Finding(ADVICE, "no maxmemory: the machine's memory is the limit", "set maxmemory below the machine's")
+    elif used >= most:
+        yield Finding(ADVICE, f"{used / most:.0%} of maxmemory is used: workers wait", "raise maxmemory now")
     elif used > FULL * most:
         yield Finding(ADVICE, f"{used / most:.0%} of maxmemory is used", "raise maxmemory before workers have to wait")
     else:

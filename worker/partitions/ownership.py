@@ -214,6 +214,8 @@ class Ownership:
     def _start_without_state(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
         if committed is None:
             return bounds.low if self._settings.start == "earliest" else bounds.high
+        if committed == 0:  # nothing was ever read: a partition that was empty has no state to lose
+            return self._after_gap(partition, 0, bounds)
         start = self._horizon(partition, bounds, committed)
         self._metrics.rewinds.inc("store_lost")
         log.warning(

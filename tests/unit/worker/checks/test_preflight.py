@@ -51,6 +51,7 @@ def test_what_voids_the_promise_in_redis(change: dict[str, str], says: str) -> N
         {"aof_enabled": 0},
         {"maxmemory": 0},
         {"used_memory": 800},
+        {"used_memory": 1_200},
         {"evicted_keys": 3},
         {"redis_version": "5.0.3"},
         {"connected_slaves": 1, "min_slaves_good_slaves": 0},

@@ -154,6 +154,17 @@ def test_a_group_whose_state_is_gone_reads_a_horizon_back() -> None:
     assert bench.source.reads_from == 150
 
 
+@pytest.mark.parametrize(("committed", "lost"), [(0, 0), (1, 1)])
+def test_a_partition_that_was_empty_has_lost_no_state(committed: int, lost: int) -> None:
+    """Its owner commits 0 and stores nothing: whoever has it next says nothing, and no alert of a lost store fires."""
+    bench = Bench()
+    bench.source.low = 0
+    bench.source.group = committed
+    bench.take()
+    assert bench.source.reads_from == committed
+    assert bench.registry.get_sample_value("clickstage_rewinds_total", {"cause": "store_lost"}) == lost
+
+
 @pytest.mark.parametrize("horizon_s", [60, 300, 86_400])
 def test_a_rewind_is_measured_from_the_commit_and_never_passes_it(horizon_s: int) -> None:
     """The group stopped long ago: what came after its commit was never decided, though it is older than the horizon."""
