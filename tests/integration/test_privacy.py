@@ -70,6 +70,9 @@ def test_an_erased_session_stays_erased_and_may_begin_anew(
         assert has(0)
         assert not redis_client.exists("decision:anna")
         assert main(["inspect", "anna", *_access(stack)]) == 9
+        capsys.readouterr()
+        assert main(["inspect", "nobody", *_access(stack)]) == 9
+        assert "nothing is stored of it" in capsys.readouterr().out
         _click(stack, "anna")
         assert has(1), "a new visit is a new session"
     kept: Any = redis_client.hgetall(stack.namespace().erased())

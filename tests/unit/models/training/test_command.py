@@ -105,3 +105,17 @@ def test_an_existing_bundle_is_refused_before_anything_grows(
     assert "journey-1" in said.err
     assert "grow" not in said.out + said.err
     assert kept.read_text() == "mine"
+
+
+def test_a_dump_of_the_topic_with_rubbish_in_it_is_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line in a hundred of ``kcat -C`` is no event: left out, counted, named. The rest is judged as any log is."""
+    lines = [b'{"session_id":"a%d","type":"click","ts":%d}' % (n % 9, n * 1_000) for n in range(1_000)]
+    lines[::100] = [b"rubbish"] * 10
+    dump = tmp_path / "dump.jsonl"
+    dump.write_bytes(b"\n".join(lines))
+    assert main(["train", "--events", str(dump), "--out", str(tmp_path / "bundles")]) == ExitCode.USAGE
+    assert "left out 10 lines (line 1: not_json" in caplog.text
+    assert "line 101: not_json" in caplog.text
+    assert "of 999 rows" in capsys.readouterr().err, "990 events, and the end of each of the nine sessions"
