@@ -91,7 +91,7 @@ class LogPass:
         Its end is in the profile then, with whether it was a bounce.
         """
         gap_ms = self._judge.config.session_gap_ms
-        rows, hashes = decoded.rows, decoded.hashes.tolist()
+        rows, hashes, names = decoded.rows, decoded.hashes.tolist(), decoded.sessions.strings()
         visitors = rows["visitor"].tolist()
         arrivals = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"]).tolist()
         first = 0
@@ -102,7 +102,7 @@ class LogPass:
                 yield from _piece(decoded, first, i)
                 first = i
                 self._end(known[2], at)
-            self._visits[visitor] = (session, at, decoded.sessions[i])
+            self._visits[visitor] = (session, at, names[i])
         yield from _piece(decoded, first, len(hashes))
 
     def _score(self, decoded: Decoded) -> Scored:

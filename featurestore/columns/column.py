@@ -15,6 +15,9 @@ from featurestore.columns.jit import inlined
 
 T = TypeVar("T", str, bytes)
 
+_MOSTLY: Final = 8
+"""Decoding a whole buffer at once pays while no more than so many times the strings' bytes are decoded."""
+
 
 class Column(Sequence[T], Generic[T]):
     """String i is ``raw[starts[i]:ends[i]]``.
@@ -77,6 +80,9 @@ class Column(Sequence[T], Generic[T]):
     def _made(self) -> list[T]:
         raise NotImplementedError
 
+    def _one(self, part: bytes) -> T:
+        raise NotImplementedError
+
     @overload
     def __getitem__(self, index: int) -> T: ...
 
@@ -86,7 +92,7 @@ class Column(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
             return self.take(index)
-        return self.take(np.array([index])).strings()[0]
+        return self._one(self.raw[self.starts[index] : self.ends[index]])
 
     def __len__(self) -> int:
         return self.ends.size
@@ -107,10 +113,14 @@ class Texts(Column[str]):
 
     def _made(self) -> list[str]:
         raw, spans = self.raw, zip(self.starts.tolist(), self.ends.tolist(), strict=True)
-        if raw.isascii():
+        # The buffer of a column that was taken from a long one is mostly other strings.
+        if int((self.ends - self.starts).sum()) * _MOSTLY >= len(raw) and raw.isascii():
             text = raw.decode("ascii")
             return [text[a:b] for a, b in spans]
         return [raw[a:b].decode() for a, b in spans]
+
+    def _one(self, part: bytes) -> str:
+        return part.decode()
 
 
 class Blobs(Column[bytes]):
@@ -126,6 +136,9 @@ class Blobs(Column[bytes]):
     def _made(self) -> list[bytes]:
         raw = self.raw
         return [raw[a:b] for a, b in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
+
+    def _one(self, part: bytes) -> bytes:
+        return part
 
 
 @inlined

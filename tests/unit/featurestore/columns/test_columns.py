@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import hiredis
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,3 +126,13 @@ def test_commands_of_many_keys_are_those_of_the_client(lists: list[list[tuple[st
     assert b"".join(paired.wire) == b"".join(flat)
     assert b"".join(alone.wire) == b"".join(_packed("HMGET", key, *(name for name, _ in pairs)) for key, pairs in some)
     assert paired.answers == alone.answers == len(some)
+
+
+def test_a_few_strings_of_a_long_buffer_are_those_strings() -> None:
+    """Also where the others are not ASCII, and one by one; counted from the end as lists do."""
+    whole = Texts.of(["plain", "s\u00e9ance", "x"] * 100)
+    few = whole.take(np.array([0, 1, 299]))
+    assert few.strings() == [few[0], few[1], few[-1]] == ["plain", "s\u00e9ance", "x"]
+    assert Blobs.of([b"a", b"\xff"] * 100)[-1] == b"\xff"
+    with pytest.raises(IndexError):
+        whole[300]
