@@ -81,6 +81,30 @@ def test_a_bridge_that_is_killed_in_between_bridges_each_record_once(kafka: Kafk
     assert "Traceback" not in "".join(bridge.log.read_text() for bridge in bridges)
 
 
+@pytest.mark.nightly
+def test_a_batch_that_cannot_be_unpacked_is_one_letter(kafka: Kafka, unique: str, tmp_path: Path) -> None:
+    """120 MB of nothing, some kilobytes as zstd packs them: the client takes 100, and says so without end."""
+    names = (f"{unique}.ga4", unique, f"{unique}.dlq")
+    create_topics(kafka.bootstrap, dict.fromkeys(names, 1))
+    plain = {"bootstrap.servers": kafka.bootstrap}
+    large = {"compression.type": "zstd", "message.max.bytes": 200_000_000, "batch.size": 200_000_000}
+    for config, value in ((plain, _payload(1)), (plain | large, bytes(120_000_000)), (plain, _payload(2))):
+        producer = Producer(config)
+        producer.produce(names[0], value, "k")
+        assert producer.flush(60) == 0
+    flags = ["--from", "ga4", "--topic", names[0], "--to", names[1], "--dlq-topic", names[2], "--group", unique]
+    bridge = BridgeProcess("bridge", tmp_path / "bridge", [*flags, "--kafka", kafka.bootstrap])
+    try:
+        bridge.start()
+        assert wait_for(lambda: len(read_topic(kafka.bootstrap, names[1])) == 2, 60), bridge.log_tail()
+    finally:
+        bridge.stop()
+    [letter] = read_topic(kafka.bootstrap, names[2])
+    headers = dict(letter.headers() or [])
+    assert headers["__connect.errors.reason"] == b"unreadable"
+    assert headers["__connect.errors.offset"] == headers["__connect.errors.first.offset"] == b"1"
+
+
 def test_a_bridge_says_what_is_missing(kafka: Kafka, unique: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--from", "segment", "--kafka", kafka.bootstrap, "--to", unique, "--dlq-topic", f"{unique}.dlq"]
     create_topics(kafka.bootstrap, {unique: 1, f"{unique}.dlq": 1})
