@@ -35,6 +35,11 @@ _PROBES: Final = 16
 
 _SESSION: Final = np.dtype([("key", "<u8"), ("t", "<i8"), ("clicks", "<i8")])
 
+# Of a session and a head, one number: its low half says in which tenths the outcome may still come, its high half in
+# which it has come. Small, as each event reads those of its session, and a miss of the cache costs more than the rest.
+_CAME: Final = np.uint32(16)
+_OPEN: Final = np.uint32(0xFFFF)
+
 
 class CalibrationMonitor:
     """Adds up expected and observed outcomes.
@@ -60,9 +65,9 @@ class CalibrationMonitor:
         for k, (head, *_) in enumerate(followed):
             named = head.training["events"]
             self._asked[k, [TYPE_CODE[str(name)] for name in named if name in TYPE_CODE]] = True  # type: ignore[union-attr]
-        shape = places, len(followed), N_TENTHS
         self._sessions = np.zeros(places, _SESSION)
-        self._expected, self._open, self._came = (np.zeros(shape, np.float32) for _ in range(3))
+        self._tenths_seen = np.zeros((places, len(followed)), np.uint32)
+        self._expected = np.zeros((places, len(followed), N_TENTHS), np.float32)  # of the tenths that were seen
         axes = {"head": [head.name for head, *_ in followed], "tenth": [str(j + 1) for j in range(N_TENTHS)]}
         metrics.outcomes_expected.use_axes(axes)
         metrics.outcomes_observed.use_axes(axes)
@@ -89,7 +94,7 @@ class CalibrationMonitor:
         sums = np.zeros((2, *self._expected.shape[1:]))
         _follow(
             rows, types, keys, clicks, outputs,
-            self._tenths, self._asked, self._absent, self._sessions, self._expected, self._open, self._came, sums,
+            self._tenths, self._asked, self._absent, self._sessions, self._tenths_seen, self._expected, sums,
         )  # fmt: skip
         if sums.any():
             self._metrics.outcomes_expected.add(sums[0])
@@ -107,9 +112,8 @@ def _follow(
     asked: NDArray[np.bool_],
     absent: NDArray[np.bool_],
     sessions: NDArray[np.void],
+    tenths_seen: NDArray[np.uint32],
     expected: NDArray[np.float32],
-    still_open: NDArray[np.float32],
-    came: NDArray[np.float32],
     sums: NDArray[np.float64],
 ) -> None:
     for m in range(rows.size):
@@ -119,31 +123,45 @@ def _follow(
         place = _place(sessions, keys[m], rows[m]["t"], kind == EVENT_ROW and clicks[m] <= 1)
         if place < 0:
             continue
-        session = sessions[place]
+        session, seen = sessions[place], tenths_seen[place]
         if session["key"] != keys[m]:  # a new one
             session["key"], session["clicks"] = keys[m], 0
-            expected[place], still_open[place], came[place] = 0, 0, 0
+            seen[:] = 0
         missed = clicks[m] > session["clicks"] + (1 if kind == EVENT_ROW else 0)
         if kind != EVENT_ROW or missed:
             if kind == END and not missed:
-                for k in range(sums.shape[1]):
-                    for j in range(sums.shape[2]):
-                        sums[0, k, j] += expected[place, k, j]
-                        sums[1, k, j] += still_open[place, k, j] if absent[k] else came[place, k, j]
+                _add_up(seen, expected[place], absent, sums)
             session["key"] = 0
             continue
         session["t"], session["clicks"] = rows[m]["t"], clicks[m]
-        for k in range(sums.shape[1]):
+        for k in range(seen.size):
+            found = seen[k]
             if asked[k, types[m]]:
-                for j in range(sums.shape[2]):
-                    came[place, k, j] += still_open[place, k, j]
-                    still_open[place, k, j] = 0
+                found = found & ~_OPEN | (found & _OPEN) << _CAME
             p = outputs[m, k]
             if p == p:  # noqa: PLR0124 - NaN: the head is not asked
-                j = np.searchsorted(tenths[k], p, side="right")
-                if still_open[place, k, j] == 0 and came[place, k, j] == 0:
+                j = np.uint32(0)
+                for edge in tenths[k]:
+                    j += np.uint32(edge <= p)
+                bit = np.uint32(1) << j
+                if found & (bit | bit << _CAME) == 0:
                     expected[place, k, j] = p
-                    still_open[place, k, j] = 1
+                    found |= bit
+            seen[k] = found
+
+
+@compiled
+def _add_up(
+    seen: NDArray[np.uint32], expected: NDArray[np.float32], absent: NDArray[np.bool_], sums: NDArray[np.float64]
+) -> None:
+    """Add a session that ended to the sums of what was expected and of what was observed."""
+    for k in range(seen.size):
+        still_open, came = seen[k] & _OPEN, seen[k] >> _CAME
+        observed = still_open if absent[k] else came
+        for j in range(sums.shape[2]):
+            if (still_open | came) >> np.uint32(j) & np.uint32(1):
+                sums[0, k, j] += expected[k, j]
+                sums[1, k, j] += observed >> np.uint32(j) & np.uint32(1)
 
 
 @compiled
