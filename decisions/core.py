@@ -13,7 +13,7 @@ What stands stored of a session, one event more, and what the front end would no
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from featurestore.session.segments import NO_CENTRES
 from featurestore.session.stages import STAGES
 from models.heads.segments import Segments
 from models.heads.views import PUBLISHED, WIDE
+
+_MOST: Final = 0.75
+"""Where more rows than this share are asked for, all are scored: a copy of the wide rows of the chosen costs more."""
 
 
 class Scorer(Protocol):
@@ -143,12 +146,15 @@ class Judge:
 
         That of an END row is what was said after the session's last event. ``chosen`` ascends.
         """
-        if self.others is None or not chosen.size:
-            return np.full((chosen.size, 0 if self.others is None else self.others.n_others), np.nan)
-        views = {PUBLISHED: _taken(seen.features, chosen)}
-        if self._wide:
-            views[WIDE] = _taken(seen.wide, chosen)
-        return self.others.score_others(views)
+        others, features, wide = self.others, seen.features, seen.wide
+        if others is None or not chosen.size:
+            return np.full((chosen.size, 0 if others is None else others.n_others), np.nan)
+        if all_rows := chosen.size >= _MOST * seen.rows.size:
+            views = {PUBLISHED: features, WIDE: wide}
+        else:
+            views = {PUBLISHED: features.take(chosen, axis=0), WIDE: wide.take(chosen, axis=0)}
+        outputs = others.score_others({name: views[name] for name in others.views})
+        return _taken(outputs, chosen) if all_rows else outputs
 
     def segments_of(self, seen: Observations, at: NDArray[np.int64]) -> list[str] | None:
         """The names of the segments of some observations that are ends; None without segments."""
@@ -164,8 +170,11 @@ class Judge:
 
     def _outputs(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """The other heads' outputs of each row; NaN but in the ``chosen`` rows."""
-        outputs = np.full((seen.rows.size, 0 if self.others is None else self.others.n_others), np.nan)
-        outputs[chosen] = self.outputs_of(seen, chosen)
+        found = self.outputs_of(seen, chosen)
+        if chosen.size == seen.rows.size:
+            return found
+        outputs = np.full((seen.rows.size, found.shape[1]), np.nan)
+        outputs[chosen] = found
         return outputs
 
 

@@ -11,6 +11,9 @@ from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.views import NEVER
 from models.heads.scoring import OutputNames
+from models.trees.explain import top_reasons
+
+REASONS: Final = 3
 
 
 class Contributor(Protocol):
@@ -119,9 +122,10 @@ _VIEW_WORDS: Final[dict[str, Callable[[float], str]]] = {
 """For the columns of the wide view that outcome heads read."""
 
 
-def _words(feature: str, value: float) -> str:
-    words = _WORDS.get(feature) or _VIEW_WORDS.get(feature)
-    return f"{feature.replace('_', ' ')} {value:g}" if words is None else words(value)
+def _say(column: str) -> Callable[[float], str]:
+    """The words for a value of a column."""
+    plain = column.replace("_", " ")
+    return _WORDS.get(column) or _VIEW_WORDS.get(column) or (lambda value: f"{plain} {value:g}")
 
 
 def outcome_words(names: Sequence[str], value: float, condition: str) -> str:
@@ -141,7 +145,7 @@ def outcome_words(names: Sequence[str], value: float, condition: str) -> str:
 
 
 class Explainer:
-    """Top three reasons for an output of a head.
+    """The strongest reasons for an output of a head.
 
     Args:
         contributor: the head; a bundle stands for its stage.
@@ -150,18 +154,20 @@ class Explainer:
 
     def __init__(self, contributor: Contributor, columns: Sequence[str] = FEATURES) -> None:
         self._contributor = contributor
-        self._columns = columns
+        self._say = [_say(column) for column in columns]
 
-    def words(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> list[list[str]]:
+    def words(
+        self, X: NDArray[np.float64], outputs: NDArray[np.uint8], only_first: NDArray[np.bool_] | None = None
+    ) -> list[list[str]]:
         """For each row, at most three reasons, the strongest first; columns that spoke against are left out.
 
         Args:
             X: rows (n, columns), NaN where missing.
             outputs: which output of the head is explained in each row, shape (n,): the stage, or 0.
+            only_first: rows (n,) of which the strongest reason will do; None for none.
         """
-        contributions = self._contributor.contributions(X, outputs)
-        order = np.argsort(-contributions, axis=1, kind="stable")[:, :3]
-        rows = []
-        for x, c, top in zip(X.tolist(), contributions.tolist(), order.tolist(), strict=True):
-            rows.append([_words(self._columns[j], x[j]) for j in top if c[j] > 0])
-        return rows
+        top = top_reasons(self._contributor.contributions(X, outputs), REASONS)
+        if only_first is not None:
+            top[only_first, 1:] = -1
+        say = self._say
+        return [[say[j](x[j]) for j in columns if j >= 0] for x, columns in zip(X.tolist(), top.tolist(), strict=True)]

@@ -127,10 +127,9 @@ class DocumentWriter:
         told = np.flatnonzero((decisions["changed"] & STAGE_CHANGED != 0) & ~begins)
         reasons: dict[int, list[str]] = {}
         if told.size:
-            words = self._explainer.words(seen.features[at[told]], decisions["stage"][told])
+            # Most live sessions are silent, and keep this decision for half an hour: the strongest reason will do.
             silent = seen.rows["kind"][at[told]] == SILENCE
-            guards = decisions["guards"][told]
-            for i, texts, quiet, bits in zip(told.tolist(), words, silent.tolist(), guards.tolist(), strict=True):
-                # Most live sessions are silent, and keep this decision for half an hour: the strongest reason will do.
-                reasons[i] = [*texts[: 1 if quiet else None], *guard_words(bits)]
+            words = self._explainer.words(seen.features[at[told]], decisions["stage"][told], silent)
+            for i, texts, bits in zip(told.tolist(), words, decisions["guards"][told].tolist(), strict=True):
+                reasons[i] = [*texts, *guard_words(bits)] if bits else texts
         return reasons

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from decisions.reasons import _WORDS, Explainer
-from decisions.reasons import _words as _words_of
+from decisions.reasons import _WORDS, Explainer, _say
 from decisions.shipped import load_bundle
 from featurestore.session.features import FEATURES, N_FEATURES
 
@@ -31,6 +30,16 @@ def test_the_three_strongest_speak_the_strongest_first() -> None:
         "3 items added to the cart",
         "1 page viewed",
         "12 clicks",
+    ]
+
+
+def test_where_the_strongest_will_do_no_other_is_said() -> None:
+    shares = {"num_clicks": 0.1, "cart_additions": 0.4}
+    X = np.array([list(ROW.values())] * 2)
+    explainer = Explainer(_Fixed(**shares))
+    assert explainer.words(X, np.zeros(2, np.uint8), np.array([True, False])) == [
+        ["1 item added to the cart"],
+        ["1 item added to the cart", "1 click"],
     ]
 
 
@@ -67,4 +76,4 @@ def test_every_column_of_the_heads_that_ship_has_words() -> None:
         X = np.concatenate([head.golden.rows[:-1], head.fill[None, :]])
         for column, values in zip(head.columns, X.T, strict=True):
             for value in values.tolist():
-                assert _words_of(column, value) != f"{column.replace('_', ' ')} {value:g}"
+                assert _say(column)(value) != f"{column.replace('_', ' ')} {value:g}"

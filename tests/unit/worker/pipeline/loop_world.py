@@ -75,7 +75,9 @@ class Scorer:
 
 
 class NoReasons:
-    def words(self, X: NDArray[np.float64], stages: NDArray[np.uint8]) -> list[list[str]]:
+    def words(
+        self, X: NDArray[np.float64], stages: NDArray[np.uint8], only_first: NDArray[np.bool_] | None = None
+    ) -> list[list[str]]:
         return [[] for _ in stages]
 
 
