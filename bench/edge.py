@@ -117,7 +117,10 @@ class EdgeProcess:
 
 
 def edge(context: Context) -> Samples:
-    """``edge``: one process of the edge, one worker, Kafka and Redis on the same cores; the client gives way."""
+    """``edge``: one process of the edge, one worker, Kafka and Redis on the same cores.
+
+    The client gives way where it sends as much as it can; where it measures delays at a fixed rate it does not.
+    """
     topics = context.stack.topics(4)
     samples: Samples = {}
     seconds = max(SECONDS / 4, 2.5) if context.quick else SECONDS

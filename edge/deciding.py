@@ -6,13 +6,13 @@ session's events in order. `Decider` does the work; this module asks it and dres
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from edge.batcher import Batcher, Busy
 from edge.decide import UNKNOWN_OFFSET, Answer, Decider, Question, question
 from edge.document import Presenter
-from edge.ladder import read
+from edge.ladder import Known, read
 from edge.pending import Pending
 from edge.problems import Problem
 from edge.publisher import Record
@@ -25,16 +25,32 @@ MOST_QUESTIONS = 256
 MOST_WAITING = 4_096
 PAUSE_S = 0.0015
 """A batch costs as much as twenty questions in it: under load, a millisecond of waiting halves the work."""
+LOOK_AGAIN_S = (0.002, 0.005, 0.01, 0.02, 0.05)
+"""Pauses between looks for a decision that a Cluster writes a moment after its session's state."""
 
 
 class Deciding:
     """Asks for decisions.
 
+    Args:
+        reads: what is stored.
+        pending: what was sent from here.
+        hub: compares inline decisions with the stream's.
+        decisions_follow: see `EdgeStore.decisions_follow`.
+
     Attributes:
         presenter: by the policy in use; replaced when that changes.
     """
 
-    def __init__(self, reads: "Batcher[Asked, Stored]", pending: Pending, hub: Hub, presenter: Presenter) -> None:
+    def __init__(
+        self,
+        reads: "Batcher[Asked, Stored]",
+        pending: Pending,
+        hub: Hub,
+        presenter: Presenter,
+        decisions_follow: Callable[[], bool],
+    ) -> None:
+        self._decisions_follow = decisions_follow
         self._reads = reads
         self._pending = pending
         self._hub = hub
@@ -103,7 +119,7 @@ class Deciding:
             answer = await self._questions.ask(asked)
             self._pending.applied(session_id, answer.applied)
             if answer.document is None and answer.live:
-                return await self._stored(session_id)
+                return await self._stored(session_id, answer.applied)
         except Busy:
             raise Problem(503, "overloaded", "too many decisions are asked for; ask again", retry_after_s=1) from None
         known = read(answer.document) if answer.document is not None else None
@@ -111,13 +127,21 @@ class Deciding:
             return self.presenter.neutral_document(session_id, provisional=True)
         return self.presenter.decision(session_id, known, "inline", now_ms, provisional=True)
 
-    async def _stored(self, session_id: str) -> dict[str, Any]:
-        """Nothing that the events say is new: what is stored stands."""
-        stored = await self._reads.ask(Asked(session_id))
-        known = read(stored.document) if stored.document is not None else None
+    async def _stored(self, session_id: str, applied: int) -> dict[str, Any]:
+        """Nothing that the events say is new: what is stored stands. ``applied``: the state's last offset."""
+        known = await self._known(session_id)
+        for pause_s in LOOK_AGAIN_S if self._decisions_follow() else ():
+            if known is not None and known.order.seq >= applied * SEQ_STEP:
+                break
+            await asyncio.sleep(pause_s)
+            known = await self._known(session_id)
         if known is None:
             return self.presenter.neutral_document(session_id, provisional=False)
         return self.presenter.decision(session_id, known, "fresh", time.time_ns() // 1_000_000, provisional=False)
+
+    async def _known(self, session_id: str) -> Known | None:
+        stored = await self._reads.ask(Asked(session_id))
+        return read(stored.document) if stored.document is not None else None
 
 
 def _unplaced(decision: dict[str, Any]) -> dict[str, Any]:

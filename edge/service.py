@@ -97,8 +97,9 @@ class Service:
             settings.edge_streams_most,
             settings.edge_heartbeat_s,
         )
-        self.deciding = Deciding(self.reads, self.pending, self.hub, presenter)
+        self.deciding = Deciding(self.reads, self.pending, self.hub, presenter, lambda: self.store.decisions_follow)
         self._decider: Decider | None = None
+        self._kafka_was_asked = False
         self.collector = Collector(settings, self.gate, self.publisher, self.pending, self.metrics, self.deciding)
         self.sessions = Sessions(settings, self.gate, self.publisher, self._withdrawals, self.hub)
         self.exposures = Exposures(settings, self.gate, self.publisher, self.ids)
@@ -130,9 +131,13 @@ class Service:
         self._withdrawals.close()
 
     def ready(self) -> dict[str, bool]:
-        """What of the edge works: whether it takes events, reaches Kafka, and decides inline."""
+        """What of the edge works: whether it takes events, reaches Kafka, and decides inline.
+
+        At the start the spool alone does not count: until Kafka has been asked once, it may decide in a moment.
+        """
         kafka = self.store.namespace is not None and not self.publisher.away
-        return {"events": kafka or self.spool is not None, "kafka": kafka, "decisions": self.deciding.ready}
+        spools = self.spool is not None and (self._kafka_was_asked or self.store.namespace is not None)
+        return {"events": kafka or spools, "kafka": kafka, "decisions": self.deciding.ready}
 
     async def _is_withdrawn(self, session_id: str) -> bool:
         return (await self.reads.ask(Asked(session_id))).withdrawn
@@ -160,6 +165,7 @@ class Service:
                 log.error("%s; trying again", error)  # noqa: TRY400 - the message is the report
             except AWAY as error:
                 log.warning("Kafka or Redis is not ready (%s); trying again", refusal(error))
+            self._kafka_was_asked = True
             await asyncio.sleep(KAFKA_AGAIN_S)
 
     def _namespace(self) -> tuple[Namespace, int]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import redis
+
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.ids import IdKey
 from featurestore.errors import ClickstageError, StoreUnavailable
@@ -81,6 +83,11 @@ class EdgeStore:
         self._client: Any = None
         self._away_until = 0.0
         self._outage = Outage()
+
+    @property
+    def decisions_follow(self) -> bool:
+        """Whether a decision can be read only a moment after its session's state: on a Cluster it has another slot."""
+        return isinstance(self._client, redis.RedisCluster)
 
     def read(self, asked: Sequence[Asked]) -> list[Stored]:
         """What is stored for each session.

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from featurestore.contract.partitioner import PARTITIONER
 from featurestore.store.keys import Namespace, Shard, decision_key
-from tests.services import RedisServer, create_topics, free_port, read_topic, topic_id
+from tests.services import ClusterServers, RedisServer, create_topics, free_port, read_topic, topic_id
 from tests.services.process import ServerProcess, wait_for
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -63,13 +63,15 @@ class Shopfloor:
 
     Args:
         bootstrap: a real Kafka.
-        store: a real Redis or Valkey.
+        store: a real Redis or Valkey, or a Cluster.
         name: of the topic, the group and what belongs to them; no other test's.
         directory: for the workers' logs.
         flags: more of the worker's.
     """
 
-    def __init__(self, bootstrap: str, store: RedisServer, name: str, directory: Path, *flags: str) -> None:
+    def __init__(
+        self, bootstrap: str, store: RedisServer | ClusterServers, name: str, directory: Path, *flags: str
+    ) -> None:
         self._bootstrap = bootstrap
         self._store = store
         self.topic = name
@@ -88,7 +90,7 @@ class Shopfloor:
         ]
         # Clicks of the past must become readable together: between two of them a worker would rightly see silence.
         self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": PARTITIONER, "linger.ms": 100})
-        self.client = store.client()
+        self.client: Any = store.client()
 
     def worker(self, *flags: str) -> WorkerProcess:
         """One more worker, not started yet; others than the usual `flags` if any are given."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from featurestore.contract.ids import IdKey
 from tests.integration.edges import PAGE, EdgeProcess
 from tests.integration.shopfloor import PATIENCE_S, Shopfloor, now_ms
 from tests.run_services import RunServices
@@ -25,16 +26,19 @@ shops:
   hats: {{write_keys: [hats], origins: ["https://hats.example"]}}
 """
 
+ID_KEY = "5e" * 32
+
 one_store = pytest.mark.parametrize("flavour", ["redis"])
 
 
-def _edge(bootstrap: str, store: RedisServer, topic: str, directory: Path) -> EdgeProcess:
+def _edge(bootstrap: str, store: RedisServer, topic: str, directory: Path, *more: str) -> EdgeProcess:
     keys = directory / "keys.yaml"
     keys.write_text(KEYS)
     flags = [
         *("--kafka", bootstrap, "--redis", store.url, "--topic", topic, "--group", topic),
         *("--edge-keys", str(keys), "--edge-spool", str(directory / "spool"), "--edge-processes", "2"),
         *("--edge-trusted-hops", "127.0.0.0/8", "--edge-body-s", "1", "--exposures-topic", f"{topic}.shown"),
+        *more,
     ]
     return EdgeProcess("edge", directory / "edge", flags).start_waiting()
 
@@ -272,6 +276,41 @@ def test_what_was_shown_is_reported(edge: EdgeProcess, kafka: Kafka) -> None:
     [told] = [one for one in _records("edge-alone.shown", kafka) if one["session_id"] == page.session_id]
     assert (told["kind"], told["action"], told["slot"]) == ("shown", "none", "banner")
     assert edge.ask("POST", "/v1/exposures?key=demo", json.dumps({"exposures": []}), {}).status == 401
+
+
+@one_store
+def test_with_hashed_ids_a_report_names_the_session_as_its_decision_does(
+    floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """So that the analysis can join them; only the clicks have the id that the page uses, and no log does."""
+    create_topics(kafka.bootstrap, {f"{floor.topic}.shown": 1})
+    floor.worker(*floor.flags, "--id-key", ID_KEY).start()
+    edge = _edge(kafka.bootstrap, redis_server, floor.topic, tmp_path, "--id-key", ID_KEY, "--edge-processes", "1")
+    try:
+        page = edge.page()
+        first = page.send(_event(), query="&decide=1")
+        assert first.status == 202, first.body
+        inline = first.json["decision"]
+        pushed = next(iter(page.stream()))[2]
+        floor.until(lambda: page.decision().json["answer"] == "fresh", "a decision")
+        read = page.decision().json
+        named = {decision["exposure_id"] for decision in (inline, pushed, read)}
+        assert len(named) == 1
+        assert {decision["session_id"] for decision in (inline, pushed, read)} == {page.session_id}
+        report = {"exposure_id": named.pop(), "kind": "shown", "action": read["action"], "ts": now_ms()}
+        body = json.dumps({"exposures": [report, {**report, "session_id": page.session_id}], "token": page.token})
+        answer = page.ask("POST", "/v1/exposures?key=demo", body, {"Content-Type": "text/plain"})
+        assert (answer.status, answer.json) == (202, {"accepted": 2, "refused": 0})
+        hashed = IdKey.of(ID_KEY).session(page.session_id)
+        shown = list(read_topic(kafka.bootstrap, f"{floor.topic}.shown"))
+        assert {json.loads(message.value() or b"")["session_id"] for message in shown} == {hashed}
+        assert {message.key() for message in shown} == {hashed.encode()}
+        assert {decision["session_id"] for decision in floor.decisions()} == {hashed}
+        assert page.session_id not in edge.log.read_text() + floor.logs()
+        assert page.withdraw().status == 204
+        assert page.decision().status == 410
+    finally:
+        edge.stop()
 
 
 def test_limits_say_when_to_come_back(edge: EdgeProcess) -> None:

@@ -1,18 +1,22 @@
-"""The edge as others deploy it: with TLS of its own."""
+"""The edge as others deploy it: with TLS of its own, and in front of a Redis Cluster."""
 
 import http.client
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from socket import create_connection
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.integration.edges import EdgeProcess
-from tests.integration.shopfloor import now_ms
-from tests.services import RedisServer, create_topics
+from tests.integration.shopfloor import Shopfloor, now_ms
+from tests.run_services import RunServices
+from tests.services import ClusterServers, RedisServer, create_topics
 from tests.services.kafka_broker import Kafka
 from tests.services.kafka_rights import certificate
+
+BUCKETS: Final = "4"
 
 
 def _event(kind: str = "page_view", **fields: Any) -> dict[str, Any]:
@@ -46,5 +50,49 @@ def test_tls_of_its_own(kafka: Kafka, redis_server: RedisServer, unique: str, tm
         with pytest.raises((http.client.HTTPException, OSError)):
             open_connection.getresponse()
         open_connection.close()
+    finally:
+        edge.stop()
+
+
+@pytest.fixture
+def cluster_floor(
+    kafka: Kafka, services: RunServices, unique: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Shopfloor, ClusterServers]]:
+    """A shop whose store is a Redis Cluster."""
+    servers = services.cluster("redis", lambda: tmp_path_factory.mktemp("cluster"))
+    servers.empty()
+    made = Shopfloor(kafka.bootstrap, servers, unique, tmp_path, "--buckets", BUCKETS)
+    yield made, servers
+    made.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_in_front_of_a_redis_cluster(
+    cluster_floor: tuple[Shopfloor, ClusterServers], kafka: Kafka, tmp_path: Path
+) -> None:
+    """Sessions of every node are collected, decided inline, read, pushed and withdrawn."""
+    floor, servers = cluster_floor
+    flags = ["--kafka", kafka.bootstrap, "--redis", servers.url, "--topic", floor.topic, "--group", floor.topic]
+    edge = EdgeProcess("edge", tmp_path / "edge", [*flags, "--buckets", BUCKETS]).start_waiting()
+    try:
+        floor.worker().start()
+        pages = [edge.page() for _ in range(12)]
+        streams = [page.stream() for page in pages]
+        told = [page.send(_event(), query="&decide=1").json["decision"] for page in pages]
+        for stream, decision in zip(streams, told, strict=True):
+            pushed = next(iter(stream))[2]
+            same = ("seq", "stage", "probabilities", "action")
+            assert [pushed[name] for name in same] == [decision[name] for name in same]
+        for page in pages:
+            read = page.decision().json
+            assert read["answer"] == "fresh"
+            assert "behind_ms" not in read
+            assert page.withdraw().status == 204
+            assert page.decision().status == 410
+        assert [[event for event, _, _ in stream][-1] for stream in streams] == ["withdrawn"] * len(pages)
+        floor.until(
+            lambda: not any(floor.decision(page.session_id) for page in pages), "the worker has forgotten the sessions"
+        )
     finally:
         edge.stop()

@@ -148,8 +148,9 @@ def test_redis_away_the_last_known_decision_then_the_neutral_one(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("flavour", ["redis"])
+@pytest.mark.parametrize("lag_s", [3, pytest.param(60, marks=pytest.mark.nightly)])
 def test_the_edge_says_how_far_the_worker_is_behind(
-    floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, start_edge: StartEdge
+    floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, start_edge: StartEdge, lag_s: int
 ) -> None:
     """And decides inline as if it were not behind."""
     names = ("--topic", floor.topic, "--group", floor.topic)
@@ -160,10 +161,11 @@ def test_the_edge_says_how_far_the_worker_is_behind(
     floor.until(lambda: page.decision().json["answer"] == "fresh", "a decision")
     worker.freeze()
     page.send(_event(2))
-    time.sleep(3)
+    time.sleep(lag_s)
     told = page.send({**_event(3), "type": "add_to_cart", "price": 30.0}, query="&decide=1").json["decision"]
     behind = page.decision().json
-    assert behind["behind_ms"] >= 3_000
+    assert behind["behind_ms"] >= lag_s * 1_000
+    assert behind["age_ms"] >= lag_s * 1_000
     assert behind["seq"] < told["seq"]
     worker.thaw()
     floor.until(lambda: page.decision().json["seq"] >= told["seq"], "the worker has caught up")
