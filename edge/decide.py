@@ -57,6 +57,8 @@ class Answer(NamedTuple):
 
 
 GONE: Final = Answer(None, live=False)
+WARM_SESSIONS: Final = 64
+"""So many made-up sessions are on every node of a Cluster."""
 
 
 def question(session_id: str, sent: Sequence[Record], values: Sequence[bytes], now_ms: int) -> Question:
@@ -106,6 +108,15 @@ class Decider:
     def use_policy(self, policy: Policy) -> None:
         """Decide by another policy from the next batch on; from any thread."""
         self._next_policy = policy
+
+    def warm_up(self) -> None:
+        """Connect to Redis, on a Cluster to every node, so that the first page does not wait for it. Reads only.
+
+        Raises:
+            StoreUnavailable: Redis does not answer.
+        """
+        value = b'{"session_id":"warm-%d","type":"page_view","ts":1,"event_id":"w"}'
+        self._judged([question(f"warm-{i}", [], [value % i], 1) for i in range(WARM_SESSIONS)])
 
     def decide(self, questions: Sequence[Question]) -> list[Answer]:
         """What each session's front end would be told.

@@ -25,7 +25,7 @@ MOST_QUESTIONS = 256
 MOST_WAITING = 4_096
 PAUSE_S = 0.0015
 """A batch costs as much as twenty questions in it: under load, a millisecond of waiting halves the work."""
-LOOK_AGAIN_S = (0.002, 0.005, 0.01, 0.02, 0.05)
+LOOK_AGAIN_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Pauses between looks for a decision that a Cluster writes a moment after its session's state."""
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,7 @@ from edge.topic import topic_of_clicks
 from edge.watch import Watch
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import Pages
-from featurestore.errors import SettingsError
+from featurestore.errors import SettingsError, StoreUnavailable
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.connected import session_store
 from featurestore.store.deployment import Deployment, look
@@ -187,7 +188,7 @@ class Service:
 
         if self.explaining is not None:
             self.explaining.use(self._bundle, self._policy_watch.policy, reader, partitions)
-        return Decider(
+        decider = Decider(
             engine,
             reader,
             partitions,
@@ -196,6 +197,9 @@ class Service:
             self.metrics,
             Pages.of(settings.page_parameters),
         )
+        with suppress(StoreUnavailable):  # it connects when it is asked
+            decider.warm_up()
+        return decider
 
     async def _each_second(self) -> None:
         parent = os.getppid()

@@ -135,7 +135,9 @@ function render() {
 function stageNow(decision) {
   if (!decision?.stage)
     return html`<h2>Now</h2><div class="now"><b>${decision ? "Between stages" : "Hello"}</b></div><p class="did">${decision ? "The last decision has ended." : "Click somewhere: the first event makes the first decision."}</p>`;
-  const quiet = Math.max(0, (clickstage.now() - decision.event_ts) / 1000);
+  // Of a decision by silence, event_ts is the moment of the silence; the quiet began with the last click.
+  const clicked = points.findLast((point) => point.seq % 256 === 0)?.at ?? decision.event_ts;
+  const quiet = Math.max(0, (clickstage.now() - clicked) / 1000);
   const silence = explained.silent_at ? (explained.silent_at - decision.event_ts) / 1000 : 0;
   const delay = decision.decided_at - decision.event_ts;
   return html`<h2>Now <small>${decision.seq % 256 ? "decided by silence" : delay >= 0 && delay < 10_000 ? `decided ${delay} ms after the click` : ""}</small></h2>

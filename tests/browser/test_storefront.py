@@ -1,5 +1,6 @@
 """A shopper walks through the shop, and the page follows."""
 
+import re
 import time
 from typing import NamedTuple
 
@@ -137,11 +138,17 @@ def stops(shopper: Shopper, pace: Pace) -> None:
     assert not shopper.there(".reminder")
     decision = shopper.becomes("Drop-Off Risk", due + 30)
     assert decision["action"] == "exit-intent-reminder"
+    shopper.until(lambda: _quiet_s(shopper) >= int(due), "the drawer counts the quiet from the last click")
     shopper.until(lambda: shopper.there(".reminder"), "the reminder is shown")
     counted = {"view_promotion", "scroll"}  # what shows itself
     assert {k: n for k, n in shopper.seen().items() if k not in counted} == {
         k: n for k, n in before.items() if k not in counted
     }
+
+
+def _quiet_s(shopper: Shopper) -> int:
+    said = re.search(r"quiet for (\d+) s", shopper.text("#drawer .did"))
+    return int(said[1]) if said else -1
 
 
 def buys(shopper: Shopper) -> None:

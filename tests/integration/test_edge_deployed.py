@@ -80,6 +80,7 @@ def test_in_front_of_a_redis_cluster(
         pages = [edge.page() for _ in range(12)]
         streams = [page.stream() for page in pages]
         told = [page.send(_event(), query="&decide=1").json["decision"] for page in pages]
+        assert not [decision for decision in told if "seq" not in decision]
         for stream, decision in zip(streams, told, strict=True):
             pushed = next(iter(stream))[2]
             same = ("seq", "stage", "probabilities", "action")
