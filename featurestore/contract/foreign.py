@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-_SEGMENT_CALLS: Final = frozenset({"track", "page", "screen", "identify", "group", "alias"})
+_SEGMENT_CALLS: Final = ("track", "page", "screen", "identify", "group", "alias")  # no set: a type may be a list
 _SNOWPLOW: Final = frozenset({"domain_sessionid", "dvce_created_tstamp", "derived_tstamp", "collector_tstamp"})
 
 

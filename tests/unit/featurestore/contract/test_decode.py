@@ -228,6 +228,40 @@ def test_any_bytes_are_an_event_or_an_invalid_one(value: bytes) -> None:
         assert error.reason in REASONS  # noqa: PT017 - it may also be an event
 
 
+THEIRS = [
+    "events",
+    "client_id",
+    "anonymousId",
+    "userId",
+    "messageId",
+    "type",
+    "batch",
+    "event",
+    "schema",
+    "e",
+    "dtm",
+    "domain_sessionid",
+    "session_id",
+    "ts",
+]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(THEIRS), ANYTHING, max_size=5))
+@example({"anonymousId": None, "type": []})
+@example({"anonymousId": "a", "type": {}})
+def test_whatever_another_tracker_s_fields_hold_nothing_else_is_raised(value: dict[str, Any]) -> None:
+    """The reason of a dead letter is looked for in what came, of any type: that must not end the worker."""
+    try:
+        decode(json.dumps(value).encode())
+    except InvalidEvent as refused:
+        assert refused.reason in REASONS  # noqa: PT017 - it may also be an event
+
+
 def test_a_reason_never_quotes_the_event() -> None:
     for fields in ({"session_id": ["secret"]}, {"ts": "secret"}, {"type": {"secret": 1}}):
         with pytest.raises(InvalidEvent) as caught:
