@@ -60,8 +60,8 @@ class LogPass:
         self._names: list[str] = [""] * capacity
         self._free = list(range(capacity))[::-1]
         self._profiles: dict[int, NDArray[np.void]] = {}
-        self._visits: dict[int, tuple[int, int, str]] = {}
-        """Of visitors: the hash of their newest session, the arrival of its newest event, its id."""
+        self._visits: dict[int, dict[str, int]] = {}
+        """Of visitors: their sessions, and when the newest event of each arrived."""
 
     @property
     def open_sessions(self) -> int:
@@ -86,24 +86,27 @@ class LogPass:
         )
 
     def _cut(self, decoded: Decoded) -> Iterator[Decoded]:
-        """The batch in pieces: before a visitor's next visit, the one before it ends, as it has live.
+        """The batch in pieces: before a visitor's next visit, those that are over end, as they have live.
 
-        Its end is in the profile then, with whether it was a bounce.
+        Their ends are in the profile then, with whether they were bounces.
         """
         gap_ms = self._judge.config.session_gap_ms
-        rows, hashes, names = decoded.rows, decoded.hashes.tolist(), decoded.sessions.strings()
+        rows, names = decoded.rows, decoded.sessions.strings()
         visitors = rows["visitor"].tolist()
         arrivals = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"]).tolist()
         first = 0
         for i in np.flatnonzero(rows["visitor"]).tolist():
-            visitor, session, at = visitors[i], hashes[i], arrivals[i]
-            known = self._visits.get(visitor)
-            if known is not None and known[0] != session and known[1] + gap_ms <= at:
+            name, at = names[i], arrivals[i]
+            known = self._visits.setdefault(visitors[i], {})
+            over = [other for other, newest in known.items() if other != name and newest + gap_ms <= at]
+            if over:
                 yield from _piece(decoded, first, i)
                 first = i
-                self._end(known[2], at)
-            self._visits[visitor] = (session, at, names[i])
-        yield from _piece(decoded, first, len(hashes))
+                for other in sorted(over, key=known.__getitem__):
+                    self._end(other, at)
+                    del known[other]
+            known[name] = max(at, known.get(name, at))
+        yield from _piece(decoded, first, rows.size)
 
     def _score(self, decoded: Decoded) -> Scored:
         batch = plan(decoded, 1, lambda _: -(1 << 62))
@@ -131,8 +134,11 @@ class LogPass:
         at = np.flatnonzero((due > 0) & (due <= t_ms))
         if at.size:
             self._pass(at, t_ms)
-        for visitor in [v for v, (_, _, name) in self._visits.items() if name not in self._place]:
-            del self._visits[visitor]
+        for visitor, known in list(self._visits.items()):
+            for name in [name for name in known if name not in self._place]:
+                del known[name]
+            if not known:
+                del self._visits[visitor]
 
     def _pass(self, at: NDArray[np.int64], t_ms: int) -> None:
         states, memories = self._states[at], self._memories[at]

@@ -99,12 +99,15 @@ class RunningWorker:
 
 
 @contextmanager
-def workers(stack: Stack, n: int, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[list[RunningWorker]]:
+def workers(
+    stack: Stack, n: int, log: Path, environ: Mapping[str, str] | None = None, timers: str = "off"
+) -> Iterator[list[RunningWorker]]:
     """``n`` workers of one group as processes of their own; each must leave cleanly."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLICKSTAGE_")} | dict(environ or {})
     settings = stack.settings()
-    options = ["topic", "decisions_topic", "sessions_topic", "dlq_topic", "group", "timers", "kafka"]
+    options = ["topic", "decisions_topic", "sessions_topic", "dlq_topic", "group", "kafka"]
     flags = [part for o in options for part in (f"--{o.replace('_', '-')}", str(getattr(settings, o)))]
+    flags += ["--timers", timers]
     started = []
     with log.open("wb") as out:
         for _ in range(n):

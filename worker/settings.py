@@ -29,7 +29,7 @@ class Settings(AccessSettings):
     timers: Literal["live", "event", "off"] = Field(
         "live",
         description="Silence and session end: live (wall clock once caught up), event (event time only, for "
-        "historical data), off (backfill)",
+        "historical data: partitions are read in step), off (backfill)",
     )
     start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without any offset begins")
     rebuild_horizon_s: _Positive = Field(

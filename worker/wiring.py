@@ -34,6 +34,7 @@ from worker.clock import Clock, HeldBack, SystemClock
 from worker.kafka.group_watch import GroupWatch
 from worker.kafka.placement import Placement
 from worker.kafka.source import KafkaSource
+from worker.kafka.time_order import TimeOrdered
 from worker.kafka.topic_watch import TopicWatch
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.kpis import Kpis
@@ -42,6 +43,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
 from worker.pipeline.observe import Observer
 from worker.pipeline.outputs import Outputs
+from worker.pipeline.past import Past
 from worker.settings import TOPICS, Settings
 
 log = logging.getLogger(__name__)
@@ -263,12 +265,14 @@ def build(
         resp.warm_up()
     store = session_store(client, namespace)
     source = KafkaSource(settings)
+    gap_ms = engine.judge.config.session_gap_ms
+    ordered = TimeOrdered(source, clock, gap_ms) if settings.timers == "event" else None
     outputs = Outputs(
         settings,
         largest_records(kafka_admin(settings), settings),
         lambda: metrics.dead_letters.inc("output_too_large"),
     )
-    ownership = Ownership(source, store, outputs, settings, clock, metrics)
+    ownership = Ownership(ordered or source, store, outputs, settings, clock, metrics)
     drift = DriftMonitor(bundle.stage.baseline, metrics, clock, min_sample=settings.drift_min_sessions)
     observer = Observer(metrics, bundle, drift, Kpis(metrics, policy))
     metrics.use_bundle(bundle.name, bundle.version, bundle.baseline_digest)
@@ -278,8 +282,10 @@ def build(
         admin, settings.group, settings.topic, partitions, source.member, source.coordinator_answers, clock
     )
     metrics.topic_partitions.set(float(partitions))
-    loop = Loop(settings, engine, source, outputs, store, ownership, group, observer, clock)
+    loop = Loop(settings, engine, ordered or source, outputs, store, ownership, group, observer, clock)
     loop.placement = Placement(metrics, partitions, clock)
+    if ordered is not None:
+        loop.past = Past(ordered, gap_ms)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:

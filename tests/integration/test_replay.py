@@ -6,9 +6,11 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models.simulator.simulator import SimConfig, SimEvent, simulate
 from tests.proof_eshop import CLICKS, ESHOP, OTTO, PARTITIONS, SESSIONS, Stack, prove, stored, wait_applied, workers
 from tests.services import RedisServer, create_topics
 from tests.services.kafka_broker import Kafka
@@ -17,9 +19,11 @@ from worker.checks.replay_check import verify
 from worker.cli import main
 from worker.commands.replay import send
 from worker.trackers.adapters import read
+from worker.trackers.rows import Click
 
 needs_data = pytest.mark.skipif(not ESHOP.exists(), reason="../shared/data is not here")
 GAP_MS = 1_800_000
+STEP_MS = 2_500
 
 
 @needs_data
@@ -87,6 +91,60 @@ def test_the_command_sends_a_file_at_a_speed_and_verifies_every_decision(
     said = capsys.readouterr().out
     assert "sent 100 events of 7 session ids" in said
     assert "0 missing, 0 too many, 0 wrong, 0 unequal repeats" in said
+
+
+def _bounced(summary: dict[str, Any]) -> bool:
+    features = summary["features"]
+    return bool(features["pages_viewed"] == 1 and features["num_clicks"] <= 1 and summary["outcome"] != "bought")
+
+
+def rates_by_definition(log: list[SimEvent], summaries: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    """Of visits that name their visitor: the share of bounces among its last ten visits that were over by then."""
+    times: dict[str, list[int]] = {}
+    visits: dict[str, set[str]] = {}
+    for _, value, at in log:
+        event = json.loads(value)
+        times.setdefault(event["session_id"], []).append(at)
+        if "visitor_id" in event:
+            visits.setdefault(event["visitor_id"], set()).add(event["session_id"])
+    rates: dict[str, float | None] = {}
+    for sessions in visits.values():
+        for name in sessions:
+            begun = times[name][0]
+            ends = sorted((times[other][-1] + GAP_MS, other) for other in sessions if times[other][0] < begun)
+            if any(-GAP_MS <= begun - end < STEP_MS for end, _ in ends):
+                continue  # ends are noticed in steps, and partitions are a gap apart: it may or may not be over by then
+            bounces = [_bounced(summaries[other]) for end, other in ends if end <= begun][-10:]
+            rates[name] = sum(bounces) / len(bounces) if bounces else None
+    return rates
+
+
+@pytest.mark.parametrize("flavour", ["redis"])
+def test_visits_of_a_log_at_full_speed_know_those_before_them(
+    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
+) -> None:
+    """Half of it lies there when the worker starts, and the rest is sent while it reads: hours in a second."""
+    stack = Stack(kafka.bootstrap, redis_server, unique)
+    stack.make_topics()
+    log = [
+        event
+        for chunk in simulate(SimConfig(sessions=400, sessions_per_s=0.005, seed=3, bots=0, duplicates=0))
+        for event in chunk
+    ]
+    clicks = [Click(name.decode(), at, value) for name, value, at in log]
+    half = len(clicks) // 2
+    send(stack.settings(), clicks[:half])
+    with workers(stack, 1, tmp_path / "worker.log", timers="event") as running:
+        wait_applied(running, half)
+        send(stack.settings(), clicks[half:])
+        wait_applied(running, len(clicks))
+        time.sleep(1)
+    found = [json.loads(m.value() or b"") for m in read_topic(kafka.bootstrap, stack.settings().sessions_topic)]
+    summaries = {summary["session_id"]: summary for summary in found}
+    expected = {name: rate for name, rate in rates_by_definition(log, summaries).items() if name in summaries}
+    got = {name: summaries[name]["features"]["bounce_rate"] for name in expected}
+    assert got == {name: rate if rate is None else pytest.approx(rate, abs=1e-3) for name, rate in expected.items()}
+    assert sum(rate is not None for rate in expected.values()) > 50
 
 
 @pytest.mark.parametrize("flavour", ["redis"])

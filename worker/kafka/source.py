@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, repeat
@@ -88,6 +89,9 @@ class Polled(NamedTuple):
         at_end: partitions whose end was reached, with the offset there (control records may lie before it).
         out_of_range: partitions whose wanted offset Kafka does not have.
         full: as much came as was asked for, so that more may wait.
+        waiting: partitions of which records wait for other partitions (`time_order`).
+        pass_ms: let time pass up to here before these records, epoch ms; None where none need pass.
+        in_step: the partitions in which it may pass: no record that is older is left in them.
     """
 
     records: list[Records]
@@ -95,6 +99,9 @@ class Polled(NamedTuple):
     at_end: dict[int, int]
     out_of_range: set[int]
     full: bool = False
+    waiting: AbstractSet[int] = frozenset()
+    pass_ms: int | None = None
+    in_step: AbstractSet[int] = frozenset()
 
 
 class KafkaSource:

@@ -6,6 +6,7 @@ a hint. What is missing from the view is read again from the log.
 
 import logging
 from collections import deque
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from featurestore.errors import CorruptRecord, UnknownStream
@@ -91,6 +92,11 @@ class Ownership:
     def running(self) -> list[Partition]:
         """Partitions whose events may be applied."""
         return [p for p in self.partitions.values() if p.running]
+
+    def wait_their_turn(self, numbers: AbstractSet[int], now: float) -> None:
+        """Records of these partitions wait for others: they are well, though they do not move."""
+        for number in numbers & self.partitions.keys():
+            self.partitions[number].waits_its_turn(now)
 
     def waiting(self) -> list[Partition]:
         """Partitions whose lease is due to be taken."""

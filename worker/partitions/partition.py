@@ -194,6 +194,10 @@ class Partition:
         self._prove()
         return before
 
+    def waits_its_turn(self, now: float) -> None:
+        """Its next records are here, and wait for those of other partitions."""
+        self.read_at = now
+
     def reads_again(self) -> None:
         """Reading went on after a pause: the end has to be reached anew."""
         self.at_end = False

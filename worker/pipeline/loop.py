@@ -23,6 +23,7 @@ one is decided, so that the worker need not wait for Redis: more events a second
 import logging
 import random
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Final
 
@@ -50,6 +51,7 @@ from worker.pipeline.in_flight import Batch, InFlight
 from worker.pipeline.liveness import Group, Liveness
 from worker.pipeline.log_ends import LogEnds
 from worker.pipeline.pace import Pace
+from worker.pipeline.past import Past
 from worker.pipeline.pulse import Pulse, Stopping
 from worker.pipeline.silence import Question, Silence
 from worker.pipeline.store_calls import BACKOFF_MOST_S, StoreCalls
@@ -62,6 +64,8 @@ log = logging.getLogger(__name__)
 IDLE_WAIT_S: Final = 0.05
 TIMER_EVERY_S: Final = 0.1
 TIMER_BEHIND_S: Final = 0.5
+MOST_PASSES: Final = 50
+"""So often at most is asked what is due before a visitor's next visit; what is left comes with the next timers."""
 
 
 class Loop:
@@ -81,6 +85,7 @@ class Loop:
     Attributes:
         before_poll: called at the beginning of each turn.
         placement: looks at where records lie; None where nobody knows how many partitions there are.
+        past: cuts a log of the past where a visitor comes back; None for timers that go by the wall clock.
         pulse: what the outside sees.
     """
 
@@ -127,6 +132,7 @@ class Loop:
         self._next_verify = 0.0
         self.before_poll: list[Callable[[], None]] = []
         self.placement: Placement | None = None
+        self.past: Past | None = None
 
     def stop(self) -> None:
         """Finish the batch in flight, then return from `run`; safe in a signal handler."""
@@ -172,6 +178,11 @@ class Loop:
             self._next_timer = 0.0
         self._liveness.turn()
         self._holds.turn()
+        if polled.waiting:
+            self._own.wait_their_turn(polled.waiting, begun)
+        if polled.pass_ms is not None:
+            self._let_time_pass(polled.pass_ms, polled.in_step, question)
+            question = None
         batch = self._prepare(polled) if polled.records else None  # 2, 3
         if batch is not None:
             self._push(batch)
@@ -209,6 +220,10 @@ class Loop:
             return None
         written = {records.partition: self._own.partitions[records.partition].refusals.next for records in mine}
         decoded = self._decoded(mine)  # 2
+        if self.past is not None and (kept := self.past.kept(polled, mine, decoded)) is not None:
+            if not kept:
+                return None
+            mine, decoded = kept, self._decoded(kept)
         taken = self._holds.taken(mine, decoded.bad)
         if taken is not None:
             if not taken:
@@ -345,6 +360,8 @@ class Loop:
         """Let silence speak: a batch in which only time passes, after the events that are in flight already."""
         again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
         fallen = self._silence.due(question, self._calls.answered("timers", question.answer, again))
+        if self.past is not None and not self._silence.more:
+            self.past.passed(question.queries)
         if not fallen:
             return
         if self._silence.more:
@@ -353,6 +370,31 @@ class Loop:
         partitions = {shard.partition: question.partitions[shard.partition] for shard, _, _ in fallen}
         watch = self._observer.watch(self._clock)
         self._push(Batch(plan, partitions, {}, 0, 0, watch, 0, self._loader.begin(plan)))
+
+    def _let_time_pass(self, until_ms: int, in_step: AbstractSet[int], question: Question | None) -> None:
+        """Before a visitor's next visit in a log of the past: fire what is due by then, as it was live.
+
+        Args:
+            until_ms: epoch ms.
+            in_step: the partitions in which so much time has passed.
+            question: about deadlines, that was asked already.
+        """
+        if question is not None:
+            self._answer_timers(question)
+        self._drain()
+        for partition in self._own.running():
+            if partition.number in in_step:
+                partition.advances(until_ms)
+        for _ in range(MOST_PASSES):
+            question = self._silence.ask()
+            if question is None:
+                break
+            self._answer_timers(question)
+            self._drain()
+            if not self._silence.more:
+                break
+        if self.past is not None:
+            self.past.all_passed(until_ms)
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""

@@ -32,9 +32,11 @@ from worker.clock import Clock
 from worker.kafka.group_watch import Standing
 from worker.kafka.letters import Letter
 from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.time_order import TimeOrdered
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
 from worker.pipeline.loop import Loop
+from worker.pipeline.past import Past
 from worker.protocols import BatchObserver, Consumer, Producer, Stopwatch
 from worker.settings import Settings
 
@@ -383,6 +385,7 @@ class World:
         buckets: of each partition; several go back in time one by one, as on nodes of a Cluster.
         bots: most sessions are soon taken for bots, so that batches of events put ends into lists.
         late: the worker comes when all of it has long happened, and goes by the wall clock once it has read it.
+        log: to work off; None for `some_log`.
     """
 
     def __init__(
@@ -394,15 +397,16 @@ class World:
         buckets: int = 1,
         bots: bool = False,
         late: bool = False,
+        log: dict[int, Records] | None = None,
     ) -> None:
         self.rng = random.Random(seed)
         self.trouble = trouble
         self.late = late
         self.ends = 0
-        self.clock = FakeClock(T0 + 3_600_000 * late)
+        self.clock = FakeClock(T0 + 3_600_000 * late if log is None else FAR_MS)
         self.engine = engine(replace(FOLD, bot_clicks=1) if bots else FOLD)
         self.buckets = buckets
-        self.log = some_log(self.rng, events, sessions=12, ids=buckets == 1)
+        self.log = log or some_log(self.rng, events, sessions=12, ids=buckets == 1)
         self.store = FlakyStore(self.engine.namespace, self)
         self.topic: list[Output] = []
         self.committed: dict[int, int] = {}
@@ -412,7 +416,7 @@ class World:
 
     def log_ends(self) -> dict[int, int]:
         """One past the last offset of each partition."""
-        return {number: part.offsets[-1] + 1 for number, part in self.log.items()}
+        return {number: part.offsets[-1] + 1 if part.offsets else 0 for number, part in self.log.items()}
 
     def dice(self, where: str) -> None:
         """Let something happen here, or nothing.
@@ -453,12 +457,17 @@ class World:
             verify_every_s=0.2,
             buckets=self.buckets,
         )
-        source: Consumer = FakeSource(self)
+        fake: Consumer = FakeSource(self)
+        gap_ms = self.engine.judge.config.session_gap_ms
+        ordered = None if self.late else TimeOrdered(fake, self.clock, gap_ms)
+        source = ordered or fake
         outputs: Producer = FakeOutputs(self)
         ownership = Ownership(source, self.store, outputs, settings, self.clock, self.metrics)
         observer: BatchObserver = LooksAway(self.metrics)
         self.store.under_way.clear()
-        return Loop(settings, self.engine, source, outputs, self.store, ownership, NoGroup(), observer, self.clock)
+        loop = Loop(settings, self.engine, source, outputs, self.store, ownership, NoGroup(), observer, self.clock)
+        loop.past = None if ordered is None else Past(ordered, gap_ms)
+        return loop
 
     def work(self) -> None:
         """Let workers come and go until everything is applied, then without trouble to the end."""
@@ -490,15 +499,19 @@ class World:
     def difference(self) -> str:
         """What departs from one pass over the log; empty if nothing does."""
         expected = expect(self.engine, self.log, FAR_MS)
-        # What is still open in the store comes to its end as well: so the stored states are compared too.
-        rest = Expected(MemoryStore(self.engine.namespace))
-        rest.store.shards = copy.deepcopy(self.store.shards)
-        for shard in list(rest.store.shards):
-            let_time_pass(self.engine, rest, shard, FAR_MS)
+        rest = self.rest()  # so the stored states are compared too
         decisions = compare(expected.decisions, [*self._produced(DECISIONS), *_documents(rest.decisions)])
         summaries = compare(expected.summaries, [*self._produced(SESSIONS), *_documents(rest.summaries)])
         words = [f"decisions: {decisions}" if decisions else "", f"summaries: {summaries}" if summaries else ""]
         return "; ".join(word for word in words if word)
+
+    def rest(self) -> Expected:
+        """What is still open in the store comes to its end."""
+        rest = Expected(MemoryStore(self.engine.namespace))
+        rest.store.shards = copy.deepcopy(self.store.shards)
+        for shard in list(rest.store.shards):
+            let_time_pass(self.engine, rest, shard, FAR_MS)
+        return rest
 
     def _produced(self, wanted: int) -> list[bytes]:
         return [document for stream, _, documents, _ in self.topic if stream == wanted for document in documents]
