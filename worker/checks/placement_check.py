@@ -1,9 +1,9 @@
-"""``clickstage check``: a sample of the topic's newest records, and whether they lie where their keys belong."""
+"""``clickstage check``: a sample of the topic's newest records: where they lie, and when they claim to be."""
 
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -14,7 +14,32 @@ from worker.settings import Settings
 NEWEST: Final = 50
 """Records of each partition that are read, at most."""
 WAIT_S: Final = 5.0
+AHEAD_MS: Final = 1_000
+"""Clocks of machines that run NTP differ by less."""
 _KEY: Final[Any] = Message.key
+
+
+class Sample(NamedTuple):
+    """The newest records of a topic.
+
+    Attributes:
+        keys: by partition.
+        ahead_ms: by how much the record that is furthest ahead of this machine's clock is; below 0 where none is.
+    """
+
+    keys: dict[int, list[bytes | None]]
+    ahead_ms: int
+
+
+def clock_findings(ahead_ms: int) -> Iterator[Finding]:
+    """What records of the future mean. Neither `ts` nor the histogram of clocks shows it where both are ahead."""
+    if ahead_ms > AHEAD_MS:
+        yield Finding(
+            ADVICE,
+            f"records are up to {ahead_ms / 1_000:.0f} s ahead of this machine's clock: silence and session ends "
+            "come late by as much",
+            "run NTP on brokers, producers and workers",
+        )
 
 
 def placement_findings(keys: Mapping[int, Sequence[bytes | None]], partitions: int) -> Iterator[Finding]:
@@ -37,8 +62,8 @@ def placement_findings(keys: Mapping[int, Sequence[bytes | None]], partitions: i
         )
 
 
-def sampled_keys(settings: Settings, partitions: int) -> dict[int, list[bytes | None]]:
-    """Keys of the newest records of the topic, by partition.
+def sampled(settings: Settings, partitions: int) -> Sample:
+    """The newest records of the topic.
 
     Raises:
         KafkaException: this user may not read, or Kafka does not answer.
@@ -46,6 +71,7 @@ def sampled_keys(settings: Settings, partitions: int) -> dict[int, list[bytes | 
     own = {"group.id": f"clickstage-check-{uuid.uuid4().hex[:8]}", "enable.auto.commit": "false", "log_level": "0"}
     consumer = Consumer({**settings.kafka_client(), **own, "enable.partition.eof": "true"})
     keys: dict[int, list[bytes | None]] = {}
+    ahead_ms = -1
     try:
         left = set()
         for number in range(partitions):
@@ -63,7 +89,8 @@ def sampled_keys(settings: Settings, partitions: int) -> dict[int, list[bytes | 
                     left.discard(lies_in)
                 else:
                     keys[lies_in].append(_KEY(message))
-        return keys
+                    ahead_ms = max(ahead_ms, message.timestamp()[1] - time.time_ns() // 1_000_000)
+        return Sample(keys, ahead_ms)
     finally:
         consumer.close()
 
@@ -71,7 +98,8 @@ def sampled_keys(settings: Settings, partitions: int) -> dict[int, list[bytes | 
 def look_at_placement(settings: Settings, partitions: int) -> list[Finding]:
     """The findings of a sample; says so where it cannot be read."""
     try:
-        return list(placement_findings(sampled_keys(settings, partitions), partitions))
+        sample = sampled(settings, partitions)
+        return [*placement_findings(sample.keys, partitions), *clock_findings(sample.ahead_ms)]
     except KafkaException as error:
         what = f"no sample of the topic could be read ({error.args[0].name()})"
         return [Finding(ADVICE, what, "let this user READ the topic")]

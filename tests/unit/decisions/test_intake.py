@@ -25,6 +25,8 @@ NEVER = 2**53 - 1
         (NOW - 5, -1, None),
         (NEVER, NOW - 7, NOW - 7),
         (NOW, NOW + AHEAD_MS, NOW + AHEAD_MS),
+        (NOW + 600_000, NOW + 600_000, NOW + 600_000),
+        (NOW + 2 * AHEAD_MS, NOW + 2 * AHEAD_MS, NOW),
     ],
 )
 def test_no_event_arrives_later_than_the_reader_reads_it(ts: int, record: int, arrived: int | None) -> None:

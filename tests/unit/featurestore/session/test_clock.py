@@ -2,15 +2,18 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from featurestore.contract.event import Event
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig, deadlines
 from featurestore.session.observation import END, EVENT_ROW, SILENCE, UPLOAD
 from featurestore.session.state import LIVE
-from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
+from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step, crooked_logs
 
 CONFIG = FoldConfig()
 MINUTE, HOUR = 60_000, 3_600_000
@@ -128,6 +131,22 @@ def test_old_clicks_that_arrive_during_a_visit_stretch_nothing() -> None:
     )
     assert _kinds(folded) == [EVENT_ROW, UPLOAD, EVENT_ROW]
     assert (_last(folded)["session_duration"], _last(folded)["num_clicks"]) == (10.0, 3)
+
+
+@settings(max_examples=40)
+@given(crooked_logs(), st.sampled_from([-HOUR, -7_000, 3_000, 10 * MINUTE, 59 * MINUTE]))
+def test_a_clock_that_all_times_share_moves_what_is_seen_and_changes_nothing(log: list[Step], ahead: int) -> None:
+    """A producer's host or the broker is ahead, record and event alike: all measures are differences."""
+    moved = []
+    for step in log:
+        event = step.event
+        if event is not None:
+            sent = None if event.sent_ts is None else event.sent_ts + ahead
+            event = msgspec.structs.replace(event, ts=event.ts + ahead, sent_ts=sent)
+        moved.append(Step(step.session, step.t + ahead, event))
+    for (name, row), (moved_name, moved_row) in zip(_run(*log).rows, _run(*moved).rows, strict=True):
+        assert (name, row.kind, row.t + ahead, row.seq, row.late) == (moved_name, *moved_row[:4])
+        np.testing.assert_array_equal(row.features, moved_row.features)
 
 
 @pytest.mark.parametrize("says", [False, True])

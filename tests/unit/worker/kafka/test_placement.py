@@ -9,7 +9,7 @@ from confluent_kafka import Message
 from featurestore.contract.partitioner import partition_of
 from tests.unit.worker.pipeline.loop_world import FakeClock
 from worker.checks.findings import GOOD, VOID
-from worker.checks.placement_check import placement_findings
+from worker.checks.placement_check import clock_findings, placement_findings
 from worker.kafka.placement import Placement, placed
 from worker.metrics.metrics import Metrics
 
@@ -69,3 +69,12 @@ def test_a_worker_counts_a_sample_a_second_and_says_once_a_minute(caplog: pytest
     assert metrics.misplaced_records.family().samples[0].value == 2 * expected
     assert caplog.text.count("belong to another partition") == 1
     assert "session-" not in caplog.text
+
+
+def test_records_of_the_future_are_told_with_what_comes_late() -> None:
+    """A host's fast clock stamps the record and the event: no other figure shows it."""
+    [found] = clock_findings(600_000)
+    assert "600 s ahead" in found.what
+    assert "NTP" in found.remedy
+    assert not list(clock_findings(900))
+    assert not list(clock_findings(-1))
