@@ -21,6 +21,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
+from featurestore.columns.hashing import hash_text
+from featurestore.session.codec import unpack
+from featurestore.session.state import LIVE
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import Namespace, Shard, decision_key
 from tests.faults.ledger import Row
@@ -270,10 +273,11 @@ class Rig:
         yield self._reader
 
     def stored(self, session: str) -> bool:
-        """Whether Redis holds a state or a decision of a session."""
+        """Whether Redis holds a live state or a decision of a session; that it withdrew its consent is not one."""
         with self.client() as client:
-            states = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
-            return any(client.hexists(key, session) for key in states) or bool(client.exists(decision_key(session)))
+            keys = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
+            states = unpack([client.hget(key, session) for key in keys], [hash_text(session)] * len(keys)).states
+            return bool((states["flags"] & LIVE).any() or client.exists(decision_key(session)))
 
     def send(self, **options: Any) -> Traffic:
         """Start the traffic."""

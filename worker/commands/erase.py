@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -50,13 +50,14 @@ def main(argv: Sequence[str]) -> int:
     ids = IdKey.of(settings.id_key.get_secret_value())
     if args.session is not None:
         name = ids.session(args.session)
-        removed = erase_session(eraser, lookup.shards if args.everywhere else [lookup.home(args.session)], name)
-        sessions = [args.session]
+        now = _now_ms()
+        removed = erase_session(eraser, lookup.shards if args.everywhere else [lookup.home(args.session)], name, now)
+        sessions = {args.session: now}
     else:
         name = ids.visitor(args.visitor)
         removed, sessions = erase_visitor(eraser, lookup.shards, name)
         if ids:  # pseudonyms are no keys of the topic: the tombstone of the visitor has to do
-            sessions = []
+            sessions = {}
     for count, what in zip(removed, ("session states", "deadlines", "decisions", "visitor profiles"), strict=True):
         print(f"{count} {what} removed")
     print("events of before this moment are ignored for 15 days")
@@ -64,52 +65,59 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def erase_session(eraser: Eraser, shards: Sequence[Shard], session_id: str) -> Removed:
-    """Erase one session from ``shards``.
+def erase_session(eraser: Eraser, shards: Sequence[Shard], session_id: str, now_ms: int) -> Removed:
+    """Erase one session from ``shards``, and all that it did up to ``now_ms``.
 
     All of them are fenced if none holds it: a worker may be about to write an event of it.
     """
     holders = eraser.holders(session_id, shards) or list(shards)
-    return eraser.erase({shard: [session_id] for shard in holders}, fields_of([hash_text(session_id)]), _now_ms())
+    return eraser.erase({shard: [session_id] for shard in holders}, fields_of([hash_text(session_id)]), now_ms)
 
 
-def erase_visitor(eraser: Eraser, shards: Sequence[Shard], visitor_id: str) -> tuple[Removed, list[str]]:
-    """Erase a visitor's live sessions and profile; what was removed, and the sessions."""
+def erase_visitor(eraser: Eraser, shards: Sequence[Shard], visitor_id: str) -> tuple[Removed, dict[str, int]]:
+    """Erase a visitor's live sessions and profile; what was removed, and up to when each is erased, epoch ms."""
     visitor = hash_text(visitor_id)
     states = deadlines = decisions = 0
-    erased: list[str] = []
+    erased: dict[str, int] = {}
     sessions: dict[Shard, list[str]] = {shard: [] for shard in shards}
     sessions.update(eraser.sessions_of(visitor))
     while True:
         names = [name for part in sessions.values() for name in part]
-        removed = eraser.erase(sessions, fields_of([hash_text(name) for name in names], [visitor]), _now_ms())
+        now = _now_ms()
+        removed = eraser.erase(sessions, fields_of([hash_text(name) for name in names], [visitor]), now)
         states += removed.states
         deadlines += removed.deadlines
         decisions += removed.decisions
-        erased += names
+        erased |= dict.fromkeys(names, now)
         # A session that began between the search and the fence is found now.
         sessions = eraser.sessions_of(visitor)
         if not sessions:
             return Removed(states, deadlines, decisions, eraser.forget_profile(visitor)), erased
 
 
-def withdraw(settings: Settings, sessions: Sequence[str]) -> None:
-    """Withdraw the consent of ``sessions`` in the log itself, so that a rebuild ends without them.
+def withdraw(settings: Settings, sessions: Mapping[str, int]) -> None:
+    """Withdraw the consent of sessions in the log itself, so that a rebuild ends without them.
+
+    The withdrawal is of the moment up to which a session is erased. So its tombstone covers it, and a worker that knows
+    the tombstone keeps not even a note that the session withdrew.
+
+    Args:
+        settings: the topic and how to reach it.
+        sessions: up to when each is erased, epoch ms.
 
     Raises:
         NotDelivered: the log does not say so of every session; Redis is erased all the same. Which ones is printed with
             the command to repeat, since a visitor's sessions cannot be found any more.
     """
     sender = Sender({**producer_config(settings), "message.timeout.ms": round(DELIVERY_S * 1000)})
-    now = _now_ms()
     open_ = dict.fromkeys(sessions)
-    for session_id in sessions:
-        event = {"session_id": session_id, "type": "click", "ts": now, "consent": False}
+    for session_id, moment in sessions.items():
+        event = {"session_id": session_id, "type": "click", "ts": moment, "consent": False}
         sender.send(
             settings.topic,
             msgspec.json.encode(event),
             session_id,
-            timestamp=now,
+            timestamp=moment,
             on_delivered=partial(open_.pop, session_id, None),
         )
     if not sender.finish(DELIVERY_S + 1):
