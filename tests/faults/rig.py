@@ -273,11 +273,16 @@ class Rig:
         yield self._reader
 
     def stored(self, session: str) -> bool:
-        """Whether Redis holds a live state or a decision of a session; that it withdrew its consent is not one."""
+        """Whether Redis holds a live state or a decision of a session."""
         with self.client() as client:
-            keys = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
-            states = unpack([client.hget(key, session) for key in keys], [hash_text(session)] * len(keys)).states
-            return bool((states["flags"] & LIVE).any() or client.exists(decision_key(session)))
+            return session in self._live(client) or bool(client.exists(decision_key(session)))
+
+    def _live(self, client: Any) -> set[str]:
+        """The sessions with a live state. A note that one withdrew its consent stays for a day, and is none."""
+        keys = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
+        found = {name.decode(): blob for key in keys for name, blob in client.hgetall(key).items()}
+        states = unpack(list(found.values()), [hash_text(name) for name in found]).states
+        return {name for name, flags in zip(found, states["flags"].tolist(), strict=True) if flags & LIVE}
 
     def send(self, **options: Any) -> Traffic:
         """Start the traffic."""
@@ -351,11 +356,10 @@ class Rig:
     def quiet(self, timeout_s: float = 45) -> None:
         """Wait until all is applied and every session has ended."""
         self.caught_up()
-        states = [self.namespace.states(s) for number in range(self.partitions) for s in self.shards(number)]
 
         def empty() -> bool:
             with self.client() as client:
-                return not any(client.exists(key) for key in states)
+                return not self._live(client)
 
         self.until(empty, "every session has ended", timeout_s)
 
