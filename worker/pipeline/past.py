@@ -5,18 +5,24 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decisions.intake import Decoded, Records
+from featurestore.columns.jit import compiled, inlined
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Shard
 from worker.kafka.source import Polled
 from worker.kafka.time_order import TimeOrdered
 
-FEW = 10_000
-"""Visits that are kept in memory before those that have ended are looked for."""
+_FEW: Final = 1 << 12
+"""Places for visits at first; a power of two."""
+_NO_EVENT: Final = -1
+
+_VISIT: Final = np.dtype([("visitor", "<u8"), ("session", "<u8"), ("newest_ms", "<i8"), ("partition", "<i8")])
+"""An open visit: hashes of the visitor (0 in a free place) and the session, its newest arrival, where it lies."""
 
 
 class Past:
@@ -30,18 +36,18 @@ class Past:
     def __init__(self, consumer: TimeOrdered, gap_ms: int) -> None:
         self._consumer = consumer
         self._gap_ms = gap_ms
-        self._visits: dict[int, dict[int, tuple[int, int]]] = {}
-        """Of a visitor's visits, by the session's hash: the newest arrival, and the partition."""
-        self._passed: dict[int, int] = {}
-        """Of a partition: sessions that ended before have been ended there, epoch ms."""
+        self._visits = np.zeros(_FEW, _VISIT)
+        self._held = 0
+        self._passed = np.full(0, -1)
+        """Of each partition: sessions that ended before have been ended there, epoch ms."""
         self._done_ms = -1
-        self._look_at = FEW
 
     def passed(self, queries: Iterable[tuple[Shard, int]]) -> None:
         """Deadlines of these shards are fired up to these times."""
         for shard, now_ms in queries:
+            self._room_for(shard.partition)
             whole = now_ms // EXPIRY_BUCKET_MS * EXPIRY_BUCKET_MS
-            self._passed[shard.partition] = max(self._passed.get(shard.partition, -1), whole)
+            self._passed[shard.partition] = max(self._passed[shard.partition], whole)
 
     def all_passed(self, at_ms: int) -> None:
         """All that can be done to let time pass up to ``at_ms`` was done."""
@@ -80,42 +86,38 @@ class Past:
         named = np.flatnonzero(decoded.rows["visitor"])
         if not named.size:
             return None
+        self._make_room(named.size)
+        self._room_for(max(number for number, _, _ in decoded.parts))
         arrivals = _arrivals(decoded)
-        named = named[np.argsort(arrivals[named], kind="stable")]
-        visits, gap_ms = self._visits, self._gap_ms
         partitions = np.repeat([p for p, _, _ in decoded.parts], [end - first for _, first, end in decoded.parts])
-        looked_at = _telling(named, decoded, arrivals, gap_ms)
-        for event, visitor, session, at_ms, partition in zip(
-            looked_at.tolist(),
-            decoded.rows["visitor"][looked_at].tolist(),
-            decoded.hashes[looked_at].tolist(),
-            arrivals[looked_at].tolist(),
-            partitions[looked_at].tolist(),
-            strict=True,
-        ):
-            known = visits.setdefault(visitor, {})
-            for other, (newest_ms, where) in known.items():
-                end_ms = newest_ms + gap_ms
-                if other != session and end_ms <= at_ms and self._is_open(where, end_ms):
-                    return int(event)
-            if session not in known or known[session][0] < at_ms:
-                known[session] = at_ms, partition
-        self._forget_ended()
-        return None
+        event, self._held = _note(
+            named[np.argsort(arrivals[named], kind="stable")],
+            np.ascontiguousarray(decoded.rows["visitor"]),
+            decoded.hashes,
+            arrivals,
+            partitions,
+            self._visits,
+            self._held,
+            self._passed,
+            self._done_ms,
+            self._gap_ms,
+        )
+        return None if event == _NO_EVENT else int(event)
 
-    def _is_open(self, partition: int, end_ms: int) -> bool:
-        return end_ms > self._done_ms and end_ms >= self._passed.get(partition, -1)
+    def _room_for(self, partition: int) -> None:
+        if partition >= self._passed.size:
+            self._passed = np.append(self._passed, np.full(partition + 1 - self._passed.size, -1))
 
-    def _forget_ended(self) -> None:
-        if len(self._visits) < self._look_at:
+    def _make_room(self, more: int) -> None:
+        """Half of the places stay free. Visits that have been ended go first."""
+        if 2 * (self._held + more) <= self._visits.size:
             return
-        gap_ms = self._gap_ms
-        for visitor, known in list(self._visits.items()):
-            still = {one: (at, where) for one, (at, where) in known.items() if self._is_open(where, at + gap_ms)}
-            self._visits[visitor] = still
-            if not still:
-                del self._visits[visitor]
-        self._look_at = max(FEW, 2 * len(self._visits))
+        known = self._visits[self._visits["visitor"] != 0]
+        end_ms = known["newest_ms"] + self._gap_ms
+        known = known[(end_ms > self._done_ms) & (end_ms >= self._passed[known["partition"]])]
+        self._held = known.size
+        self._visits = np.zeros(max(_FEW, 1 << (4 * (known.size + more)).bit_length()), _VISIT)
+        _place(known, self._visits)
 
 
 def _arrivals(decoded: Decoded) -> NDArray[np.int64]:
@@ -124,13 +126,52 @@ def _arrivals(decoded: Decoded) -> NDArray[np.int64]:
     return arrivals
 
 
-def _telling(named: NDArray[np.intp], decoded: Decoded, arrivals: NDArray[np.int64], gap_ms: int) -> NDArray[np.intp]:
-    """Those of ``named``, in order of time, that tell something: in a short time, each visit's first and last."""
-    if arrivals[named[-1]] - arrivals[named[0]] > gap_ms:
-        return named
-    visit = decoded.rows["visitor"][named].astype(np.uint64) ^ decoded.hashes[named]
-    _, first, where = np.unique(visit, return_index=True, return_inverse=True)
-    last = np.zeros(first.size, np.intp)
-    last[where] = np.arange(named.size)
-    telling: NDArray[np.intp] = named[np.union1d(first, last)]
-    return telling
+@compiled
+def _note(
+    order: NDArray[np.int64],
+    visitors: NDArray[np.uint64],
+    sessions: NDArray[np.uint64],
+    arrivals: NDArray[np.int64],
+    partitions: NDArray[np.int64],
+    visits: NDArray[np.void],
+    held: int,
+    passed: NDArray[np.int64],
+    done_ms: int,
+    gap_ms: int,
+) -> tuple[int, int]:
+    """Note events in their ``order`` up to the one that has to wait: that one, or `_NO_EVENT`; and the visits held."""
+    for event in order:
+        mine = -1
+        at = _begin(visits, visitors[event])
+        while visits[at]["visitor"] != 0:
+            visit = visits[at]
+            if visit["visitor"] == visitors[event]:
+                end_ms = visit["newest_ms"] + gap_ms
+                if visit["session"] == sessions[event]:
+                    mine = at
+                elif end_ms <= arrivals[event] and end_ms > done_ms and end_ms >= passed[visit["partition"]]:
+                    return event, held
+            at = at + 1 & visits.size - 1
+        if mine < 0:
+            mine = at
+            held += 1
+            visits[at]["visitor"], visits[at]["session"] = visitors[event], sessions[event]
+            visits[at]["newest_ms"] = arrivals[event] - 1
+        if visits[mine]["newest_ms"] < arrivals[event]:
+            visits[mine]["newest_ms"], visits[mine]["partition"] = arrivals[event], partitions[event]
+    return _NO_EVENT, held
+
+
+@compiled
+def _place(known: NDArray[np.void], visits: NDArray[np.void]) -> None:
+    for i in range(known.size):
+        at = _begin(visits, known[i]["visitor"])
+        while visits[at]["visitor"] != 0:
+            at = at + 1 & visits.size - 1
+        visits[at] = known[i]
+
+
+@inlined
+def _begin(visits: NDArray[np.void], visitor: int) -> int:
+    """Where the visits of a visitor begin; they lie one behind the other, others between them."""
+    return np.int64(visitor & np.uint64(visits.size - 1))
