@@ -174,4 +174,4 @@ def _place(known: NDArray[np.void], visits: NDArray[np.void]) -> None:
 @inlined
 def _begin(visits: NDArray[np.void], visitor: int) -> int:
     """Where the visits of a visitor begin; they lie one behind the other, others between them."""
-    return np.int64(visitor & np.uint64(visits.size - 1))
+    return int(np.int64(visitor & np.uint64(visits.size - 1)))
