@@ -283,9 +283,9 @@ def build(
     )
     metrics.topic_partitions.set(float(partitions))
     loop = Loop(settings, engine, ordered or source, outputs, store, ownership, group, observer, clock)
-    loop.placement = Placement(metrics, partitions, clock)
+    loop.preparation.placement = Placement(metrics, partitions, clock)
     if ordered is not None:
-        loop.past = Past(ordered, gap_ms)
+        loop.preparation.past = Past(ordered, gap_ms)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
 
     def reload_policy() -> None:

@@ -22,7 +22,7 @@ one is decided, so that the worker need not wait for Redis: more events a second
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Final
@@ -30,18 +30,13 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from decisions.engine import Engine
-from decisions.intake import Decoded, Records, arrived_by, decode, plan_ticks
-from decisions.intake import plan as make_plan
-from featurestore.contract.ids import IdKey
-from featurestore.contract.pages import Pages
+from decisions.intake import plan_ticks
 from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.store.protocols import SessionStore
 from worker.clock import Clock
 from worker.kafka.deadletters import DeadLetters
-from worker.kafka.placement import Placement
 from worker.kafka.source import Polled
 from worker.metrics.corrupt import CorruptRecords
-from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets
 from worker.pipeline.fencing import Fencing
@@ -51,7 +46,7 @@ from worker.pipeline.in_flight import Batch, InFlight
 from worker.pipeline.liveness import Group, Liveness
 from worker.pipeline.log_ends import LogEnds
 from worker.pipeline.pace import Pace
-from worker.pipeline.past import Past
+from worker.pipeline.preparation import Preparation
 from worker.pipeline.pulse import Pulse, Stopping
 from worker.pipeline.silence import Question, Silence
 from worker.pipeline.store_calls import BACKOFF_MOST_S, StoreCalls
@@ -84,8 +79,7 @@ class Loop:
 
     Attributes:
         before_poll: called at the beginning of each turn.
-        placement: looks at where records lie; None where nobody knows how many partitions there are.
-        past: cuts a log of the past where a visitor comes back; None for timers that go by the wall clock.
+        preparation: makes batches of what was polled.
         pulse: what the outside sees.
     """
 
@@ -109,8 +103,6 @@ class Loop:
         self._own = ownership
         self._observer = observer
         self._clock = clock
-        self._ids = IdKey.of(settings.id_key.get_secret_value())
-        self._pages = Pages.of(settings.page_parameters)
         self.pulse = Pulse(clock, "no partition yet")
         self._log_ends = LogEnds(consumer, ownership, clock)
         self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.renew_after_s)
@@ -123,7 +115,10 @@ class Loop:
         )
         self._loader = engine.loader(store, self._calls.asked)
         self._holds = Holds(consumer, store, ownership, observer.metrics, clock)
-        self._dead_letters = DeadLetters(outputs, observer.metrics, engine.namespace.topic_id)
+        letters = DeadLetters(outputs, observer.metrics, engine.namespace.topic_id)
+        self.preparation = Preparation(
+            settings, ownership, self._holds, letters, outputs, self._loader, observer, clock
+        )
         self._silence = Silence(settings.timers, store, ownership, clock)
         self._pace = Pace(settings.batch_max, settings.latency_target_ms)
         self._in_flight = InFlight()
@@ -131,8 +126,6 @@ class Loop:
         self._next_commit = 0.0
         self._next_verify = 0.0
         self.before_poll: list[Callable[[], None]] = []
-        self.placement: Placement | None = None
-        self.past: Past | None = None
 
     def stop(self) -> None:
         """Finish the batch in flight, then return from `run`; safe in a signal handler."""
@@ -183,7 +176,7 @@ class Loop:
         if polled.pass_ms is not None:
             self._let_time_pass(polled.pass_ms, polled.in_step, question)
             question = None
-        batch = self._prepare(polled) if polled.records else None  # 2, 3
+        batch = self.preparation.batch(polled) if polled.records else None  # 2, 3
         if batch is not None:
             self._push(batch)
         if question is not None:
@@ -211,57 +204,6 @@ class Loop:
         self._consumer.close()
 
     # -- a batch ---------------------------------------------------------------------------------
-
-    def _prepare(self, polled: Polled) -> Batch | None:
-        """Decode and plan, and ask Redis for the sessions; the answer is read by `_complete`."""
-        watch = self._observer.watch(self._clock)
-        mine = [records for records in polled.records if self._owned(records.partition)]
-        if not mine:
-            return None
-        written = {records.partition: self._own.partitions[records.partition].refusals.next for records in mine}
-        decoded = self._decoded(mine)  # 2
-        if self.past is not None and (kept := self.past.kept(polled, mine, decoded)) is not None:
-            if not kept:
-                return None
-            mine, decoded = kept, self._decoded(kept)
-        taken = self._holds.taken(mine, decoded.bad)
-        if taken is not None:
-            if not taken:
-                return None
-            mine, decoded = taken, self._decoded(taken)
-        self._observer.decoded(decoded)
-        if self.placement is not None:
-            self.placement.look(polled.messages)
-        partitions, begin, done, refused = {}, {}, {}, {}
-        for records in mine:
-            number = records.partition
-            partition = partitions[number] = self._own.partitions[number]
-            bad_ones = decoded.bad.get(number, [])
-            self._dead_letters.send(records, bad_ones, polled.messages[number], written[number])
-            if (note := partition.refusals.note()) is not None:
-                refused[number] = note
-            done[number] = records.offsets[-1]
-            begin[number] = partition.read(done[number], self._clock.monotonic())
-            self._holds.look(partition)
-        # What was read before may be in flight and not applied yet: a seek must not bring it in twice.
-        floor = lambda shard: max(partitions[shard.partition].floor(shard), begin[shard.partition] - 1)  # noqa: E731
-        plan = make_plan(decoded, self._settings.buckets, floor)
-        watch.lap("decode")
-        loading = None if plan.empty else self._loader.begin(plan)  # 3
-        bad = sum(map(len, decoded.bad.values()))
-        dead = self._outputs.given if bad else 0
-        return Batch(plan, partitions, done, decoded.rows.size, bad, watch, dead, loading, refused)
-
-    def _owned(self, number: int) -> bool:
-        """Whether the partition's events may be applied."""
-        partition = self._own.partitions.get(number)
-        return partition is not None and not partition.held and self._own.current(partition)
-
-    def _decoded(self, mine: Sequence[Records]) -> Decoded:
-        """The events of records, without those that were erased."""
-        decoded = decode(mine, self._ids, self._pages)
-        arrived_by(decoded, self._clock.now_ms())
-        return without_erased(decoded, self._own.erased)
 
     def _push(self, batch: Batch) -> None:
         """Take up a batch, and complete the one before it while Redis answers for this one."""
@@ -360,8 +302,8 @@ class Loop:
         """Let silence speak: a batch in which only time passes, after the events that are in flight already."""
         again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
         fallen = self._silence.due(question, self._calls.answered("timers", question.answer, again))
-        if self.past is not None and not self._silence.more:
-            self.past.passed(question.queries)
+        if self.preparation.past is not None and not self._silence.more:
+            self.preparation.past.passed(question.queries)
         if not fallen:
             return
         if self._silence.more:
@@ -393,8 +335,8 @@ class Loop:
             self._drain()
             if not self._silence.more:
                 break
-        if self.past is not None:
-            self.past.all_passed(until_ms)
+        if self.preparation.past is not None:
+            self.preparation.past.all_passed(until_ms)
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""

@@ -466,7 +466,7 @@ class World:
         observer: BatchObserver = LooksAway(self.metrics)
         self.store.under_way.clear()
         loop = Loop(settings, self.engine, source, outputs, self.store, ownership, NoGroup(), observer, self.clock)
-        loop.past = None if ordered is None else Past(ordered, gap_ms)
+        loop.preparation.past = None if ordered is None else Past(ordered, gap_ms)
         return loop
 
     def work(self) -> None:
