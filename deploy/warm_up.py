@@ -10,6 +10,7 @@ from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics
+from worker.pipeline import past
 from worker.pipeline.observe import Observer
 
 
@@ -20,6 +21,7 @@ def main() -> None:
     engine = Engine.of(bundle, policy, namespace)
     engine.warm_up()
     resp.warm_up()
+    past.warm_up()
     metrics = Metrics(CollectorRegistry())
     Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, SystemClock()), Kpis(metrics, policy))
 

@@ -41,6 +41,7 @@ class Past:
         self._passed = np.full(0, -1)
         """Of each partition: sessions that ended before have been ended there, epoch ms."""
         self._done_ms = -1
+        warm_up()
 
     def passed(self, queries: Iterable[tuple[Shard, int]]) -> None:
         """Deadlines of these shards are fired up to these times."""
@@ -118,6 +119,13 @@ class Past:
         self._held = known.size
         self._visits = np.zeros(max(_FEW, 1 << (4 * (known.size + more)).bit_length()), _VISIT)
         _place(known, self._visits)
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache, what `Past` runs."""
+    nobody, never, visits = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(1, _VISIT)
+    _note(never, nobody, nobody, never, never, visits, 0, never, -1, 0)
+    _place(visits[:0], visits)
 
 
 def _arrivals(decoded: Decoded) -> NDArray[np.int64]:
