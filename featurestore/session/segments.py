@@ -96,16 +96,15 @@ def nearest(row: NDArray[np.float64], centres: np.void) -> int:
 
     The distance is Euclidean, of log(1 + value) less the mean, over the deviation; what is not known (-1) counts as 0.
     """
+    away = np.zeros(MOST_SEGMENTS)
+    for j in range(centres["columns"]):
+        value = (np.log1p(max(row[centres["column"][j]], 0.0)) - centres["mean"][j]) / centres["scale"][j]
+        for k in range(centres["segments"]):
+            off = value - centres["centre"][k, j]
+            away[k] += off * off
     found = -1
-    least = np.inf
     for k in range(centres["segments"]):
-        away = 0.0
-        for j in range(centres["columns"]):
-            value = np.log1p(max(row[centres["column"][j]], 0.0))
-            off = (value - centres["mean"][j]) / centres["scale"][j] - centres["centre"][k, j]
-            away += off * off
-        if away < least:
-            least = away
+        if found < 0 or away[k] < away[found]:
             found = k
     return found
 

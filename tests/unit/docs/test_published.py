@@ -39,3 +39,8 @@ def test_every_example_is_published_and_what_the_code_writes_has_its_fields() ->
     for path in EXAMPLES:
         published = json.loads(path.read_bytes())
         assert published.keys() == now[path.stem].keys(), path.stem
+
+
+def test_each_decision_record_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (DOCS / "decisions").glob("[0-9]*.md")]
+    assert len(set(numbers)) == len(numbers)
