@@ -105,7 +105,9 @@ class TimeOrdered:
 
     def poll(self, most: int, wait_s: float) -> Polled:
         """The next records in step, at most ``most``; none while a partition has to come up."""
-        polled = self._consumer.poll(most, min(wait_s, SHORT_WAIT_S) if self._parts else wait_s)
+        # No more than is missing: what waits here is used up, and then records pass through untouched.
+        missing = max(most - sum(part.before(self._bound_ms) for part in self._parts.values()), 1)
+        polled = self._consumer.poll(missing, min(wait_s, SHORT_WAIT_S) if self._parts else wait_s)
         now = self._clock.monotonic()
         for records in polled.records:
             self._ended.discard(records.partition)

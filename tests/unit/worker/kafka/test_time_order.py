@@ -21,8 +21,10 @@ class Given:
     def __init__(self) -> None:
         self.next = Polled([], {}, {}, set())
         self.calls: list[tuple[str, object]] = []
+        self.asked = 0
 
     def poll(self, most: int, wait_s: float) -> Polled:
+        self.asked = most
         given, self.next = self.next, Polled([], {}, {}, set())
         return given
 
@@ -107,6 +109,17 @@ def test_what_lies_in_the_span_waits_for_nobody() -> None:
     more = reader.poll({0: [11, 500]})
     assert found(more) == {0: [11, 500]}
     assert not more.waiting
+
+
+def test_what_waits_in_the_span_is_used_up_before_more_is_fetched() -> None:
+    """Else as much would wait for ever, and each record would pass through lists of what waits."""
+    reader = Reader(0, 1)
+    reader.poll({0: [10, 11, 12, 9_000]})
+    assert found(reader.poll({1: [10]}, most=3)) == {0: [10, 11, 12]}
+    assert found(reader.poll({1: [11]}, most=3)) == {1: [10, 11]}
+    assert reader.inner.asked == 2, "one of three waits already; what lies behind the span does not count"
+    reader.poll(most=3)
+    assert reader.inner.asked == 3
 
 
 def test_a_log_with_few_events_a_day_comes_in_batches_that_are_worth_it() -> None:
