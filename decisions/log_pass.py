@@ -6,7 +6,7 @@ leaves when it is over and forgotten, so memory follows the open sessions and no
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from featurestore.session.layout import MEMORY
 from featurestore.session.observation import END, EVENT_ROW
 from featurestore.session.state import IS_BOT, LIVE, bounced
 from featurestore.session.visitors import PROFILE, remember_session
+
+SURE: Final = 256
+"""Time is taken to have come as far as the earliest of so many events that follow: some clocks are wrong."""
 
 
 class Scored(NamedTuple):
@@ -62,6 +65,8 @@ class LogPass:
         self._profiles: dict[int, NDArray[np.void]] = {}
         self._visits: dict[int, dict[str, int]] = {}
         """Of visitors: their sessions, and when the newest event of each arrived."""
+        self._passed = -1
+        """Silences and ends have come up to here, epoch ms."""
 
     @property
     def open_sessions(self) -> int:
@@ -93,15 +98,20 @@ class LogPass:
         gap_ms = self._judge.config.session_gap_ms
         rows, names = decoded.rows, decoded.sessions.strings()
         visitors = rows["visitor"].tolist()
-        arrivals = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"]).tolist()
+        times = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"])
+        arrivals = times.tolist()
         first = 0
         for i in np.flatnonzero(rows["visitor"]).tolist():
             name, at = names[i], arrivals[i]
             known = self._visits.setdefault(visitors[i], {})
-            over = [other for other, newest in known.items() if other != name and newest + gap_ms <= at]
-            if over:
+            if len(known) > (name in known) and any(
+                other != name and self._passed < newest + gap_ms <= at for other, newest in known.items()
+            ):
                 yield from _piece(decoded, first, i)
                 first = i
+                # All that are over by now: a piece for each visitor that comes back would be a piece of few events.
+                self._pass_to(int(times[i : i + SURE].min()))
+                over = [other for other, newest in known.items() if other != name and newest + gap_ms <= at]
                 for other in sorted(over, key=known.__getitem__):
                     self._end(other, at)
                     del known[other]
@@ -130,15 +140,19 @@ class LogPass:
 
     def let_time_pass(self, t_ms: int) -> None:
         """Let silences and ends come that are due by ``t_ms``, epoch ms, and forget what is over."""
-        due = deadlines(self._states, self._judge.config)
-        at = np.flatnonzero((due > 0) & (due <= t_ms))
-        if at.size:
-            self._pass(at, t_ms)
+        self._pass_to(t_ms)
         for visitor, known in list(self._visits.items()):
             for name in [name for name in known if name not in self._place]:
                 del known[name]
             if not known:
                 del self._visits[visitor]
+
+    def _pass_to(self, t_ms: int) -> None:
+        due = deadlines(self._states, self._judge.config)
+        at = np.flatnonzero((due > 0) & (due <= t_ms))
+        if at.size:
+            self._pass(at, t_ms)
+        self._passed = max(self._passed, t_ms)
 
     def _pass(self, at: NDArray[np.int64], t_ms: int) -> None:
         states, memories = self._states[at], self._memories[at]
