@@ -145,6 +145,15 @@ def arrived_by(decoded: Decoded, now_ms: int) -> None:
         decoded.record_ms[absurd] = now_ms
 
 
+def arrivals(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    """When events arrived, epoch ms, shape (n,): by their records, or, where these have no time, when they happened.
+
+    What `featurestore.session.clock.arrival_of` says of one event.
+    """
+    found: NDArray[np.int64] = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"])
+    return found
+
+
 def decode(records: Sequence[Records], ids: IdKey = AS_SENT, pages: Pages = USUAL) -> Decoded:
     """Decode records. One that is not a valid event is set aside with its reason; a tombstone (no value) is skipped.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.core import Judge, Judgement
-from decisions.intake import Decoded, Plan, Records, decode, plan
+from decisions.intake import Decoded, Plan, Records, arrivals, decode, plan
 from decisions.outcome import visitors_wanted
 from featurestore.columns.jit import compiled
 from featurestore.session.fold import deadlines, empty_states, ticks
@@ -98,11 +98,11 @@ class LogPass:
         gap_ms = self._judge.config.session_gap_ms
         rows, names = decoded.rows, decoded.sessions.strings()
         visitors = rows["visitor"].tolist()
-        times = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"])
-        arrivals = times.tolist()
+        times = arrivals(rows)
+        arrived = times.tolist()
         first = 0
         for i in np.flatnonzero(rows["visitor"]).tolist():
-            name, at = names[i], arrivals[i]
+            name, at = names[i], arrived[i]
             known = self._visits.setdefault(visitors[i], {})
             if len(known) > (name in known) and any(
                 other != name and self._passed < newest + gap_ms <= at for other, newest in known.items()

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.intake import Decoded, Records
+from decisions.intake import Decoded, Records, arrivals
 from featurestore.columns.jit import compiled, inlined
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Shard
@@ -65,7 +65,7 @@ class Past:
         event = self._return(decoded)
         if event is None:
             return None
-        at_ms = int(_arrivals(decoded)[event])
+        at_ms = int(arrivals(decoded.rows)[event])
         kept, rest = [], []
         for records, (_, first, end) in zip(mine, decoded.parts, strict=True):
             n = next((i for i, ms in enumerate(records.record_ms) if ms >= at_ms), len(records.record_ms))
@@ -89,13 +89,13 @@ class Past:
             return None
         self._make_room(named.size)
         self._room_for(max(number for number, _, _ in decoded.parts))
-        arrivals = _arrivals(decoded)
+        arrived = arrivals(decoded.rows)
         partitions = np.repeat([p for p, _, _ in decoded.parts], [end - first for _, first, end in decoded.parts])
         event, self._held = _note(
-            named[np.argsort(arrivals[named], kind="stable")],
+            named[np.argsort(arrived[named], kind="stable")],
             np.ascontiguousarray(decoded.rows["visitor"]),
             decoded.hashes,
-            arrivals,
+            arrived,
             partitions,
             self._visits,
             self._held,
@@ -126,12 +126,6 @@ def warm_up() -> None:
     nobody, never, visits = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(1, _VISIT)
     _note(never, nobody, nobody, never, never, visits, 0, never, -1, 0)
     _place(visits[:0], visits)
-
-
-def _arrivals(decoded: Decoded) -> NDArray[np.int64]:
-    rows = decoded.rows
-    arrivals: NDArray[np.int64] = np.where(rows["arrival"] != 0, rows["arrival"], rows["t"])
-    return arrivals
 
 
 @compiled
