@@ -40,6 +40,9 @@ HOSTILE: Final = ("future", "oversize", "full bucket", "no write", "no group", "
 RECOVERY_S: Final = 90
 """Of a hostile mix: a client that is forgotten is replaced after 12 s, its worker by a supervisor after 24 s."""
 
+HOSTILE_SEEDS: Final = range(first := 197 + 4 * SEEDS[0], first + 4)
+"""Four, which follow from the first of `CLICKSTAGE_FAULT_SEEDS`."""
+
 
 class Mix:
     """Carries out faults, one after the other.
@@ -219,9 +222,7 @@ def guarded(services: RunServices, tmp_path: Path) -> Iterator[tuple[KafkaBroker
     proxy.close()
 
 
-@pytest.mark.parametrize(
-    ("seed", "protocol"), [(201, "classic"), (202, "consumer"), (203, "classic"), (204, "consumer")]
-)
+@pytest.mark.parametrize(("seed", "protocol"), zip(HOSTILE_SEEDS, ["classic", "consumer"] * 2, strict=True))
 def test_hostile_chaos(
     rig: MakeRig, guarded: tuple[KafkaBroker, KafkaProxy], tmp_path: Path, seed: int, protocol: str
 ) -> None:
