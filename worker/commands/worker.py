@@ -144,6 +144,10 @@ def _means(settings: Settings) -> Iterator[None]:
         raise Unsafe(f"the worker may open {files} files and needs {FILES}: raise the limit (ulimit -n)")
     try:
         yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unsafe(
+            f"Redis stopped answering during the start ({refusal(error)}): look at it, then start again"
+        ) from None
     except redis.RedisError as error:
         # Its text may quote a command with its arguments.
         raise Unsafe(

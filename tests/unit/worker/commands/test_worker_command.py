@@ -52,6 +52,7 @@ def test_compiling_does_not_count_towards_the_deadline_of_the_start(monkeypatch:
     [
         (redis.exceptions.OutOfMemoryError("command not allowed: SET secret-key"), Unsafe, "maxmemory"),
         (redis.exceptions.NoPermissionError("no permissions to run the 'get' command"), Unsafe, "may not run 'get'"),
+        (redis.exceptions.ConnectionError("Connection closed: GET secret-key"), Unsafe, "stopped answering"),
         (OSError(errno.EADDRINUSE, "Address already in use"), PortTaken, "give CLICKSTAGE_METRICS_PORT another"),
         (KafkaException(KafkaError(KafkaError._INVALID_ARG, 'No such property: "acs"')), SettingsError, "know acs,"),
     ],
