@@ -302,7 +302,7 @@ class Loop:
         """Let silence speak: a batch in which only time passes, after the events that are in flight already."""
         again = lambda: self._store.due(question.queries, DUE_LIMIT)  # noqa: E731
         fallen = self._silence.due(question, self._calls.answered("timers", question.answer, again))
-        if self.preparation.past is not None and not self._silence.more:
+        if not self._silence.more:
             self.preparation.past.passed(question.queries)
         if not fallen:
             return
@@ -335,8 +335,7 @@ class Loop:
             self._drain()
             if not self._silence.more:
                 break
-        if self.preparation.past is not None:
-            self.preparation.past.all_passed(until_ms)
+        self.preparation.past.all_passed(until_ms)
 
     def _verify(self) -> None:
         """Idle shards check their fence, so that a Redis that went back is noticed without an event."""

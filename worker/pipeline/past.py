@@ -25,6 +25,19 @@ _VISIT: Final = np.dtype([("visitor", "<u8"), ("session", "<u8"), ("newest_ms", 
 """An open visit: hashes of the visitor (0 in a free place) and the session, its newest arrival, where it lies."""
 
 
+class Present:
+    """In place of `Past` for timers that go by the wall clock: nothing waits."""
+
+    def passed(self, queries: Iterable[tuple[Shard, int]]) -> None:
+        """See `Past`."""
+
+    def all_passed(self, at_ms: int) -> None:
+        """See `Past`."""
+
+    def kept(self, polled: Polled, mine: Sequence[Records], decoded: Decoded) -> None:
+        """All may be decided now."""
+
+
 class Past:
     """Knows visitors' open visits (one may have several), and holds back what has to wait for their ends.
 

@@ -15,7 +15,7 @@ from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.pipeline.holds import Holds
 from worker.pipeline.in_flight import Batch
-from worker.pipeline.past import Past
+from worker.pipeline.past import Past, Present
 from worker.protocols import BatchObserver, Producer
 from worker.settings import Settings
 
@@ -35,7 +35,7 @@ class Preparation:
 
     Attributes:
         placement: looks at where records lie; None where nobody knows how many partitions there are.
-        past: cuts a log of the past where a visitor comes back; None for timers that go by the wall clock.
+        past: cuts a log of the past where a visitor comes back.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Preparation:
         self._observer = observer
         self._clock = clock
         self.placement: Placement | None = None
-        self.past: Past | None = None
+        self.past: Past | Present = Present()
 
     def batch(self, polled: Polled) -> Batch | None:
         """The events of what was polled, planned; Redis is asked for their sessions. None where nothing is left."""
@@ -70,7 +70,8 @@ class Preparation:
             return None
         written = {records.partition: self._own.partitions[records.partition].refusals.next for records in mine}
         decoded = self._decoded(mine)  # 2
-        if self.past is not None and (kept := self.past.kept(polled, mine, decoded)) is not None:
+        kept = self.past.kept(polled, mine, decoded)
+        if kept is not None:
             if not kept:
                 return None
             mine, decoded = kept, self._decoded(kept)

@@ -466,7 +466,8 @@ class World:
         observer: BatchObserver = LooksAway(self.metrics)
         self.store.under_way.clear()
         loop = Loop(settings, self.engine, source, outputs, self.store, ownership, NoGroup(), observer, self.clock)
-        loop.preparation.past = None if ordered is None else Past(ordered, gap_ms)
+        if ordered is not None:
+            loop.preparation.past = Past(ordered, gap_ms)
         return loop
 
     def work(self) -> None:
