@@ -134,7 +134,7 @@ class Effects:
         indices = seen.rows["session_index"][at]
         names = plan.sessions.take(indices)
         features, arms = seen.features[at], judgement.decisions["arms"][at]
-        seqs, outputs = seen.rows["seq"][at], self._writer.shown(self._judge.outputs_of(seen, at))
+        seqs, outputs = seen.rows["seq"][at], self._writer.outputs_of(seen, at)
         segments = self._judge.segments_of(seen, at)
         documents = self._summaries.encode(
             names, states, memories, features, seqs, arms, judgement.at, outputs, segments

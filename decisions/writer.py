@@ -11,7 +11,7 @@ from decisions.intake import Plan
 from decisions.outcome import outcome
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from decisions.reasons import Explainer, outcome_words
-from featurestore.session.observation import SILENCE
+from featurestore.session.observation import SILENCE, Observations
 from featurestore.session.stages import EXPLORER
 from featurestore.store.packed import PackedDecisions
 
@@ -79,12 +79,12 @@ class DocumentWriter:
             self._reasons(judgement, at),
             judgement.at,
             self.ttl_ms,
-            self.shown(judgement.outputs[at]),
+            judgement.outputs[at][:, self._columns] if self.words.outputs else None,
         )
 
-    def shown(self, outputs: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Those of the heads' outputs (n, k) that documents carry, in that order; None if they carry none."""
-        return outputs[:, self._columns] if self.words.outputs else None
+    def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """The outputs of some observations that documents carry, in that order; None, unscored, if they carry none."""
+        return self._judge.outputs_of(seen, chosen)[:, self._columns] if self.words.outputs else None
 
     def newest(self, plan: Plan, judgement: Judgement, *, provisional: bool = False) -> list[bytes | None]:
         """The document that each session's front end is to read now, as it is stored; None for one without a decision.
