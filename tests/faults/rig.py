@@ -363,6 +363,22 @@ class Rig:
 
         self.until(empty, "every session has ended", timeout_s)
 
+    def drained(self, timeout_s: float = 45) -> None:
+        """Stop the traffic and wait until the group has committed the end of every partition: its lag is 0."""
+        if self.traffic is not None:
+            self.traffic.stop()
+        member = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.unique, "log_level": 0})
+        asked = [TopicPartition(self.topics["topic"], number) for number in range(self.partitions)]
+
+        def done() -> bool:
+            committed = {tp.partition: max(tp.offset, 0) for tp in member.committed(asked, timeout=10)}
+            return committed == self.ends()
+
+        try:
+            self.until(done, "the group has committed all that there is", timeout_s)
+        finally:
+            member.close()
+
     # -- judgement ---------------------------------------------------------------------------------
 
     def judge(self, *, letters: int = 0) -> Row:

@@ -60,6 +60,7 @@ class Mix:
         self.bench, self.rng, self._folder = bench, rng, folder
         self.proxy = Proxy(bench.server.port)
         bench.redis_url = self.proxy.url
+        bench.meanwhile = self.supervise
         self.letters = 0
         self._snapshots = 0
         self._snapshot: Path | None = None
@@ -69,14 +70,32 @@ class Mix:
         self._snapshot = self.bench.server.snapshot(self._folder / f"snapshot-{self._snapshots}")
         self._snapshots += 1
 
-    def run(self, schedule: list[str]) -> None:
-        """All of them, with pauses."""
+    def run(self, schedule: list[str], rate: int) -> None:
+        """All of them, with pauses, under traffic, on two workers to begin with."""
+        self.bench.start(ready=False)
+        self.bench.start()
+        self.bench.send(rate=rate)
+        self.bench.serving()
+        self.snapshot()
         for fault in schedule:
+            self.supervise()
             self.inject(fault)
             self.bench.injected += 1
             time.sleep(self.rng.uniform(0, 1.2))
             if self.rng.random() < 0.4:
                 self.snapshot()
+
+    def supervise(self) -> None:
+        """Start anew whoever has left by itself, as a supervisor does.
+
+        Without a right a worker may not stay, and without servers it does not start.
+        """
+        ours = {None, 0, -9, -15}  # -15: stopped before it had begun
+        left = [worker for worker in self.bench.workers if worker.status not in ours and not worker.may_fail]
+        for worker in left:
+            assert worker.status in {ExitCode.USAGE, ExitCode.STUCK, ExitCode.UNSAFE}, worker.tail()
+            worker.may_fail = True
+            self.bench.start(ready=False)
 
     def inject(self, fault: str) -> None:
         """One fault, over when this returns."""
@@ -128,12 +147,10 @@ class HostileMix(Mix):
         config = {"bootstrap.servers": broker.bootstrap, "partitioner": PARTITIONER, "message.max.bytes": 4_000_000}
         # Idempotent: else a record that is sent again is in the log twice, and the letters cannot be counted.
         self._producer = Producer({**RELIABLE, **config, "compression.type": "zstd"})
-        bench.meanwhile = self.supervise
 
     def inject(self, fault: str) -> None:
         """See `Mix`."""
         topics, rng = self.bench.topics, self.rng
-        self.supervise()
         match fault:
             case "future":
                 self._clicks([f"f-{rng.getrandbits(40)}" for _ in range(3)], ahead_ms=8_000)
@@ -155,15 +172,6 @@ class HostileMix(Mix):
             case _:
                 super().inject(fault)
         assert self._producer.flush(30) == 0
-
-    def supervise(self) -> None:
-        """Start anew whoever has left by itself, as a supervisor does: without a right a worker may not stay."""
-        ours = {None, 0, -9, -15}  # -15: stopped before it had begun
-        left = [worker for worker in self.bench.workers if worker.status not in ours and not worker.may_fail]
-        for worker in left:
-            assert worker.status in {ExitCode.USAGE, ExitCode.STUCK, ExitCode.UNSAFE}, worker.tail()
-            worker.may_fail = True
-            self.bench.start(ready=False)
 
     def _sent(self, error: KafkaError | None, _message: Message) -> None:
         assert error is None, error.name()
@@ -194,13 +202,9 @@ def test_chaos(rig: MakeRig, tmp_path: Path, seed: int, protocol: str) -> None:
     bench.environment["group_protocol"] = protocol
     mix = Mix(bench, rng, tmp_path)
     try:
-        bench.start(ready=False)
-        bench.start()
-        bench.send(rate=300)
-        bench.serving()
-        mix.snapshot()
-        mix.run(schedule)
+        mix.run(schedule, rate=300)
         bench.recovered()
+        bench.drained()
         bench.judge()
     finally:
         mix.proxy.close()
@@ -222,7 +226,7 @@ def guarded(services: RunServices, tmp_path: Path) -> Iterator[tuple[KafkaBroker
     proxy.close()
 
 
-@pytest.mark.parametrize(("seed", "protocol"), zip(HOSTILE_SEEDS, ["classic", "consumer"] * 2, strict=True))
+@pytest.mark.parametrize(("seed", "protocol"), list(zip(HOSTILE_SEEDS, ["classic", "consumer"] * 2, strict=True)))
 def test_hostile_chaos(
     rig: MakeRig, guarded: tuple[KafkaBroker, KafkaProxy], tmp_path: Path, seed: int, protocol: str
 ) -> None:
@@ -245,12 +249,7 @@ def test_hostile_chaos(
     bench.environment |= {"session_timeout_s": "6", "stuck_after_s": "24"}
     mix = HostileMix(bench, rng, tmp_path, broker, proxy, rights)
     try:
-        bench.start(ready=False)
-        bench.start()
-        bench.send(rate=200)
-        bench.serving()
-        mix.snapshot()
-        mix.run(schedule)
+        mix.run(schedule, rate=200)
         bench.recovered(RECOVERY_S)
 
         def well() -> bool:
@@ -262,6 +261,7 @@ def test_hostile_chaos(
             return all(one["ready"] == 1 for one in seen) and owned(seen) == bench.partitions
 
         bench.until(well, "every worker moves or is spare", RECOVERY_S)
+        bench.drained()
         bench.judge(letters=mix.letters)
     finally:
         mix.proxy.close()
