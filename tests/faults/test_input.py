@@ -13,6 +13,7 @@ from featurestore.errors import InvalidEvent
 from tests.faults.conftest import MakeRig
 from tests.faults.patches import FOLD
 from tests.faults.rig import headers_of
+from tests.services import produce_bomb
 from tests.services.process import wait_for
 
 POISON = (
@@ -146,29 +147,14 @@ def test_no_size_of_key_value_or_headers_stops_a_worker(rig: MakeRig, limit: int
             assert len(said["__connect.errors.value.original.sha256"]) == 64
 
 
-def bomb(producer: Producer, topic: str, records: int) -> None:
-    """A batch for partition 0: 120 MB of nothing, some kilobytes as zstd packs them."""
-    for _ in range(records):
-        producer.produce(topic, bytes(120_000_000 // records), "k", partition=0)
-    assert producer.flush(60) == 0
-
-
 def test_a_batch_that_cannot_be_unpacked_stops_nothing(rig: MakeRig) -> None:
     """24.1: it becomes one letter without content, whatever its records are; what comes before and behind it counts."""
     bench = rig("24.1 batches that cannot be unpacked", 25)
     worker = bench.start()
     traffic = bench.send(rate=50)
     bench.serving()
-    config = {
-        "bootstrap.servers": bench.bootstrap,
-        "compression.type": "zstd",
-        "linger.ms": 2_000,
-        "batch.size": 200_000_000,
-        "message.max.bytes": 200_000_000,
-        "queue.buffering.max.kbytes": 1_000_000,
-    }
     for records in (1, 11):
-        bomb(Producer(config), bench.topics["topic"], records)
+        produce_bomb(bench.bootstrap, bench.topics["topic"], records)
         bench.injected += 1
     bench.until(lambda: len(bench.letters()) == 2, "both batches are letters", 60)
     traffic.stop()

@@ -14,9 +14,10 @@ from confluent_kafka.admin._resource import ResourceType
 
 from featurestore.store.keys import Shard
 from tests.proof_eshop import PARTITIONS, Stack, stored, wait_applied, workers
-from tests.services import RedisServer, read_topic
+from tests.services import RedisServer, produce_bomb, read_topic
 from tests.services.kafka_broker import Kafka
 from tests.services.process import wait_for
+from worker.checks.replay_check import verify
 from worker.cli import main
 
 pytestmark = pytest.mark.parametrize("flavour", ["valkey"])
@@ -134,6 +135,33 @@ def test_a_redrive_ends_where_the_letters_ended_when_it_began(stack: Stack, caps
     assert main(["dlq", "redrive", "--again", "--force", *access]) == 0
     assert capsys.readouterr().out.startswith("sent 20 to")
     assert len(read_topic(stack.kafka, letters)) == 40
+
+
+def test_commands_that_read_a_topic_pass_a_batch_that_cannot_be_unpacked(
+    stack: Stack, redis_client: "redis.Redis", capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some kilobytes on any topic must not be the end of all that looks at it; what lies behind them is read."""
+    settings = stack.settings()
+    for topic in (settings.topic, settings.dlq_topic, settings.decisions_topic, settings.sessions_topic):
+        produce_bomb(stack.kafka, topic, 2 if topic == settings.dlq_topic else 1)
+    _letters(stack, EVENT)
+    assert not any(verify(settings).values()), "a replay's check"
+    letters = _access(stack, "kafka", "topic", "dlq_topic", "group")
+
+    def run(*command: str) -> str:
+        caplog.clear()
+        assert main([*command]) == 0
+        said = capfd.readouterr()
+        assert "cannot unpack the batch at offsets 0 to" in caplog.text + said.err
+        return said.out
+
+    assert "2 dead letters" in run("dlq", "list", *letters)
+    assert "__connect.errors.first.offset: 0" in run("dlq", "show", "0/1", *letters)
+    assert run("dlq", "redrive", *letters).startswith("sent 1 to"), "the one behind the batch"
+    outputs = _access(stack, "kafka", "decisions_topic", "sessions_topic")
+    assert "2 documents that could not be read" in run("evaluate", "--live", *outputs)
+    assert "0 decisions" in run("inspect", "s1", "--timeline", *_access(stack))
+    assert "the newest 1 records lie where their keys belong" in run("check", *_access(stack))
 
 
 def test_an_erasure_that_kafka_did_not_take_is_not_called_done(

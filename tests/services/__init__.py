@@ -11,7 +11,7 @@ be had on this machine raises `Unavailable` with the reason, and what to install
 """
 
 from tests.services.kafka_broker import KafkaBroker, find_kafka, find_own_kafka
-from tests.services.kafka_topics import create_topics, delete_topics, read_topic, topic_id
+from tests.services.kafka_topics import create_topics, delete_topics, produce_bomb, read_topic, topic_id
 from tests.services.process import Unavailable, free_port
 from tests.services.prometheus import PrometheusServer, promtool
 from tests.services.redis_cluster import ClusterServers
@@ -29,6 +29,7 @@ __all__ = [
     "find_kafka",
     "find_own_kafka",
     "free_port",
+    "produce_bomb",
     "promtool",
     "read_topic",
     "topic_id",

@@ -9,6 +9,7 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    Producer,
     TopicCollection,
     TopicPartition,
 )
@@ -106,3 +107,21 @@ def _until_all_ended(consumer: Consumer, partitions: int, timeout_s: float) -> l
 
 def _admin(bootstrap: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap})
+
+
+def produce_bomb(bootstrap: str, name: str, records: int = 1) -> None:
+    """A batch for partition 0: 120 MB of nothing, some kilobytes as zstd packs them. Clients take 100 MB unpacked."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "compression.type": "zstd",
+            "linger.ms": 2_000 if records > 1 else 0,
+            "batch.size": 200_000_000,
+            "message.max.bytes": 200_000_000,
+            "queue.buffering.max.kbytes": 1_000_000,
+        }
+    )
+    for _ in range(records):
+        producer.produce(name, bytes(120_000_000 // records), "k", partition=0)
+    if producer.flush(60):
+        raise TimeoutError(f"{name} did not take the batch")

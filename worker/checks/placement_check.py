@@ -3,20 +3,22 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from contextlib import closing
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException
 
+from featurestore.errors import Unsafe
 from worker.checks.findings import ADVICE, GOOD, VOID, Finding
 from worker.kafka.placement import REMEDY, placed
+from worker.kafka.reading import bounds, reader, records
+from worker.kafka.unreadable import Unreadable
 from worker.settings import Settings
 
 NEWEST: Final = 50
 """Records of each partition that are read, at most."""
-WAIT_S: Final = 5.0
 AHEAD_MS: Final = 1_000
 """Clocks of machines that run NTP differ by less."""
-_KEY: Final[Any] = Message.key
 
 
 class Sample(NamedTuple):
@@ -67,32 +69,18 @@ def sampled(settings: Settings, partitions: int) -> Sample:
 
     Raises:
         KafkaException: this user may not read, or Kafka does not answer.
+        Unsafe: Kafka stopped answering.
     """
-    own = {"group.id": f"clickstage-check-{uuid.uuid4().hex[:8]}", "enable.auto.commit": "false", "log_level": "0"}
-    consumer = Consumer({**settings.kafka_client(), **own, "enable.partition.eof": "true"})
     keys: dict[int, list[bytes | None]] = {}
     ahead_ms = -1
-    try:
-        left = set()
-        for number in range(partitions):
-            low, high = consumer.get_watermark_offsets(TopicPartition(settings.topic, number), timeout=WAIT_S)
-            if high > low:
-                left.add(number)
-                keys[number] = []
-                start = TopicPartition(settings.topic, number, max(low, high - NEWEST))
-                consumer.incremental_assign([start])
-        until = time.monotonic() + WAIT_S
-        while left and time.monotonic() < until:
-            for message in consumer.consume(1_000, 0.2):
-                lies_in: Any = message.partition()
-                if message.error() is not None:
-                    left.discard(lies_in)
-                else:
-                    keys[lies_in].append(_KEY(message))
-                    ahead_ms = max(ahead_ms, message.timestamp()[1] - time.time_ns() // 1_000_000)
-        return Sample(keys, ahead_ms)
-    finally:
-        consumer.close()
+    with closing(reader(settings, f"clickstage-check-{uuid.uuid4().hex[:8]}")) as consumer:
+        whole = bounds(consumer, settings.topic, list(range(partitions)))
+        newest = {p: (max(low, high - NEWEST), high) for p, (low, high) in whole.items()}
+        for message in records(consumer, settings, settings.topic, newest):
+            if not isinstance(message, Unreadable):
+                keys.setdefault(message.partition(), []).append(message.key())
+                ahead_ms = max(ahead_ms, message.timestamp()[1] - time.time_ns() // 1_000_000)
+    return Sample(keys, ahead_ms)
 
 
 def look_at_placement(settings: Settings, partitions: int) -> list[Finding]:
@@ -103,3 +91,5 @@ def look_at_placement(settings: Settings, partitions: int) -> list[Finding]:
     except KafkaException as error:
         what = f"no sample of the topic could be read ({error.args[0].name()})"
         return [Finding(ADVICE, what, "let this user READ the topic")]
+    except Unsafe as error:
+        return [Finding(ADVICE, f"no sample of the topic could be read: {error}")]

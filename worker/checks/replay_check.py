@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from confluent_kafka import Consumer
-
 from worker.checks.recompute import Difference, compare, engine_for, expect, records_of
-from worker.kafka.reading import BOUNDED, bounds, records
+from worker.kafka.reading import bounds, reader, records
 from worker.settings import Settings
 
 WAIT_S: Final = 120.0
@@ -30,7 +28,7 @@ def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
 
     def complete() -> bool:
         for _, topic in settings.streams():
-            found[topic] = [message.value() for message in read_all(settings, topic)]
+            found[topic] = values(settings, topic)
         return all(len(found[topic]) >= len(expected.documents[s.code]) for s, topic in settings.streams())
 
     _wait_for(complete, wait_s)
@@ -39,12 +37,17 @@ def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
 
 def read_all(settings: Settings, topic: str) -> list[Any]:
     """Every message from the beginning to the present end of a topic."""
-    consumer = Consumer({**settings.kafka_client(), **BOUNDED, "group.id": f"{settings.group}.read-all"})
+    consumer = reader(settings, f"{settings.group}.read-all")
     try:
         partitions = list(consumer.list_topics(topic, timeout=8.0).topics[topic].partitions)
-        return list(records(consumer, topic, bounds(consumer, topic, partitions)))
+        return list(records(consumer, settings, topic, bounds(consumer, topic, partitions)))
     finally:
         consumer.close()
+
+
+def values(settings: Settings, topic: str) -> list[bytes]:
+    """Of every message that has one."""
+    return [value for message in read_all(settings, topic) if (value := message.value()) is not None]
 
 
 def _wait_for(done: Callable[[], bool], wait_s: float) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Final
 from featurestore.errors import SettingsError
 from worker.commands import dlq_pass
 from worker.commands.options import KAFKA, add_settings, positive, settings_from
-from worker.commands.redrive import letters_consumer, letters_partitions, redrive, why_dead
+from worker.commands.redrive import letters_partitions, redrive, why_dead
 from worker.errors import ExitCode
-from worker.kafka.reading import asked, bounds, records
+from worker.kafka.reading import asked, bounds, reader, records
 from worker.settings import Settings
 
 _ACCESS: Final = (*KAFKA, "group", "topic", "dlq_topic")
@@ -97,7 +97,7 @@ def _show(settings: Settings, where: str) -> int:
 
 def _letters(settings: Settings, only: tuple[int, int] | None = None) -> Iterator[Any]:
     """The dead letters that there are now; ``only`` the one at a partition and offset."""
-    consumer = letters_consumer(settings, f"{settings.group}.dlq")
+    consumer = reader(settings, f"{settings.group}.dlq")
     try:
         partitions = letters_partitions(consumer, settings)
         if only is not None:
@@ -106,7 +106,7 @@ def _letters(settings: Settings, only: tuple[int, int] | None = None) -> Iterato
             spans = bounds(consumer, settings.dlq_topic, partitions)
             if only is not None:
                 spans = {p: (max(only[1], low), min(only[1] + 1, high)) for p, (low, high) in spans.items()}
-            yield from records(consumer, settings.dlq_topic, spans)
+            yield from records(consumer, settings, settings.dlq_topic, spans)
     finally:
         consumer.close()
 

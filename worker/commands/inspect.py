@@ -120,7 +120,7 @@ def timeline(settings: Settings, session_id: str) -> list[str]:
 
     seen: dict[tuple[str, int], Decision] = {}
     for message in read_all(settings, settings.decisions_topic):
-        if message.key() == session_id.encode():
+        if message.key() == session_id.encode() and message.value() is not None:
             decision = decode_decision(message.value())
             seen[decision.source, decision.seq] = decision
     decisions = sorted(seen.values(), key=lambda d: (d.decided_at, d.seq))

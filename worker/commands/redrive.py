@@ -5,13 +5,15 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from decisions.intake import CANNOT_READ
 from featurestore.contract.decode import decode
 from featurestore.errors import InvalidEvent, SettingsError, Unsafe
 from worker.errors import ExitCode
 from worker.kafka.letters import PREFIX, was_cut
-from worker.kafka.reading import BOUNDED, asked, bounds, records
+from worker.kafka.reading import asked, bounds, reader, records
 from worker.kafka.sender import NotDelivered, Sender
 from worker.kafka.sent_offsets import SentOffsets
+from worker.kafka.unreadable import Unreadable
 from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
@@ -61,7 +63,7 @@ class _Redrive:
     def _read(self, spans: dict[int, tuple[int, int]], *, dry_run: bool) -> None:
         after = {p: first for p, (first, _) in spans.items()}
         with asked(f"read {self._settings.dlq_topic}"):
-            for m in records(self._consumer, self._settings.dlq_topic, spans):
+            for m in records(self._consumer, self._settings, self._settings.dlq_topic, spans):
                 partition, offset = m.partition(), m.offset()
                 self._skip({partition: (after[partition], offset)})
                 after[partition] = offset + 1
@@ -125,7 +127,7 @@ def redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> i
         return whole and (force or _is_event(message.value()))
 
     sender = Sender({**producer_config(settings), "message.timeout.ms": _DELIVERY_S * 1_000})
-    consumer = letters_consumer(settings, f"{settings.group}.redrive")
+    consumer = reader(settings, f"{settings.group}.redrive")
     run = _Redrive(settings, consumer, sender, chosen)
     try:
         run.run(again=again, dry_run=dry_run)
@@ -140,11 +142,6 @@ def redrive(settings: Settings, *, again: bool, force: bool, dry_run: bool) -> i
             "--force, or run this again when retention has deleted them"
         )
     return ExitCode.OK
-
-
-def letters_consumer(settings: Settings, group: str) -> Consumer:
-    """A consumer of dead letters; only `redrive` commits with it."""
-    return Consumer({**settings.kafka_client(), **BOUNDED, "group.id": group})
 
 
 def letters_partitions(consumer: Consumer, settings: Settings) -> list[int]:
@@ -166,6 +163,8 @@ def letters_partitions(consumer: Consumer, settings: Settings) -> list[int]:
 
 def why_dead(message: Any) -> dict[str, str]:
     """What a dead letter's own headers say of it."""
+    if isinstance(message, Unreadable):  # its headers are in the batch, too
+        return {"reason": CANNOT_READ[0], "exception.message": CANNOT_READ[1]}
     pairs = [(n.removeprefix(PREFIX), v) for n, v in message.headers() or [] if n.startswith(PREFIX)]
     return {name: (value or b"").decode(errors="replace") for name, value in pairs}
 

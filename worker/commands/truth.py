@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry, write_to_textfile
 
+from decisions.intake import UNREADABLE
 from decisions.shipped import load_bundle
 from featurestore import logs
 from featurestore.errors import SettingsError
@@ -23,7 +24,8 @@ from worker.checks.decision_accuracy import Truth, as_json, export, join, report
 from worker.clock import SystemClock
 from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
-from worker.kafka.reading import BOUNDED, bounds, records
+from worker.kafka.reading import bounds, reader, records
+from worker.kafka.unreadable import Unreadable
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -106,12 +108,13 @@ def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]
     Raises:
         SettingsError: Kafka does not answer, or there is no such topic.
     """
-    # The client demands a group; nothing is committed.
-    consumer = Consumer({**settings.kafka_client(), **BOUNDED, "group.id": "clickstage-evaluate"})
-    with closing(consumer):
+    with closing(reader(settings, "clickstage-evaluate")) as consumer:
         try:
             spans = _spans(consumer, topic, since_ms)
-            yield from (m.value() for m in records(consumer, topic, spans) if m.value() is not None)
+            for m in records(consumer, settings, topic, spans):
+                value = UNREADABLE if isinstance(m, Unreadable) else m.value()
+                if value is not None:
+                    yield value
         except KafkaException as error:
             raise SettingsError(
                 f"Kafka at {settings.kafka} did not answer while reading {topic} ({error.args[0].name()}): "

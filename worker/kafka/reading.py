@@ -1,5 +1,6 @@
 """Reads a topic from given offsets to the ends that it has when the reading begins, for commands that look at it."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -8,8 +9,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from featurestore.errors import Unsafe
 from worker.clock import SystemClock
+from worker.kafka.unreadable import CANNOT_UNPACK, Unreadable, end_of_batch
+from worker.settings import Settings
 
-BOUNDED: Final[dict[str, Any]] = {
+log = logging.getLogger(__name__)
+
+_BOUNDED: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     "queued.max.messages.kbytes": 16_384,
@@ -48,6 +53,11 @@ def asked(what: str) -> Iterator[None]:
         raise Unsafe(f"Kafka did not {what} ({name}): {remedy}") from None
 
 
+def reader(settings: Settings, group: str) -> Consumer:
+    """A consumer for `records`; the client demands a group, which is not joined."""
+    return Consumer({**settings.kafka_client(), **_BOUNDED, "group.id": group})
+
+
 def bounds(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
     """First offset and end of each partition, as they are now.
 
@@ -70,10 +80,17 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
             clock.sleep(0.1)
 
 
-def records(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Any]:
+def records(consumer: Consumer, settings: Settings, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Any]:
     """Every record of ``topic`` whose offset is in its partition's span ``[first, end)``; blocks.
 
-    What is written meanwhile is not read, so a reader that writes to the topic itself comes to an end.
+    What is written meanwhile is not read, so a reader that writes to the topic itself comes to an end. An `Unreadable`
+    without value stands for each batch that the client cannot unpack.
+
+    Args:
+        consumer: from `reader`.
+        settings: that it was made with.
+        topic: that is read.
+        spans: by partition.
 
     Raises:
         KafkaException: the client's error.
@@ -85,13 +102,21 @@ def records(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]
     heard_s = clock.monotonic()
     while ends:
         messages: list[Any] = consumer.consume(_BATCH, 0.2)
+        cannot_unpack: dict[int, int] = {}
         for message in messages:
             if error := message.error():
-                if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    continue  # it reads by offset, which needs no group
-                raise KafkaException(error)
-            if message.offset() < ends.get(message.partition(), 0):
+                if error.code() == CANNOT_UNPACK:
+                    cannot_unpack[message.partition()] = message.offset()
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # it reads by offset, which needs no group
+                    raise KafkaException(error)
+            elif message.offset() < ends.get(message.partition(), 0):
                 yield message
+        for partition, first in cannot_unpack.items():
+            if first < ends.get(partition, 0):
+                stands_for_it = _passed(consumer, settings, TopicPartition(topic, partition, first))
+                yield stands_for_it
+                if stands_for_it.offset() + 1 >= ends[partition]:
+                    del ends[partition]  # its position stays where it was until a record comes
         for reached in consumer.position([TopicPartition(topic, p) for p in ends]):
             # A position passes control records too, which consume() never returns.
             if reached.offset >= ends[reached.partition]:
@@ -99,4 +124,26 @@ def records(consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]]
         if messages:
             heard_s = clock.monotonic()
         elif clock.monotonic() - heard_s > _SILENCE_S:
-            raise Unsafe(f"{topic} stopped answering before its end was reached: look at the brokers, try again")
+            raise _stopped(topic)
+
+
+def _passed(consumer: Consumer, settings: Settings, begin: TopicPartition) -> Unreadable:
+    """Go on behind the batch that begins there, and say so."""
+    try:
+        end = end_of_batch(settings.kafka_client(), settings.group, begin)
+    except TimeoutError:
+        raise _stopped(begin.topic) from None
+    log.warning(
+        "%s/%d: the Kafka client cannot unpack the batch at offsets %d to %d (damaged, or more than 100 MB). "
+        "It is passed over; look for its producer",
+        begin.topic,
+        begin.partition,
+        begin.offset,
+        end - 1,
+    )
+    consumer.seek(TopicPartition(begin.topic, begin.partition, end))
+    return Unreadable(begin.topic, begin.partition, begin.offset, end - 1)
+
+
+def _stopped(topic: str) -> Unsafe:
+    return Unsafe(f"{topic} stopped answering before its end was reached: look at the brokers, try again")

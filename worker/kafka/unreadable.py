@@ -54,7 +54,7 @@ class Unreadable:
 
 
 class BatchEnds:
-    """Finds where batches end that cannot be unpacked, in a thread of its own with a client of its own.
+    """Finds where batches end that cannot be unpacked, in a thread of its own, for readers that must not block.
 
     Args:
         client: settings of the reader's client: brokers and rights.
@@ -63,16 +63,7 @@ class BatchEnds:
     """
 
     def __init__(self, client: Mapping[str, Any], group: str, topic: str) -> None:
-        self._config: dict[str, Any] = {
-            **client,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "fetch.max.bytes": 1_048_576,
-            "queued.max.messages.kbytes": 1_024,
-        }
-        self._topic = topic
+        self._client, self._group, self._topic = client, group, topic
         self._search = ThreadPoolExecutor(1, thread_name_prefix="kafka-batch-end")
         self._found: dict[tuple[int, int], Future[int]] = {}
 
@@ -89,7 +80,9 @@ class BatchEnds:
             )
             if len(self._found) >= _REMEMBERED:
                 del self._found[next(iter(self._found))]
-            self._found[place] = self._search.submit(self._end, partition, first)
+            self._found[place] = self._search.submit(
+                end_of_batch, self._client, self._group, TopicPartition(self._topic, partition, first)
+            )
             return None
         if not found.done():
             return None
@@ -103,42 +96,66 @@ class BatchEnds:
         """End the thread; a search under way is not waited for."""
         self._search.shutdown(wait=False, cancel_futures=True)
 
-    def _end(self, partition: int, first: int) -> int:
-        """One past the last offset of the batch: in steps that double, and then by halves."""
-        consumer = Consumer(self._config, logger=logging.getLogger("worker.kafka"))
-        try:
-            _, high = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ANSWER_S)
-            inside, step = first, 1
-            while (outside := min(first + step, high)) < high and self._inside(consumer, partition, outside, first):
-                inside, step = outside, step * 2
-            while outside - inside > 1:
-                middle = (inside + outside) // 2
-                if self._inside(consumer, partition, middle, first):
-                    inside = middle
-                else:
-                    outside = middle
-            return max(outside, first + 1)
-        finally:
-            consumer.close()
 
-    def _inside(self, consumer: Consumer, partition: int, offset: int, first: int) -> bool:
-        """Whether the offset lies in the batch that begins at ``first``.
+def end_of_batch(client: Mapping[str, Any], group: str, begin: TopicPartition) -> int:
+    """One past the last offset of the batch at ``begin``: in steps that double, and then by halves. Blocks.
 
-        Raises:
-            KafkaException: the client's error.
-            TimeoutError: Kafka does not answer.
-        """
-        consumer.assign([TopicPartition(self._topic, partition, offset)])
-        clock = SystemClock()
-        until = clock.monotonic() + _ANSWER_S
-        while clock.monotonic() < until:
-            message = consumer.poll(0.5)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                return False
-            if error.code() != CANNOT_UNPACK:
-                raise KafkaException(error)
-            return message.offset() == first
-        raise TimeoutError
+    Args:
+        client: settings of the reader's client: brokers and rights.
+        group: of the reader; it is not joined.
+        begin: where the client says that it cannot unpack.
+
+    Raises:
+        KafkaException: the client's error.
+        TimeoutError: Kafka does not answer.
+    """
+    config = {
+        **client,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "fetch.max.bytes": 1_048_576,
+        "queued.max.messages.kbytes": 1_024,
+    }
+    first = begin.offset
+    consumer = Consumer(config, logger=logging.getLogger("worker.kafka"))
+    try:
+        _, high = consumer.get_watermark_offsets(begin, timeout=_ANSWER_S)
+        inside, step = first, 1
+        while (outside := min(first + step, high)) < high and _inside(consumer, begin, outside):
+            inside, step = outside, step * 2
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            if _inside(consumer, begin, middle):
+                inside = middle
+            else:
+                outside = middle
+        return max(outside, first + 1)
+    finally:
+        consumer.close()
+
+
+def _inside(consumer: Consumer, begin: TopicPartition, offset: int) -> bool:
+    """Whether the offset lies in the batch at ``begin``.
+
+    Raises:
+        KafkaException: the client's error.
+        TimeoutError: Kafka does not answer.
+    """
+    consumer.assign([TopicPartition(begin.topic, begin.partition, offset)])
+    clock = SystemClock()
+    until = clock.monotonic() + _ANSWER_S
+    while clock.monotonic() < until:
+        message = consumer.poll(0.5)
+        if message is None:
+            continue
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return False
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            continue  # it reads by offset, which needs no group
+        if error.code() != CANNOT_UNPACK:
+            raise KafkaException(error)
+        return message.offset() == begin.offset
+    raise TimeoutError
