@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.policy import Policy
+from featurestore.contract.event import TICK
 from featurestore.session.fold import FoldConfig, fold
-from featurestore.session.observation import SILENCE, Observations
+from featurestore.session.observation import END, SILENCE, Observations
 from featurestore.session.segments import NO_CENTRES
 from featurestore.session.stages import STAGES
 from models.heads.segments import Segments
@@ -86,6 +87,17 @@ class Judgement(NamedTuple):
     decisions: NDArray[np.void]
     ended: tuple[NDArray[np.void], NDArray[np.void]]
 
+    def in_order(self, events: NDArray[np.void]) -> NDArray[np.int64]:
+        """The sessions that ended (numbers in ``ended``), in the order in which their visitors' profiles take them.
+
+        That is the log's, or, where a timer noticed several ends at once, that of the ends.
+        """
+        rows = self.observations.rows
+        at = np.flatnonzero(rows["kind"] == END)
+        timed = events["kind"][rows["event"][at]] == TICK
+        order: NDArray[np.int64] = np.argsort(np.where(timed, rows["t"][at], -1), kind="stable")
+        return order
+
 
 class Judge:
     """Folds, scores and decides; one bundle, one policy at a time.
@@ -127,10 +139,12 @@ class Judge:
         Args:
             states: `STATE`, one row a session; changed in place. A row without the LIVE flag is an absent session.
             memories: `MEMORY`, one row a session; changed in place.
-            profiles: `PROFILE` of each session's visitor; changed in place where a session ends among the events.
+            profiles: a table of `PROFILE`, of the visitors that the events may name to their sessions; changed in
+                place where a session ends among the events, but for what was shown in it.
             events: `EVENT`, in log order within a session, ``session_index`` its row; ticks let time pass.
             at: what documents give as the time of the decision, epoch ms; nothing else depends on it.
         """
+        known = profiles.copy()
         seen = fold(states, profiles, events, self.config, wide=self._wide, centres=self._centres)
         scored = seen.rows["kind"] <= SILENCE
         chosen = np.flatnonzero(scored)
@@ -138,7 +152,7 @@ class Judge:
         if chosen.size:
             probabilities[chosen] = self.scorer.score(_taken(seen.features, chosen))
         outputs = self._outputs(seen, chosen)
-        decisions, ended = self.policy.decide(seen, probabilities, memories, outputs)
+        decisions, ended = self.policy.decide(seen, probabilities, memories, outputs, known, states)
         return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
 
     def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -150,9 +150,12 @@ class Effects:
         for where, part in _by_span(plan, indices):
             output = Output(SESSIONS, names.take(part), [documents[i] for i in part.tolist()])
             result.outputs[where].append(output)
+        ordered = judgement.in_order(plan.events)
+        for where, part in _by_span(plan, indices[ordered]):
             result.writes[where].profiles += [
                 (self._namespace.visitor(int(states["visitor"][i])), entries[i].tobytes())
-                for i in part[known[part]].tolist()
+                for i in ordered[part].tolist()
+                if known[i]
             ]
 
     def _kinds(self, states: NDArray[np.void], kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:

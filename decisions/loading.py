@@ -41,7 +41,13 @@ class Unread(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What `decisions.core.Judge.judge` wants, one row a session of the plan: rows of `STATE`, `MEMORY`, `PROFILE`."""
+    """What `decisions.core.Judge.judge` wants.
+
+    Attributes:
+        states: `STATE`, one row a session of the plan.
+        memories: `MEMORY`, one row a session of the plan.
+        profiles: a table of `PROFILE`, of the visitors that the events may name to their sessions.
+    """
 
     states: NDArray[np.void]
     memories: NDArray[np.void]
@@ -108,7 +114,7 @@ class Loading:
         requests = plan.requests()
         self._sessions = loader.ask("load", lambda: loader.reader.begin_load(requests))
         self._opened: tuple[NDArray[np.void], NDArray[np.void]] | None = None
-        self._wanted = np.empty(0, np.int64)
+        self._wanted = np.zeros(0, _WANTED)
         self._keys: list[str] = []
         self.unread: list[Unread] = []
         self._profiles: Callable[[], list[bytes | None]] = list
@@ -125,8 +131,8 @@ class Loading:
         states, memories, corrupt = unpack(blobs, plan.hashes)
         self.unread += [Unread(i, "session", plan.sessions[i], blobs[i]) for i in corrupt.tolist()]
         self._opened = states, memories
-        self._wanted = visitors_wanted(plan.events, states, loader.session_gap_ms)
-        keys = self._keys = list(map(loader.namespace.visitor, plan.events["visitor"][self._wanted].tolist()))
+        self._wanted = _distinct(plan, visitors_wanted(plan.events, states, loader.session_gap_ms))
+        keys = self._keys = list(map(loader.namespace.visitor, self._wanted["visitor"].tolist()))
         if keys:
             self._profiles = loader.ask("visitors", lambda: loader.reader.begin_profiles(keys))
 
@@ -134,12 +140,41 @@ class Loading:
         """Read the profiles as well; ``overlays`` as for `open`, those since then included. Once."""
         self.open(overlays)
         assert self._opened is not None  # noqa: S101 - `open` sets it
-        profiles = np.zeros(len(self._plan.sessions), PROFILE)
+        profiles = np.zeros(0, PROFILE)
         if self._keys:
             blobs = self._profiles()
             for overlay in overlays:
                 blobs = overlay.profiles(self._keys, blobs)
-            sessions = self._plan.events["session_index"][self._wanted]
-            profiles[sessions], corrupt = unpack_profiles(blobs)
-            self.unread += [Unread(int(sessions[i]), "profile", self._keys[i], blobs[i] or b"") for i in corrupt]
+            profiles, corrupt = unpack_profiles(blobs)
+            for name in _WANTED.names or ():
+                profiles[name] = self._wanted[name]
+            sessions = self._wanted["first"].tolist()
+            self.unread += [Unread(sessions[i], "profile", self._keys[i], blobs[i] or b"") for i in corrupt]
         return Loaded(*self._opened, profiles)
+
+
+_WANTED: Final = np.dtype([(name, PROFILE[name]) for name in ("visitor", "first", "end")])
+
+
+def _distinct(plan: Plan, wanted: NDArray[np.int64]) -> NDArray[np.void]:
+    """The visitors that some events name, as a table of profiles has them: one row for each partition.
+
+    Which of two partitions' events come first is not known, so that what one brings is not known to the other.
+    """
+    found = np.zeros(wanted.size, _WANTED)
+    found["visitor"] = plan.events["visitor"][wanted]
+    firsts, ends = _by_partition(plan)
+    part = firsts.searchsorted(plan.events["session_index"][wanted], side="right") - 1
+    found["first"], found["end"] = firsts[part], ends[part]
+    found = found[np.lexsort((found["first"], found["visitor"]))]
+    again = (found["visitor"][1:] == found["visitor"][:-1]) & (found["first"][1:] == found["first"][:-1])
+    return found[np.concatenate([[True], ~again])] if again.any() else found
+
+
+def _by_partition(plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the sessions of each partition begin and end; its buckets follow one another."""
+    firsts: dict[int, int] = {}
+    for shard, first, _ in plan.spans:
+        firsts.setdefault(shard.partition, first)
+    begins = list(firsts.values())
+    return np.array(begins, np.int64), np.array([*begins[1:], len(plan.sessions)], np.int64)

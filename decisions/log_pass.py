@@ -19,7 +19,7 @@ from featurestore.session.fold import deadlines, empty_states, ticks
 from featurestore.session.layout import MEMORY
 from featurestore.session.observation import END, EVENT_ROW
 from featurestore.session.state import IS_BOT, LIVE, bounced
-from featurestore.session.visitors import PROFILE, remember_session
+from featurestore.session.visitors import NOBODY, PROFILE, remember_session
 
 SURE: Final = 256
 """Time is taken to have come as far as the earliest of so many events that follow: some clocks are wrong."""
@@ -156,9 +156,8 @@ class LogPass:
 
     def _pass(self, at: NDArray[np.int64], t_ms: int) -> None:
         states, memories = self._states[at], self._memories[at]
-        profiles = np.zeros(at.size, PROFILE)
-        judgement = self._judge.judge(states, memories, profiles, ticks(np.arange(at.size), t_ms), t_ms)
-        self._keep(at, judgement)
+        passing = ticks(np.arange(at.size), t_ms)
+        self._keep(at, self._judge.judge(states, memories, NOBODY, passing, t_ms), passing)
         over = at[(states["flags"] & LIVE == 0) & (states["arrival"] == 0)]
         self._states[over] = empty_states(1)
         self._memories[over] = np.zeros(1, MEMORY)
@@ -172,16 +171,22 @@ class LogPass:
         at = self._slots(names)
         states, memories = self._states[at], self._memories[at]
         states["session"] = batch.hashes
-        profiles = np.zeros(at.size, PROFILE)
-        for i in visitors_wanted(batch.events, states, self._judge.config.session_gap_ms).tolist():
-            event = batch.events[i]
-            if (known := self._profiles.get(int(event["visitor"]))) is not None:
-                profiles[event["session_index"]] = known[0]
-        judgement = self._judge.judge(states, memories, profiles, batch.events, 0)
-        self._keep(at, judgement)
+        wanted = visitors_wanted(batch.events, states, self._judge.config.session_gap_ms)
+        judgement = self._judge.judge(states, memories, self._known(batch.events["visitor"][wanted]), batch.events, 0)
+        self._keep(at, judgement, batch.events)
         return judgement, names
 
-    def _keep(self, at: NDArray[np.int64], judgement: Judgement) -> None:
+    def _known(self, visitors: NDArray[np.uint64]) -> NDArray[np.void]:
+        """The profiles of some visitors as a table, for all sessions of the batch."""
+        names = np.unique(visitors)
+        table = np.zeros(names.size, PROFILE)
+        for i, name in enumerate(names.tolist()):
+            if (known := self._profiles.get(name)) is not None:
+                table[i] = known[0]
+        table["visitor"], table["end"] = names, np.iinfo(np.int32).max
+        return table
+
+    def _keep(self, at: NDArray[np.int64], judgement: Judgement, events: NDArray[np.void]) -> None:
         """Write sessions back, and count those that ended in their visitors' profiles."""
         self._states[at] = judgement.states
         self._memories[at] = judgement.memories
@@ -190,7 +195,9 @@ class LogPass:
             return
         ends = np.flatnonzero(judgement.observations.rows["kind"] == END)
         kinds = np.where(ended["flags"] & IS_BOT, 0, self._judge.kinds_of(judgement.observations, ends))
-        for i in np.flatnonzero(ended["visitor"]).tolist():
+        for i in judgement.in_order(events).tolist():
+            if not ended["visitor"][i]:
+                continue
             profile = self._profiles.setdefault(int(ended["visitor"][i]), np.zeros(1, PROFILE))
             _remember(profile, ended[i : i + 1], memories["persuasive"][i], kinds[i])
 

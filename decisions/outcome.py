@@ -120,8 +120,11 @@ def _outcome(
 
 
 def visitors_wanted(events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int) -> NDArray[np.int64]:
-    """The first event of each session that names a visitor to a session that does not know one, or begins anew."""
-    wanted = np.empty(states.size, np.int64)
+    """The events that may name a visitor to a session: one that does not know its own, or that may begin anew.
+
+    Of several that name one visitor to one session, mostly the first alone.
+    """
+    wanted = np.empty(events.size, np.int64)
     return wanted[: _visitors_wanted(events, states, session_gap_ms, wanted)]
 
 
@@ -130,21 +133,25 @@ def _visitors_wanted(
     events: NDArray[np.void], states: NDArray[np.void], session_gap_ms: int, wanted: NDArray[np.int64]
 ) -> int:
     found = 0
-    cleared = np.zeros(states.size, np.bool_)
-    for i in range(events.size):
-        if events[i]["kind"] == WITHDRAWN:  # a session that is cleared may begin anew in the same batch
-            cleared[events[i]["session_index"]] = True
-    taken = np.zeros(states.size, np.bool_)
+    anew = np.zeros(states.size, np.bool_)
+    taken = np.zeros(states.size, np.uint64)
+    earliest = states["arrival"].copy()
     for i in range(events.size):
         e = events[i]
         index = e["session_index"]
-        if e["visitor"] == 0 or taken[index]:
-            continue
         s = states[index]
-        known = s["flags"] & LIVE != 0 and s["visitor"] != 0
-        over = s["flags"] & UPLOADED != 0 or arrival_of(e) >= s["arrival"] + session_gap_ms
-        if not known or cleared[index] or over:
-            taken[index] = True
+        if e["kind"] == WITHDRAWN:
+            anew[index] = True
+        if e["kind"] == TICK:
+            continue
+        # A session's arrival may move back while records come, but not before the earliest of them.
+        arrived = arrival_of(e)
+        anew[index] |= s["flags"] & UPLOADED != 0 or arrived >= earliest[index] + session_gap_ms
+        earliest[index] = min(earliest[index], arrived)
+        if e["visitor"] == 0 or e["visitor"] == taken[index]:
+            continue
+        if anew[index] or s["flags"] & LIVE == 0 or s["visitor"] == 0:
+            taken[index] = e["visitor"]
             wanted[found] = i
             found += 1
     return found

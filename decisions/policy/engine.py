@@ -4,6 +4,10 @@ A *showing* of an action begins when the decision turns to it and lasts while de
 showings. A cool-down runs from the end of the last showing: the offer's end for a timed offer, else the last decision
 that showed it. A timed offer that the shopper left and comes back to within its time goes on, with its old end.
 
+What a visitor was shown in its visits of the last day counts against its caps. A visit may end and the next one begin
+in the same batch, so this pass enters in the profiles what was shown in a visit when it ends, and reads them when a
+session's visitor becomes known.
+
 Time never runs backwards in a session: an event older than the decision before it is decided at that decision's time.
 Everything comes from the arguments, so the same log gives the same decisions, however it is cut into batches.
 """
@@ -20,7 +24,9 @@ from decisions.policy.matching import holds
 from decisions.policy.showings import number, place, room, running, show, signed
 from featurestore.columns.jit import compiled
 from featurestore.session.observation import BOT as BOT_ROW
-from featurestore.session.observation import CLEAR, END, SILENCE
+from featurestore.session.observation import CLEAR, END, SILENCE, UPLOAD
+from featurestore.session.state import bounced
+from featurestore.session.visitors import profile_at, recent_actions, remember_session
 
 OVER: Final = 1
 """Flag of a memory whose session has ended: the next row under the same index starts afresh."""
@@ -51,19 +57,33 @@ def decide_rows(
     outputs: NDArray[np.float64],
     context: NDArray[np.void],
     memory: NDArray[np.void],
+    profiles: NDArray[np.void],
+    states: NDArray[np.void],
+    over: NDArray[np.void],
     policy: NDArray[np.void],
     out: NDArray[np.void],
     ended: NDArray[np.void],
 ) -> None:
-    """Fill ``out``, one row an observation; copy the memory at the k-th END row to ``ended[k]`` while there is room."""
+    """Fill ``out``, one row an observation; copy the memory at the k-th END row to ``ended[k]``.
+
+    ``over[k]`` is the session's state there. What a visitor was shown in earlier visits is filled in where it became
+    known in this batch: in ``context``, ``over``, and ``states`` (none or all of the sessions).
+    """
     tables = policy[0]
     blank = np.zeros_like(memory[:1])
+    actions = np.full(memory.size, -1, np.int64)
     n_ended = 0
     for i in range(obs.size):
         kind = obs[i]["kind"]
-        m = memory[obs[i]["session_index"]]
+        index = obs[i]["session_index"]
+        m = memory[index]
         c = context[i]
         d = out[i]
+        if obs[i]["recognised"]:
+            at = profile_at(profiles, c["visitor"], index)
+            actions[index] = recent_actions(profiles[at], obs[i]["t"]) if at >= 0 else 0
+        if actions[index] >= 0:
+            c["visitor_actions"] = actions[index]
         d["confidence"] = 0.0
         d["offer_until"] = 0
         d["arms"] = 0
@@ -72,19 +92,20 @@ def decide_rows(
         d["changed"] = 0
         d["rule"] = 0
         if kind == CLEAR:
-            memory[obs[i]["session_index"]] = blank[0]
+            memory[index] = blank[0]
+            actions[index] = -1
             d["stage"] = 0
             d["top"] = 0
             d["route"] = _ENDED
             continue
         if m["flags"] & OVER and kind != END:
-            memory[obs[i]["session_index"]] = blank[0]
+            memory[index] = blank[0]
         d["arms"] = enrol(c["session"], c["visitor"], tables)
         now = max(obs[i]["t"], m["stage_since"])
         if m["shown"] > 0:
             m["stage_ms"][m["shown"] - 1] += min(now - m["stage_since"], MAX_GAP_MS)
         m["stage_since"] = now
-        if kind in (END, BOT_ROW):
+        if kind in (END, BOT_ROW, UPLOAD):
             stage = max(signed(m["shown"]) - 1, 0)
             d["stage"] = stage
             d["top"] = stage
@@ -92,9 +113,10 @@ def decide_rows(
             if kind == END:
                 d["route"] = _ENDED
                 m["flags"] |= OVER
-                if n_ended < ended.size:
-                    ended[n_ended] = memory[obs[i]["session_index"]]
-                    n_ended += 1
+                ended[n_ended] = memory[index]
+                _remember(over[n_ended], c, index, signed(m["persuasive"]), profiles)
+                actions[index] = -1
+                n_ended += 1
             continue
         top = _likeliest(proba, i, -1)
         stage, changed = _stage(m, proba, i, top, kind == SILENCE, tables)
@@ -110,6 +132,19 @@ def decide_rows(
         d["offer_until"] = m["offer_until"]
         d["changed"] = changed
         d["rule"] = rule
+    for index in range(states.size):
+        if actions[index] >= 0:
+            states[index]["visitor_actions"] = actions[index]
+
+
+@compiled
+def _remember(over: np.void, c: np.void, index: int, shown: int, profiles: NDArray[np.void]) -> None:
+    """Enter in the visitor's profile what was shown in a session that has ended."""
+    over["visitor_actions"] = c["visitor_actions"]
+    at = profile_at(profiles, c["visitor"], index) if c["visitor"] != 0 else -1
+    if at >= 0:
+        key = over["session"] ^ np.uint64(over["t_min"])
+        remember_session(profiles[at], key, over["t_max"], shown, bounced(over), 0)
 
 
 @compiled

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from featurestore.session.features import N_FEATURES
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.observation import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.stages import STAGES
+from featurestore.session.visitors import NOBODY
+
+_NO_STATES: Final = np.zeros(0, STATE)
 
 
 class Asked(NamedTuple):
@@ -94,6 +97,8 @@ class Policy:
         probabilities: NDArray[np.float64],
         memory: NDArray[np.void],
         outputs: NDArray[np.float64] | None = None,
+        profiles: NDArray[np.void] = NOBODY,
+        states: NDArray[np.void] = _NO_STATES,
     ) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """One decision per observation, in log order; ``memory`` changes in place. Does not block, has no clock.
 
@@ -102,6 +107,8 @@ class Policy:
             probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
             memory: rows of `fold.MEMORY` by session index; zero for a session without decisions.
             outputs: of the heads after the stage, shape (n, k); None for none.
+            profiles: as the fold found them. Sessions that end are entered, and read by the visitor's next one.
+            states: as the fold left them: what their visitors were shown before is filled in.
 
         Returns:
             Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
@@ -113,7 +120,9 @@ class Policy:
             raise ValueError("the policy was compiled for more heads than were scored")
         out = np.empty(rows.size, DECISION)
         ended = np.zeros(over.size, MEMORY)
-        decide_rows(rows, features, probabilities, others, context, memory, self._tables, out, ended)
+        decide_rows(
+            rows, features, probabilities, others, context, memory, profiles, states, over, self._tables, out, ended
+        )  # fmt: skip
         return out, ended
 
     def enrol(self, sessions: NDArray[np.uint64], visitors: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -51,7 +51,7 @@ from featurestore.session.state import (
     seen,
 )
 from featurestore.session.views import N_WIDE, wide_row
-from featurestore.session.visitors import remember_session
+from featurestore.session.visitors import profile_at, remember_session
 
 N_TYPES: Final = len(EVENT_TYPES)
 if N_TYPES > MAX_TYPES:
@@ -103,7 +103,8 @@ def fold(
 
     Args:
         states: `STATE`, one row a session; a row without the LIVE flag is an absent session, or the memory of one.
-        profiles: `PROFILE` of the session's visitor, as known now; updated in place when a session ends in the batch.
+        profiles: a table of `PROFILE`: of the visitors that events may name, as known before. A session that ends is
+            entered in place; what was shown in it is left to the policy (`decisions.policy`).
         events: rows of `EVENT`; ``session_index`` indexes ``states``.
         config: constants of the fold.
         wide: also compute the wide view of each observation.
@@ -305,13 +306,15 @@ def _take(
     foreign = apply_event(s, e, t, now, limits.gap_cap_ms)
     if not upload:
         s["flags"] &= 255 - UPLOADED
-    if e["visitor"] != 0 and s["visitor"] == 0:
-        recognise(s, e["visitor"], sessions.profiles[index], now)
+    recognised = e["visitor"] != 0 and s["visitor"] == 0
+    if recognised:
+        recognise(s, e["visitor"], sessions.profiles, index)
     if s["num_clicks"] > limits.bot_clicks:
         s["flags"] |= IS_BOT
     _row(out.rows[m], i, index, _kind(s, upload), now, e["offset"] * SEQ_STEP)
     out.rows[m]["late"] = late
     out.rows[m]["first"] = begins
+    out.rows[m]["recognised"] = recognised
     open_gap = -1
     if s["flags"] & SILENT:  # a passive event ends no silence: the gap is still open
         silent_until = max(now, idle_deadline(s, limits.idle_after_ms, limits.idle_mean_ms))
@@ -334,10 +337,11 @@ def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_e
     _row(out.rows[m], i, index, END, t, s["offset"] * SEQ_STEP + SEQ_STEP - 1)
     _observation(s, -1, out, m)
     out.ended[n_ended] = s
-    if s["visitor"] != 0:
+    at = profile_at(sessions.profiles, s["visitor"], index) if s["visitor"] != 0 else -1
+    if at >= 0:
         key = s["session"] ^ np.uint64(s["t_min"])
         segment = 0 if s["flags"] & IS_BOT else kind_code(out.views[m], sessions.centres[0])
-        remember_session(sessions.profiles[index], key, s["t_max"], 0, bounced(s), segment)
+        remember_session(sessions.profiles[at], key, s["t_max"], 0, bounced(s), segment)
     end_state(sessions.states, index, sessions.blank)
 
 
@@ -350,6 +354,7 @@ def _row(row: np.void, event: int, index: int, kind: int, t: int, seq: int) -> N
     row["kind"] = kind
     row["late"] = 0
     row["first"] = 0
+    row["recognised"] = 0
 
 
 @inlined

@@ -23,11 +23,12 @@ OBSERVATION = np.dtype(
         ("kind", "u1"),
         ("late", "u1"),
         ("first", "u1"),
+        ("recognised", "u1"),
     ]
 )
 """One row: a session as seen at time ``t`` after event ``event`` (or the silence before it).
 
-``first`` is 1 where the session began.
+``first`` is 1 where the session began, ``recognised`` where its visitor became known.
 """
 
 CONTEXT = np.dtype(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import inlined
 from featurestore.contract.event import EVENT_TYPES, PASSIVE, TYPE_CODE
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, N_GAPS, N_RECENT
-from featurestore.session.visitors import bounce_rate, latest_segment, recent_actions
+from featurestore.session.visitors import bounce_rate, latest_segment, profile_at
 
 # Flags of a state.
 LIVE: Final = 1
@@ -45,12 +45,15 @@ def begin(s: np.void, t: int, now: int) -> None:
 
 
 @inlined
-def recognise(s: np.void, visitor: int, profile: np.void, t: int) -> None:
+def recognise(s: np.void, visitor: int, profiles: NDArray[np.void], index: int) -> None:
+    """The session's visitor is known from now on. What it was shown before is the policy's to say."""
     s["visitor"] = visitor
-    s["visitor_sessions"] = profile["sessions"]
-    s["visitor_actions"] = recent_actions(profile, t)
-    s["bounce"] = bounce_rate(profile)
-    s["visitor_segment"] = latest_segment(profile)
+    at = profile_at(profiles, visitor, index)
+    if at >= 0:
+        profile = profiles[at]
+        s["visitor_sessions"] = profile["sessions"]
+        s["bounce"] = bounce_rate(profile)
+        s["visitor_segment"] = latest_segment(profile)
 
 
 @inlined

@@ -33,6 +33,9 @@ _HEAD: Final = bytes([RECORD_VERSION, ENTRY.itemsize])
 
 PROFILE = np.dtype(
     [
+        ("visitor", "<u8"),
+        ("first", "<i4"),  # the sessions that it is for, by index: those from here
+        ("end", "<i4"),  # up to here
         ("sessions", "<u2"),  # finished sessions, saturating
         ("n", "u1"),  # sessions held, at most 10
         ("bounced", "u1", (N_SESSIONS,)),  # oldest first
@@ -42,7 +45,30 @@ PROFILE = np.dtype(
         ("key", "<u8", (N_SESSIONS,)),
     ]
 )
-"""One visitor in memory; zero is an unknown one."""
+"""A visitor in memory, as the sessions of one partition of a batch know it.
+
+A table of profiles ascends by ``visitor``. A visitor without a row is an unknown one, and a row that holds no session.
+"""
+
+NOBODY: Final = np.zeros(0, PROFILE)
+"""A table for events that name no visitors."""
+
+
+@inlined
+def profile_at(profiles: NDArray[np.void], visitor: int, index: int) -> int:
+    """Where the profile of a session's visitor stands in the table; -1 if it does not."""
+    low, high = 0, profiles.size
+    while low < high:
+        middle = (low + high) // 2
+        if profiles[middle]["visitor"] < visitor:
+            low = middle + 1
+        else:
+            high = middle
+    while low < profiles.size and profiles[low]["visitor"] == visitor:
+        if profiles[low]["first"] <= index < profiles[low]["end"]:
+            return low
+        low += 1
+    return -1
 
 
 @inlined

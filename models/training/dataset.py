@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.columns.hashing import hash64
-from featurestore.columns.jit import compiled
 from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.event import columns
 from featurestore.session.features import N_FEATURES
 from featurestore.session.fold import deadlines, empty_states, fold, ticks
 from featurestore.session.observation import END, EVENT_ROW, OBSERVATION, SILENCE
-from featurestore.session.state import bounced
 from featurestore.session.views import N_WIDE
-from featurestore.session.visitors import PROFILE, remember_session
+from featurestore.session.visitors import PROFILE
 from models.rules import StageRules
 from models.simulator.simulator import SimEvent
 
@@ -159,16 +157,15 @@ class _Run:
         self._wide = wide
         self._states = empty_states(len(names))
         self._states["session"] = hash64(names)
-        self._profiles = np.zeros(len(names), PROFILE)
-        self._visitors = np.unique(visitors)
-        self._known = np.zeros(self._visitors.size, PROFILE)
+        named = np.unique(visitors)
+        self._profiles = np.zeros(named.size, PROFILE)
+        self._profiles["visitor"], self._profiles["end"] = named, len(names)
         nothing = np.empty((0, N_WIDE if wide else 0))
         self._parts = [_Part(np.zeros(0, OBSERVATION), np.empty((0, N_FEATURES)), nothing, np.empty(0, np.int64))]
 
     def apply(self, events: NDArray[np.void], first: int) -> None:
         """Fold ``events``, of which the first is the log's event number ``first``."""
         self.let_time_pass(int(events["arrival"].min()))
-        self._profiles[events["session_index"]] = self._known[np.searchsorted(self._visitors, events["visitor"])]
         self._fold(events, first)
         self.let_time_pass(int(events["arrival"].max()))
 
@@ -182,20 +179,10 @@ class _Run:
         seen = fold(self._states, self._profiles, events, self._config, wide=self._wide)
         event = seen.rows["event"].astype(np.int64) + first if first is not None else np.full(seen.rows.size, -1)
         self._parts.append(_Part(seen.rows.copy(), seen.features.copy(), seen.wide.copy(), event))
-        _remember(self._known, np.searchsorted(self._visitors, seen.ended["visitor"]), seen.ended)
 
     def observed(self) -> _Part:
         """All observations so far."""
         return _Part(*(np.concatenate(parts) for parts in zip(*self._parts, strict=True)))
-
-
-@compiled
-def _remember(profiles: NDArray[np.void], visitor: NDArray[np.int64], ended: NDArray[np.void]) -> None:
-    for i in range(ended.size):
-        s = ended[i]
-        if s["visitor"] != 0:
-            key = s["session"] ^ np.uint64(s["t_min"])
-            remember_session(profiles[visitor[i]], key, s["t_max"], 0, bounced(s), 0)
 
 
 class Split(NamedTuple):

@@ -10,8 +10,9 @@ import pytest
 from decisions.engine import Engine
 from decisions.intake import Plan, Records, decode, plan
 from decisions.loading import Loaded
+from featurestore.columns.hashing import hash64
 from featurestore.errors import StoreUnavailable
-from featurestore.session.visitors import ENTRY
+from featurestore.session.visitors import ENTRY, profile_at
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
 from tests.unit.worker.pipeline.loop_world import engine
@@ -57,7 +58,27 @@ def test_what_a_batch_changed_is_laid_over_what_was_loaded_before_its_write() ->
     write.epoch, write.expected, write.applied = late.shards[ZERO].epoch, None, 1
     late.write([write], 1)
     assert same(got, core.loader(late).load(second))
-    assert got.profiles["sessions"].tolist() == [0, 1]
+    assert got.profiles["sessions"].tolist() == [1]
+
+
+def test_profiles_are_a_table_with_a_row_for_each_visitor_and_partition() -> None:
+    """Every visitor that events name to sessions that are new to them, once; for the sessions of one partition."""
+    core = engine()
+    parts = []
+    for partition, named in ((3, ["vera", "wim", "vera"]), (5, ["vera", None, "vera"])):
+        said = [{"session_id": f"{partition}{i % 2}", "type": "click", "ts": T0} for i in range(3)]
+        more = [{} if name is None else {"visitor_id": name} for name in named]
+        values: list[bytes | None] = [json.dumps(a | b).encode() for a, b in zip(said, more, strict=True)]
+        parts.append(Records(partition, values, range(3), [T0] * 3))
+    batch = plan(decode(parts), 4, lambda _: -1)
+    table = core.loader(store(core)).load(batch).profiles
+    vera, wim = hash64(["vera", "wim"]).tolist()
+    assert [tuple(row) for row in table[["visitor", "first", "end"]].tolist()] == sorted(
+        [(vera, 0, 2), (wim, 0, 2), (vera, 2, 4)]
+    )
+    places = [[profile_at(table, name, i) for i in range(4)] for name in np.array([vera, wim, 7], np.uint64)]
+    rows = [[-1 if at < 0 else int(table["first"][at]) for at in of] for of in places]
+    assert rows == [[0, 0, 2, 2], [0, 0, -1, -1], [-1] * 4]
 
 
 def test_a_session_that_names_its_visitor_again_needs_no_profile() -> None:

@@ -13,7 +13,17 @@ from decisions.policy.conditions import category_code
 from featurestore.contract.codes import currency_code
 from featurestore.session.features import N_FEATURES
 from featurestore.session.layout import MEMORY, STATE
-from featurestore.session.observation import BOT, CLEAR, CONTEXT, END, EVENT_ROW, OBSERVATION, SILENCE, Observations
+from featurestore.session.observation import (
+    BOT,
+    CLEAR,
+    CONTEXT,
+    END,
+    EVENT_ROW,
+    OBSERVATION,
+    SILENCE,
+    UPLOAD,
+    Observations,
+)
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_twin import Answer, Row
 
@@ -187,7 +197,7 @@ def row_lists(draw: st.DrawFn, n_sessions: int = 2, size: int = 60) -> list[Row]
     alpha = draw(st.sampled_from([0.05, 0.3, 1.0]))
     rows = []
     t = START
-    kinds = [EVENT_ROW] * 40 + [SILENCE] * 6 + [END, CLEAR, BOT]
+    kinds = [EVENT_ROW] * 40 + [SILENCE] * 6 + [END, CLEAR, BOT, UPLOAD, UPLOAD]
     for _ in range(n):
         t += int(rng.choice([500, 5_000, 20_000, 70_000, -3_000]))
         session_index = int(rng.integers(n_sessions))

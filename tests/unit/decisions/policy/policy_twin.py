@@ -12,7 +12,7 @@ from featurestore.columns.hashing import hash_text
 from featurestore.contract.codes import country_name, currency_code
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES
-from featurestore.session.observation import BOT, CLEAR, END, SILENCE
+from featurestore.session.observation import BOT, CLEAR, END, SILENCE, UPLOAD
 from featurestore.session.stages import STAGES
 
 CAPS: Final = {
@@ -105,7 +105,7 @@ class Twin:
         if s.stage is not None:
             s.spent[s.stage] += min(now - s.since, 600_000)
         s.since = now
-        if row.kind in {END, BOT}:
+        if row.kind in {END, BOT, UPLOAD}:
             if row.kind == END:
                 s.over = True
                 self.ended.append(s)

@@ -13,7 +13,7 @@ from hypothesis.strategies import DataObject
 from decisions.policy import Policy
 from decisions.policy.engine import decide_rows
 from featurestore.contract.codes import currency_code
-from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
+from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from featurestore.session.stages import STAGES
 from tests.unit.decisions.policy.policy_cases import (
     QUIET,
@@ -105,7 +105,7 @@ def test_caps_cool_downs_and_expiry_hold_under_any_interleaving(text: str, rows:
                 del last_shown[key]
             continue
         now = clock[session_index] = max(row.t, clock.get(session_index, 0))
-        if row.kind == BOT:
+        if row.kind in {BOT, UPLOAD}:
             continue
         action = file.actions.get(answer.action)
         if action is None:

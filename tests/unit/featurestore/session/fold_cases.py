@@ -16,6 +16,7 @@ from featurestore.session.visitors import PROFILE
 from tests.unit.featurestore.session.fold_oracle import Oracle, Row
 
 SESSIONS = ("a", "b", "c")
+VISITORS = ("v", *(f"visitor of {name}" for name in SESSIONS))
 START_MS = 1_700_000_000_000
 
 
@@ -116,7 +117,8 @@ class Folded:
         self.config = config
         self.states = empty_states(len(SESSIONS))
         self.states["session"] = [hash_text(name) for name in SESSIONS]
-        self.profiles: NDArray[np.void] = np.zeros(len(SESSIONS), PROFILE)
+        self.profiles: NDArray[np.void] = np.zeros(len(VISITORS), PROFILE)
+        self.profiles["visitor"], self.profiles["end"] = sorted(map(hash_text, VISITORS)), len(SESSIONS)
         self.rows: list[tuple[str, Row]] = []
         self.ended: list[tuple[str, np.void]] = []
         self.duplicates = 0
