@@ -14,7 +14,7 @@ import numpy as np
 
 from decisions.settings import table
 from featurestore.contract import event, junk, schema
-from featurestore.session import layout
+from featurestore.session import layout, residuals
 from featurestore.session.layout import MEMORY, STATE
 from featurestore.store import keys
 from worker.errors import ExitCode
@@ -65,6 +65,16 @@ def alike_table() -> str:
     return _table(("field", "mostly holds the same as", "bytes"), rows)
 
 
+def residual_table() -> str:
+    """The fields of the head that other fields predict."""
+    return _table(("field", "what is kept instead"), [*residuals.TAKEN])
+
+
+def money_fields() -> str:
+    """The amounts of the head, and the parts they are counted in."""
+    return ", ".join(f"`{name}` ({parts:.0f})" for name, parts in residuals.MONEY) + "."
+
+
 def type_table() -> str:
     """The event types' codes."""
     return ", ".join(f"{code} `{name}`" for code, name in enumerate(event.EVENT_TYPES)) + "."
@@ -108,6 +118,8 @@ PAGES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "docs/contract.md": {"event fields": field_table, "event types": passive_table, "junk": junk_words},
     "docs/monitoring.md": {"metrics": catalogue.table},
     "featurestore/FORMAT.md": {
+        "residuals": residual_table,
+        "amounts": money_fields,
         "alike": alike_table,
         "usual": usual_bytes,
         "head": head_table,

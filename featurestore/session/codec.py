@@ -3,8 +3,8 @@
 A record is mostly zeros (a session of seven clicks uses a few of 64 counters, and one of 64 places for pages). Of its
 head, the bytes that are hardly ever zero are stored as they are (`layout.USUAL`). Of the others, a bitmap says which
 words of eight bytes are not zero, and for each of these a byte says which of the eight are not, and those bytes follow.
-The used part of the two tails comes last. Times are stored as distances from ``t_min``, and fields that mostly hold the
-same as another (`layout.ALIKE`) as how they differ.
+The used part of the two tails comes last. Times are stored as distances from ``t_min``, fields that mostly hold the
+same as another (`layout.ALIKE`) as how they differ, and fields that others predict (`residuals`) as what is left.
 
 Version 2 begins with a checksum over the record and the session's hash, so a changed byte is noticed, and also a whole
 record under another session's name. `unpack(pack(x)) == x` for every live state; a batch takes one compiled pass each
@@ -21,6 +21,7 @@ from featurestore.columns.column import Blobs
 from featurestore.columns.jit import compiled, copy_bytes, load_word, lowest_bit, store_word
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MEMORY, NEWEST, STATE, Layout, Tables
 from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
+from featurestore.session.residuals import add_predictions, take_predictions
 from featurestore.versions import RECORD_VERSION
 
 ID_BYTES: Final = 5
@@ -168,6 +169,8 @@ def _pack(
         copy_bytes(state, 0, tables.state_bytes, head, 0)
         copy_bytes(memory_bytes[rows[k]], 0, tables.memory_bytes, head, tables.state_bytes)
         pages, ids = int(head[tables.pages]), int(head[tables.ids])
+        if tables.dense:
+            take_predictions(words)
         base = load_word(head, tables.t_min) - np.uint64(1)
         for j in range(times.size):
             time = load_word(head, times[j])
@@ -182,7 +185,7 @@ def _pack(
             store_word(out, at, word >> shift)
             words[usual[j, 0]] = word & ~(_mask(size) << shift)
             at += size
-        at = _write_words(words, bitmap, tables.sparse, out, at)
+        at = _write_words(words, bitmap, tables.dense, out, at)
         at = copy_bytes(state, tables.pages_at, 4 * pages, out, at)
         for j in range(ids):
             store_word(out, at, load_word(state, tables.ids_at + 8 * j))
@@ -196,11 +199,11 @@ def _pack(
 
 @compiled
 def _write_words(
-    words: NDArray[np.uint64], bitmap: NDArray[np.uint8], sparse: bool, out: NDArray[np.uint8], at: int
+    words: NDArray[np.uint64], bitmap: NDArray[np.uint8], dense: bool, out: NDArray[np.uint8], at: int
 ) -> int:
     """The bitmap, then the words that are not zero; returns where they end."""
     top = at
-    if sparse:
+    if dense:
         for _ in range((bitmap.size + 7) // 8):
             out[at] = 0
             at += 1
@@ -210,7 +213,7 @@ def _write_words(
             bits |= int(words[8 * g + j] != 0) << j
         bitmap[g] = bits
         out[at] = bits
-        if sparse:
+        if dense:
             some = int(bits != 0)
             out[top + (g >> 3)] |= np.uint8(some << (g & 7))
             at += some
@@ -251,7 +254,7 @@ def _unpack(
     head = words.view(np.uint8)
     blank = np.zeros(words.size * 8, np.uint8)
     usual, alike, times, limits = tables.usual, tables.alike, tables.times, tables.limits
-    fewest = 1 + tables.check + tables.usual_bytes + ((tables.groups + 7) // 8 if tables.sparse else tables.groups)
+    fewest = 1 + tables.check + tables.usual_bytes + ((tables.groups + 7) // 8 if tables.dense else tables.groups)
     unread = 0
     for i in range(ends.size):
         start, end = starts[i], ends[i]
@@ -268,7 +271,7 @@ def _unpack(
             for j in range(tables.check):
                 fine &= np.uint64(data[start + 1 + j]) == check >> np.uint64(8 * j) & np.uint64(255)
         copy_bytes(blank, 0, blank.size, head, 0)
-        behind = _read_words(data, at + tables.usual_bytes, end, tables.groups, tables.sparse, words) if fine else -1
+        behind = _read_words(data, at + tables.usual_bytes, end, tables.groups, tables.dense, words) if fine else -1
         if behind < 0:
             status[i] = _CORRUPT
             unread += 1
@@ -283,6 +286,8 @@ def _unpack(
         for j in range(times.size):
             time = load_word(head, times[j])
             store_word(head, times[j], time + base if time != 0 else time)
+        if tables.dense:
+            add_predictions(words)
         for j in range(limits.shape[0]):
             fine &= int(head[limits[j, 0]]) <= limits[j, 1]
         pages, ids = int(head[tables.pages]), int(head[tables.ids])
@@ -303,19 +308,17 @@ def _unpack(
 
 
 @compiled
-def _read_words(
-    data: NDArray[np.uint8], at: int, end: int, groups: int, sparse: bool, words: NDArray[np.uint64]
-) -> int:
+def _read_words(data: NDArray[np.uint8], at: int, end: int, groups: int, dense: bool, words: NDArray[np.uint64]) -> int:
     """Read the words that are not zero from behind the usual bytes; where they end, -1 if beyond the record."""
     top = at
     behind = at + groups
-    if sparse:
+    if dense:
         at += (groups + 7) // 8
         behind = at
         for g in range(groups):
             behind += data[top + (g >> 3)] >> (g & 7) & 1
     for g in range(groups):
-        if sparse and data[top + (g >> 3)] >> (g & 7) & 1 == 0:
+        if dense and data[top + (g >> 3)] >> (g & 7) & 1 == 0:
             continue
         bits = int(data[at])
         at += 1

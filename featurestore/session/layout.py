@@ -132,12 +132,12 @@ MEMORY_FIELDS: Final = (
 
 USUAL: Final = (
     *(("flags", 0, 1), ("silences", 0, 1), ("pages", 0, 1), ("ids", 0, 1), ("device", 0, 1), ("source", 0, 1)),
-    *(("first_weekday", 0, 1), ("country", 0, 2), ("offset", 0, 3), ("t_min", 0, 6), ("t_max", 0, 2)),
-    *(("armed", 0, 3), ("num_clicks", 0, 1), ("category", 0, 4), ("bounce", 2, 4), ("counts", 0, 1), ("recent", 0, 1)),
+    *(("country", 0, 2), ("offset", 0, 3), ("t_min", 0, 6), ("t_max", 0, 2), ("price_n", 0, 1), ("num_clicks", 0, 1)),
+    *(("currency", 0, 2), ("skew", 0, 1), ("category", 0, 4), ("counts", 0, 1), ("recent", 0, 1)),
     *(("memory.shown", 0, 1), ("memory.flips", 0, 1), ("memory.n_actions", 0, 1), ("memory.stage_since", 0, 3)),
-    *(("memory.stage_ms", 0, 2), ("memory.action_count", 0, 1), ("memory.action", 0, 2)),
+    *(("memory.action_count", 0, 1), ("memory.action", 0, 2)),
 )
-"""Field, and from which of its bytes to which: in nine of ten sessions of a shop these are not zero."""
+"""Field, and from which of its bytes to which: in eight of ten sessions of a shop these are not zero."""
 
 ALIKE: Final = (
     ("price_sum", "price_max", 8),
@@ -189,7 +189,7 @@ class Tables(NamedTuple):
     Attributes:
         version: first byte of a record.
         check: bytes of the record's checksum, 0 for none.
-        sparse: whether bytes of the bitmap that are zero are left out.
+        dense: whether bytes of the bitmap that are zero are left out, and what other fields predict (`residuals`).
         state_bytes: of the head, the state's part; the policy memory follows.
         memory_bytes: its part.
         pages_at: byte of a state row at which the page hashes begin.
@@ -207,7 +207,7 @@ class Tables(NamedTuple):
 
     version: int
     check: int
-    sparse: bool
+    dense: bool
     state_bytes: int
     memory_bytes: int
     pages_at: int
@@ -233,7 +233,7 @@ class Layout:
         usual: see `USUAL`.
         alike: see `ALIKE`.
         check: bytes of a record's checksum.
-        sparse: whether bytes of the bitmap that are zero are left out.
+        dense: see `Tables`.
 
     Attributes:
         state: type of a state row.
@@ -251,7 +251,7 @@ class Layout:
         alike: Sequence[tuple[str, str, int]],
         *,
         check: int,
-        sparse: bool,
+        dense: bool,
     ) -> None:
         self._fields = fields
         self.state = row_type(fields[0], sizes[0], TAILS)
@@ -263,7 +263,7 @@ class Layout:
         self.tables: Final = Tables(
             version=version,
             check=check,
-            sparse=sparse,
+            dense=dense,
             state_bytes=self.head,
             memory_bytes=self.memory.itemsize,
             pages_at=self.head,
@@ -278,7 +278,7 @@ class Layout:
             pages=self.place("pages"),
             ids=self.place("ids"),
         )
-        bitmap = groups + (-(-groups // 8) if sparse else 0)
+        bitmap = groups + (-(-groups // 8) if dense else 0)
         # Eight more: whole words are written where fewer bytes count.
         self.largest: Final = 1 + check + self.tables.usual_bytes + bitmap + 9 * 8 * groups + 12 * 64 + 8
 
@@ -345,6 +345,6 @@ NEWEST: Final = Layout(
     USUAL,
     ALIKE,
     check=3,
-    sparse=True,
+    dense=True,
 )
 """The layout that records are written in."""

@@ -106,7 +106,7 @@ _ALIKE: Final = (
     ("memory.action_at", "memory.stage_since", 8),
 )
 
-V1: Final = Layout(VERSION_BEFORE, (_STATE_FIELDS, _MEMORY_FIELDS), (0, 0), _USUAL, _ALIKE, check=0, sparse=False)
+V1: Final = Layout(VERSION_BEFORE, (_STATE_FIELDS, _MEMORY_FIELDS), (0, 0), _USUAL, _ALIKE, check=0, dense=False)
 
 _UP: Final = (Conversion(V1.state, STATE), Conversion(V1.memory, MEMORY))
 _DOWN: Final = (Conversion(STATE, V1.state), Conversion(MEMORY, V1.memory))

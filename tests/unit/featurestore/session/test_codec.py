@@ -26,6 +26,7 @@ from featurestore.session.layout import (
     Layout,
 )
 from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
+from featurestore.session.residuals import MONEY
 from featurestore.session.state import LIVE
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 from tests.golden import session as golden_session
@@ -70,7 +71,7 @@ def test_unpack_undoes_pack(log: list[Step], n_actions: int, version: int) -> No
 @given(st.lists(st.binary(min_size=STATE.itemsize, max_size=STATE.itemsize), min_size=1, max_size=3), st.binary())
 @settings(max_examples=40)
 def test_any_record_survives(records: list[bytes], mind: bytes) -> None:
-    """Whatever stands in the fields, spare ones included, as long as codes are known and times lie after t_min."""
+    """Whatever stands in the fields, as long as codes are known, times lie after t_min and no amount is negative."""
     states = np.frombuffer(b"".join(records), STATE).copy()
     memory = np.zeros(states.size, MEMORY)
     raw = np.frombuffer(mind.ljust(MEMORY.itemsize, b"\0")[: MEMORY.itemsize], MEMORY)
@@ -82,6 +83,8 @@ def test_any_record_survives(records: list[bytes], mind: bytes) -> None:
                 rows[one.name] %= one.most + 1
             if one.time:
                 rows[one.name] = np.abs(rows[one.name] // 2) + 1_000
+    for name, _ in MONEY:
+        states[name] = np.abs(states[name])
     for row in states:
         row["page_hashes"][row["pages"] :] = 0
         row["id_hashes"][row["ids"] :] = 0
@@ -194,7 +197,7 @@ def test_version_1_counts_types_that_it_does_not_know_as_clicks() -> None:
 
 def _grown(state: tuple[Field, ...] = (), memory: tuple[Field, ...] = ()) -> Layout:
     fields = ((*STATE_FIELDS, *state), (*MEMORY_FIELDS, *memory))
-    return Layout(RECORD_VERSION, fields, (STATE_BYTES, MEMORY_BYTES), USUAL, ALIKE, check=3, sparse=True)
+    return Layout(RECORD_VERSION, fields, (STATE_BYTES, MEMORY_BYTES), USUAL, ALIKE, check=3, dense=True)
 
 
 def test_a_field_that_is_appended_moves_no_byte() -> None:
