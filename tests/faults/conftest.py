@@ -21,6 +21,7 @@ from tests.services import RedisServer
 from tests.services.kafka_broker import Kafka
 
 SHORT = (
+    "test_every_step_is_where_a_worker_is_killed",
     "test_sigkill_between_two_steps[write]",
     "test_sigkill_and_takeover[classic-1]",
     "test_zombie[classic-1]",

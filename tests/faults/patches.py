@@ -16,7 +16,7 @@ from typing import Any, Final
 import decisions.core
 import decisions.engine
 import featurestore.store.cluster.cross_slot_outbox
-import worker.pipeline.loop
+import worker.pipeline.preparation
 import worker.wiring
 from featurestore.contract.event import TICK
 from featurestore.session.fold import FoldConfig
@@ -38,7 +38,7 @@ MUTATION: Final = "CLICKSTAGE_TEST_MUTATION"
 
 STEPS: Final[dict[str, tuple[Any, str]]] = {
     "poll": (KafkaSource, "poll"),
-    "decode": (worker.pipeline.loop, "decode"),
+    "decode": (worker.pipeline.preparation, "decode"),
     "load": (RedisSessionStore, "begin_load"),
     "fold": (decisions.core, "fold"),
     "decide": (decisions.engine.Engine, "run"),
