@@ -40,7 +40,12 @@ def test_freeze(rig: MakeRig, seed: int) -> None:
     bench.serving()
     for _ in range(3):
         bench.server.freeze()
-        time.sleep(rng.choice([0.3, 1.2, 4.5]))
+        seconds = rng.choice([0.3, 1.2, 4.5])
+        time.sleep(seconds)
+        if seconds > 4:  # the timeout of Redis, and a second until it is shown
+            metrics = worker.metrics()
+            assert metrics["ready"] == 0
+            assert sum(v for name, v in metrics.items() if name.startswith("consumer_lag")) > 0
         bench.server.thaw()
         bench.injected += 1
         bench.recovered()

@@ -1,6 +1,7 @@
 """Flow control: what Kafka has acknowledged, and pauses in which nothing is read but the membership lives on."""
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -32,6 +33,7 @@ class Flow:
 
     Attributes:
         acknowledged: of what was given to the outputs.
+        meanwhile: called time and again while reading is paused; must not block.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Flow:
         self._pulse = pulse
         self._clock = clock
         self.acknowledged = 0
+        self.meanwhile: Callable[[], None] = lambda: None
 
     # -- acknowledgement -------------------------------------------------------------------------
 
@@ -137,6 +140,7 @@ class Flow:
             partition = self._own.partitions.get(records.partition)
             if partition is not None:
                 self._own.rewind(partition, "fenced")
+        self.meanwhile()
 
     def resume(self) -> None:
         """Read on from where reading stopped."""

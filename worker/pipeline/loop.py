@@ -41,6 +41,7 @@ from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets
 from worker.pipeline.fencing import Fencing
 from worker.pipeline.flow import Flow
+from worker.pipeline.gauges import Gauges
 from worker.pipeline.holds import Holds
 from worker.pipeline.in_flight import Batch, InFlight
 from worker.pipeline.liveness import Group, Liveness
@@ -108,6 +109,8 @@ class Loop:
         self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.renew_after_s)
         self._applied = AppliedOffsets(consumer, ownership)
         self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
+        self._gauges = Gauges(consumer, ownership, observer, self.pulse, clock)
+        self._flow.meanwhile = self._gauges.meanwhile
         self._calls = StoreCalls(self._flow, observer.metrics, clock)
         version, corrupt = engine.namespace.write_version, CorruptRecords(observer.metrics)
         self._fencing = Fencing(
@@ -380,8 +383,7 @@ class Loop:
     def _commit(self) -> None:
         if not self._consumer.commit():
             self._observer.metrics.commit_failures.inc()
-        self._observer.lag(self._own.lag(), len(self._own.partitions))
-        self._observer.tick(ready=self.pulse.trouble is None)
+        self._gauges.show()
 
     def _backlog(self) -> int:
         """Records that Kafka is known to hold and that are not in flight yet."""
