@@ -1,7 +1,10 @@
 """What an operator does: check, dead letters, reprocess, and a worker that refuses to start."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,6 +75,26 @@ def test_dead_letters_are_listed_shown_and_sent_again_once(
     assert len(capsys.readouterr().out.splitlines()) == 2, "the newest, and the count of all"
     assert main(["dlq", "redrive", *access]) == 0
     assert "sent 0 to" in capsys.readouterr().out, "neither is an event yet"
+
+
+def _peak(*command: str) -> int:
+    """Bytes of memory that a command takes at most."""
+    process = subprocess.Popen([sys.executable, "-m", "worker", *command], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    return used.ru_maxrss * 1_024
+
+
+@pytest.mark.nightly
+def test_a_list_of_dead_letters_holds_few_of_them_at_a_time(stack: Stack) -> None:
+    """300 MB of letters, of which five are listed."""
+    command = ["dlq", "list", "--limit", "5", *_access(stack, "kafka", "topic", "dlq_topic", "group")]
+    without = _peak(*command)
+    producer = Producer({"bootstrap.servers": stack.kafka, "queue.buffering.max.kbytes": 400_000})
+    for _ in range(330):
+        producer.produce(f"{stack.name}.dlq", os.urandom(900_000), "k")
+    assert producer.flush(60) == 0
+    assert _peak(*command) - without < 150_000_000
 
 
 EVENT, NONE = _click("s1", T)[1], b"no event"

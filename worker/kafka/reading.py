@@ -25,8 +25,10 @@ _BOUNDED: Final[dict[str, Any]] = {
 }
 """Settings of a consumer that joins no group, commits nothing by itself and holds tens of megabytes at most."""
 
-_BATCH: Final = 64
-"""Records that are taken at a time: each may be a megabyte."""
+_BATCH: Final = 256
+"""Records that are taken at a time."""
+_BATCH_BYTES: Final = 4_000_000
+"""Records as large as the last ones are taken fewer at a time: each may be a megabyte."""
 _MOVING: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
 )
@@ -100,8 +102,9 @@ def records(consumer: Consumer, settings: Settings, topic: str, spans: Mapping[i
     consumer.assign([TopicPartition(topic, p, spans[p][0]) for p in ends])
     clock = SystemClock()
     heard_s = clock.monotonic()
+    most = 1
     while ends:
-        messages: list[Any] = consumer.consume(_BATCH, 0.2)
+        messages: list[Any] = consumer.consume(most, 0.2)
         cannot_unpack: dict[int, int] = {}
         for message in messages:
             if error := message.error():
@@ -123,6 +126,9 @@ def records(consumer: Consumer, settings: Settings, topic: str, spans: Mapping[i
                 del ends[reached.partition]
         if messages:
             heard_s = clock.monotonic()
+            size = sum(len(message) + len(message.key() or b"") for message in messages)
+            most = min(max(_BATCH_BYTES * len(messages) // max(size, 1), 1), 4 * most, _BATCH)
+            messages.clear()  # before as many come
         elif clock.monotonic() - heard_s > _SILENCE_S:
             raise _stopped(topic)
 
