@@ -187,6 +187,7 @@ def test_topics_are_made_as_the_design_says(tmp_path: Path) -> None:
     fake.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
     fake.chmod(0o755)
     environment = {"PATH": "/usr/bin:/bin", "TOPICS": str(fake), "KAFKA": "k:1", "PARTITIONS": "6", "REPLICAS": "3"}
+    environment["TIMESTAMPS"] = "LogAppendTime"
     subprocess.run(["sh", str(ROOT / "deploy/kafka/create-topics.sh")], env=environment, check=True)
     made = {re.search(r"--topic (\S+) --partitions (\d+)", line)[0] for line in said.read_text().splitlines()}  # type: ignore[index]
     assert made == {
@@ -197,6 +198,8 @@ def test_topics_are_made_as_the_design_says(tmp_path: Path) -> None:
         "--topic exposures --partitions 6",
     }
     assert said.read_text().count("min.insync.replicas=2") == 5
+    [broker_s] = [line for line in said.read_text().splitlines() if "message.timestamp.type=LogAppendTime" in line]
+    assert "--topic clicks " in broker_s, "the other topics keep the times that workers give their records"
 
 
 @pytest.mark.parametrize("name", sorted(OWN - {"shoppers"}))
