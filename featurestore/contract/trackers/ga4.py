@@ -21,6 +21,7 @@ from featurestore.contract.trackers.mapping import (
     number,
     objects,
     page,
+    session_of,
     text,
     word,
     worth,
@@ -52,6 +53,7 @@ def ga4(payload: Any, received_ms: int | None = None) -> Mapped:
     """One payload: ``{"client_id": …, "events": [{"name": …, "params": {…}}, …]}``.
 
     A session is ``client_id.session_id``: GA4's session id is the second in which a visit began, and not unique.
+    Without a client id, the user's id stands for it; where there is none either, nobody knows whose visit it is.
 
     Args:
         payload: decoded JSON.
@@ -72,7 +74,8 @@ def _event(payload: dict[str, Any], entry: dict[str, Any], received_ms: int | No
     params = objects(entry.get("params"))
     name = text(entry.get("name"))
     visitor = first_id(payload.get("client_id"), payload.get("app_instance_id"))
-    session = identifier(visitor, first_id(params.get("session_id"), params.get("ga_session_id")))
+    who = visitor or first_id(payload.get("user_id"))
+    session = session_of(who, first_id(params.get("session_id"), params.get("ga_session_id")))
     stamps = (entry.get("timestamp_micros"), params.get("timestamp_micros"), payload.get("timestamp_micros"))
     ts = next((t for stamp in stamps if (t := micros_ms(stamp)) is not None), received_ms)
     if name is None:

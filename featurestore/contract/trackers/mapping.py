@@ -136,6 +136,19 @@ def identifier(*parts: str | None) -> str | None:
     return joined or None
 
 
+def session_of(who: str | None, visit: str | None) -> str | None:
+    """The id of a session, of a browser's or person's id and a visit's; None where strangers might share it.
+
+    A tracker that counts visits, or names them by the moment in which they begin, gives two browsers one number.
+
+    >>> session_of("1.2", "1704164645"), session_of(None, "1704164645"), session_of(None, "8a3e-77")
+    ('1.2.1704164645', None, '8a3e-77')
+    """
+    if who is None and visit is not None and visit.isdecimal():
+        return None
+    return identifier(who, visit)
+
+
 def number(value: Any) -> float | None:
     """A number of at most 1e9 that is not negative, also as text."""
     found = _real(value)

@@ -21,6 +21,7 @@ from featurestore.contract.trackers.mapping import (
     number,
     objects,
     page,
+    session_of,
     text,
     time_ms,
     word,
@@ -135,7 +136,7 @@ def _call(message: dict[str, Any], received_ms: int | None) -> Mapped:
     context = objects(message.get("context"))
     browser = first_id(message.get("anonymousId"), message.get("userId"))
     visit = first_id(*(place.get(key) for place in (context, message, told) for key in ("sessionId", "session_id")))
-    session = identifier(browser, visit)
+    session = session_of(browser, visit)
     if session is None:
         return left_out("no_session")
     ts, sent_ts = _times(message, received_ms)

@@ -112,6 +112,7 @@ def _decodes(made: list[Mapped]) -> None:
 # -- GA4 -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.issue(20, line=2)
 def test_each_ga4_event_keeps_its_own_time() -> None:
     """Twenty events of one payload, the form that batches take."""
     events = [{"name": "page_view", "timestamp_micros": (T + 30_000 * n) * 1_000} for n in range(20)]
@@ -120,17 +121,20 @@ def test_each_ga4_event_keeps_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("micros", [str(T * 1_000), T * 1_000, float(T * 1_000), f" {T * 1_000} "])
+@pytest.mark.issue(20, line=2)
 def test_a_ga4_time_may_be_text(micros: object) -> None:
     assert ga4(_ga4({"name": "x"}, timestamp_micros=micros)).events[0]["ts"] == T
 
 
 @pytest.mark.parametrize("micros", [None, "soon", -5, 0, True, "NaN", 1e400, [T]])
+@pytest.mark.issue(20, line=2)
 def test_without_a_time_that_can_be_read_it_happened_when_it_arrived(micros: object) -> None:
     payload = _ga4({"name": "x"}, timestamp_micros=micros)
     assert ga4(payload, 77).events[0]["ts"] == 77
     assert ga4(payload).left_out == ["no_time"]
 
 
+@pytest.mark.issue(20, line=6)
 def test_two_browsers_with_one_ga4_session_id_are_two_sessions() -> None:
     """GA4's session id is the second in which the visit began."""
     params = {"name": "page_view", "params": {"ga_session_id": 1_704_164_645}}
@@ -139,6 +143,7 @@ def test_two_browsers_with_one_ga4_session_id_are_two_sessions() -> None:
     assert one["visitor_id"] == "1.1"
 
 
+@pytest.mark.issue(20, line=14)
 def test_three_items_of_five_units_are_five_units_worth_95() -> None:
     items = [
         {"item_id": "a", "price": 20},
@@ -152,6 +157,7 @@ def test_three_items_of_five_units_are_five_units_worth_95() -> None:
 
 
 @pytest.mark.parametrize("kind", ["purchase", "refund"])
+@pytest.mark.issue(20, line=14)
 def test_an_order_without_a_value_is_worth_its_items(kind: str) -> None:
     params = {"transaction_id": "T1", "items": [{"price": 10.5, "quantity": 2}, {"price": 4}]}
     [event] = ga4(_ga4({"name": kind, "params": params})).events
@@ -178,6 +184,7 @@ def test_an_order_without_a_value_is_worth_its_items(kind: str) -> None:
         "addToCart",
     ],
 )
+@pytest.mark.issue(20, line=16)
 def test_a_product_added_in_any_casing(name: str) -> None:
     assert kind_of(name) == "add_to_cart"
 
@@ -186,6 +193,7 @@ def test_every_type_of_the_contract_names_itself() -> None:
     assert [kind_of(name) for name in EVENT_TYPES] == list(EVENT_TYPES)
 
 
+@pytest.mark.issue(20, line=16)
 def test_page_and_screen_are_views_and_identities_are_no_actions() -> None:
     shown = [segment(_track(None, type=call, name="Home")).events[0] for call in ("page", "screen")]
     assert [(event["type"], event["page"]) for event in shown] == [("page_view", "Home")] * 2
@@ -194,10 +202,26 @@ def test_page_and_screen_are_views_and_identities_are_no_actions() -> None:
         assert (made.events, made.left_out, made.ignored) == ([], [], 1)
 
 
+@pytest.mark.issue(20, line=6)
 def test_two_browsers_with_one_segment_session_id_are_two_sessions() -> None:
     context = {"context": {"sessionId": 1_687_204_412_379}}
     ids = {segment(_track(anonymousId=browser, **context)).events[0]["session_id"] for browser in ("a", "b")}
     assert ids == {"a.1687204412379", "b.1687204412379"}
+
+
+@pytest.mark.parametrize("client", [None, "(not set)", "undefined"])
+@pytest.mark.issue(20, line=6, sibling=True)
+def test_a_visit_that_is_named_by_its_moment_needs_to_know_whose_it_is(client: str | None) -> None:
+    """Without a browser's id, a user's id tells two visits of one second apart; without either, nothing does."""
+    params = {"name": "page_view", "params": {"ga_session_id": 1_704_164_645}}
+    made = [ga4(_ga4(params, client_id=client, user_id=user)) for user in ("u-1", "u-2", None)]
+    ids = [[event["session_id"] for event in one.events] for one in made]
+    assert ids == [["u-1.1704164645"], ["u-2.1704164645"], []]
+    assert made[2].left_out == ["no_session"]
+    context = {"context": {"sessionId": 1_687_204_412_379}}
+    assert segment(_track(anonymousId=client, **context)).left_out == ["no_session"]
+    named = {"context": {"sessionId": "8a3e-77"}}
+    assert [event["session_id"] for event in segment(_track(anonymousId=client, **named)).events] == ["8a3e-77"]
 
 
 def test_a_wrong_clock_is_left_to_sent_ts_while_live_and_corrected_in_a_file() -> None:
@@ -216,6 +240,7 @@ def test_a_time_that_the_service_has_corrected_is_taken_as_it_is() -> None:
         assert (event["ts"], "sent_ts" in event) == (T, False)
 
 
+@pytest.mark.issue(20, line=2, sibling=True)
 def test_a_batch_shares_when_it_was_sent() -> None:
     calls = [_track(timestamp=T + n, messageId=f"m{n}") for n in range(3)]
     made = segment({"batch": [*calls, None, 7], "sentAt": T + 9}, received_ms=T + 100)
@@ -223,6 +248,7 @@ def test_a_batch_shares_when_it_was_sent() -> None:
     assert made.left_out == ["no_object"] * 2
 
 
+@pytest.mark.issue(20, line=14, sibling=True)
 def test_an_order_and_its_refund_name_their_order() -> None:
     products = [{"product_id": "a", "price": "5", "quantity": "2.0"}, {"product_id": "b", "price": 7}]
     for name, kind in (("Order Completed", "purchase"), ("order_refunded", "refund")):
@@ -335,6 +361,7 @@ def test_nothing_raises_and_what_comes_out_is_an_event_of_the_published_schema(
 @pytest.mark.parametrize(
     "payload", [{"events": [None]}, {"message": None}, {"batch": [None]}, {"data": [None]}, None, [], "x"]
 )
+@pytest.mark.issue(20, line=16)
 def test_an_entry_that_is_no_object_is_left_out_with_the_reason(payload: object) -> None:
     for mapping in MAPPINGS.values():
         made = mapping(payload)
@@ -342,6 +369,7 @@ def test_an_entry_that_is_no_object_is_left_out_with_the_reason(payload: object)
         assert len(made.left_out) == 1
 
 
+@pytest.mark.issue(20, line=16)
 def test_half_an_emoji_costs_its_field_alone() -> None:
     [event] = segment(_track(properties={"product_id": "\ud83d", "category": "shoes"})).events
     assert (event.get("item_id"), event["category"]) == (None, "shoes")
@@ -353,6 +381,7 @@ def test_a_broken_price_does_not_lose_the_click(price: object) -> None:
     assert "price" not in event
 
 
+@pytest.mark.issue(20, line=8)
 def test_long_ids_and_pages_are_hashed_and_never_cut() -> None:
     ids = {identifier("x" * 200 + str(n)) for n in range(9)}
     assert len(ids) == 9
@@ -365,6 +394,7 @@ def test_long_ids_and_pages_are_hashed_and_never_cut() -> None:
     assert all(len(page(url) or "") <= 8_192 for url in long)
 
 
+@pytest.mark.issue(20, line=8, sibling=True)
 def test_a_long_page_keeps_its_parameters_so_that_those_of_advertisers_go_before_it_counts() -> None:
     """Hashed here, each click on an advertisement would be a page of its own."""
     urls = ["https://shop.example/" + "category/" * 80 + f"?fbclid={n}" for n in range(9)]
@@ -389,5 +419,6 @@ def test_a_long_page_keeps_its_parameters_so_that_those_of_advertisers_go_before
         ([], None),
     ],
 )
+@pytest.mark.issue(20, line=2, sibling=True)
 def test_times_in_the_forms_that_trackers_write(value: object, ms: int | None) -> None:
     assert time_ms(value) == ms
