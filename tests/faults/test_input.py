@@ -176,6 +176,7 @@ def test_a_batch_that_cannot_be_unpacked_stops_nothing(rig: MakeRig) -> None:
     bench.note()
 
 
+@pytest.mark.issue(20, line=12)
 def test_nothing_but_poison(rig: MakeRig) -> None:
     """17: partitions full of what is no event are held, each on its own; the worker stays, and nothing more is read."""
     bench = rig("17 nothing but poison", 17)
@@ -232,6 +233,7 @@ def test_out_of_order_and_late(rig: MakeRig) -> None:
     bench.judge()
 
 
+@pytest.mark.issue(20, line=5)
 def test_a_session_on_two_partitions(rig: MakeRig) -> None:
     """21: clients that partition differently split sessions; each half is counted exactly, none is lost."""
     bench = rig("21 mixed partitioners", 21)

@@ -14,6 +14,7 @@ from worker.errors import ExitCode
 
 
 @pytest.mark.parametrize("flavour", ["redis"])
+@pytest.mark.issue(20, line=9, sibling=True)
 def test_a_second_deployment_needs_a_prefix_of_its_own(
     floor: Shopfloor, kafka: Kafka, redis_server: RedisServer, unique: str
 ) -> None:

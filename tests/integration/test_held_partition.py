@@ -47,6 +47,7 @@ def _offsets(kafka: Kafka, floor: Shopfloor) -> list[int]:
     return sorted(int(headers["__connect.errors.offset"] or b"") for headers in letters)
 
 
+@pytest.mark.issue(20, line=12)
 def test_a_partition_of_bad_records_is_held_through_a_crash_and_then_let_go_on(
     floor: Shopfloor,
     kafka: Kafka,

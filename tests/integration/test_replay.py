@@ -120,6 +120,8 @@ def rates_by_definition(log: list[SimEvent], summaries: dict[str, dict[str, Any]
 
 
 @pytest.mark.parametrize("flavour", ["redis"])
+@pytest.mark.issue(20, line=21)
+@pytest.mark.contract("The same in a log of the past")
 def test_visits_of_a_log_at_full_speed_know_those_before_them(
     kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
 ) -> None:

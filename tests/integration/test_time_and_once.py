@@ -104,6 +104,9 @@ def _walk(floor: Shopfloor, street: Street) -> dict[str, list[str]]:
     return shown
 
 
+@pytest.mark.issue(20, line=1)
+@pytest.mark.issue(20, line=10)
+@pytest.mark.issue(20, line=11)
 def test_wrong_clocks_retries_and_resent_orders_change_nothing_that_is_shown(floor: Shopfloor, kafka: Kafka) -> None:
     street = Street(kafka.bootstrap, floor.topic)
     worker = floor.worker().start(timeout_s=180)

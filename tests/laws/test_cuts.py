@@ -217,6 +217,7 @@ def test_what_was_shown_before_a_session_went_on_under_its_id_counts_for_its_vis
 
 
 @pytest.mark.parametrize("cuts", [[], [1, 2, 3, 4]], ids=str)
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_an_upload_of_the_past_counts_and_shows_nothing(engine: Engine, cuts: list[int]) -> None:
     """No decision is made for its events, so that none of them uses up what may be shown to the shopper who is there.
 

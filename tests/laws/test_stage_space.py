@@ -18,6 +18,7 @@ def bundle() -> Bundle:
     return load_bundle(None)
 
 
+@pytest.mark.issue(20, line=17, sibling=True)
 def test_far_from_every_threshold_the_model_agrees_with_the_rules(bundle: Bundle) -> None:
     X = space_rows(bundle.rules, ROWS, SEED)
     X = X[~near_threshold(X, bundle.rules, 0.1)]
@@ -26,6 +27,7 @@ def test_far_from_every_threshold_the_model_agrees_with_the_rules(bundle: Bundle
     assert right.mean() >= 0.99
 
 
+@pytest.mark.issue(20, line=17)
 def test_where_the_model_is_sure_it_is_right_near_thresholds_too(bundle: Bundle) -> None:
     """From 0.7 on, the policies' threshold: sure and wrong is what shoppers meet."""
     X = space_rows(bundle.rules, ROWS, SEED + 1)
@@ -36,6 +38,7 @@ def test_where_the_model_is_sure_it_is_right_near_thresholds_too(bundle: Bundle)
     assert (sure & wrong).sum() / sure.sum() < 0.02
 
 
+@pytest.mark.issue(20, line=17)
 def test_one_page_with_many_pings_is_an_explorer(bundle: Bundle) -> None:
     """Fifty-nine interactions on one page, at any pace: pages are what an Evaluator has."""
     clicks = np.arange(2, 200)

@@ -154,6 +154,7 @@ def test_every_live_session_has_a_deadline_and_its_latest_decision(
         assert run.store.decisions.keys() == {decision_key(session) for session in _live(shard.states)}
 
 
+@pytest.mark.contract("A tombstone (no value)")
 def test_bad_records_are_set_aside_with_their_place_and_the_rest_is_read() -> None:
     escaped = b'{"session_id":"\\u00e9","type":"click","ts":3}'
     some = [GOOD, b"{", None, b'{"session_id":"b","type":"click","ts":2}', b"[]", escaped]

@@ -71,3 +71,21 @@ def test_a_summary_is_of_the_published_schema_and_repeats_to_the_byte() -> None:
 )
 def test_outcomes(purchases: int, items: int, says: str) -> None:
     assert outcome(purchases, items) == says
+
+
+@pytest.mark.contract("What `ended` in a summary means")
+def test_a_summary_ends_when_its_newest_event_happened() -> None:
+    """By the sender's corrected clock: neither a late event nor the half hour after the last one moves it."""
+    slow = 240_000
+    log = [
+        Step("a", START_MS + at, Event("a", "view_item", START_MS + at - waited - slow, sent_ts=START_MS + at - slow))
+        for at, waited in ((0, 0), (9_000, 0), (12_000, 8_000))
+    ]
+    folded = Folded(FoldConfig()).run([*log, Step("a", START_MS + 10_000_000, None)])
+    [(_, state)] = folded.ended
+    made = Summaries(WORDS, {1: "offer", 2: "other"})
+    arms = np.zeros(1, np.uint32)
+    features = np.zeros((1, N_FEATURES))
+    [document] = made.encode(["a"], state.reshape(1), np.zeros(1, MEMORY), features, np.array([255]), arms, START_MS)
+    said = msgspec.json.decode(document, type=Summary)
+    assert (said.started, said.ended) == (START_MS, START_MS + 9_000)

@@ -78,6 +78,7 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+@pytest.mark.issue(20, line=21)
 def test_promtool_agrees_with_the_rule_tests(path: Path, promtool: str) -> None:
     ran = subprocess.run(
         [promtool, "test", "rules", path.name], cwd=path.parent, capture_output=True, text=True, check=False

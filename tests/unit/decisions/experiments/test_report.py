@@ -107,6 +107,7 @@ def test_nothing_counts_twice_and_bots_not_at_all() -> None:
     assert found.dropped == {"summaries delivered twice": 1, "bots": 1}
 
 
+@pytest.mark.issue(20, line=20, sibling=True)
 def test_sessions_that_changed_their_arm_are_left_out() -> None:
     found = report([session(1, "a"), session(2, "b")], [decision(1, "b"), decision(2, "b")])
     assert found.dropped == {"sessions that changed their arm": 1}
@@ -165,6 +166,7 @@ def in_both_arms(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*sessions, *(session(n + i, arm, visitor="both", actions={}) for i, arm in enumerate("ab"))]
 
 
+@pytest.mark.issue(20, line=20)
 def test_who_was_in_both_arms_is_left_out_and_counted() -> None:
     """One such visitor changes nothing for the others: they are compared by visitor as before."""
     sessions = visits(np.random.default_rng(3))
@@ -180,6 +182,7 @@ def test_who_was_in_both_arms_is_left_out_and_counted() -> None:
     assert changed.dropped["visitors who were in more than one arm"] == 1, "a decision tells of the other arm, too"
 
 
+@pytest.mark.issue(20, line=20)
 def test_equal_arms_differ_as_often_as_the_level_says() -> None:
     """100 A/A experiments with a visitor in both arms: 5 % significant (within three standard errors), no mismatch."""
     rng = np.random.default_rng(20)

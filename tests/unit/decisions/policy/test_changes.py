@@ -66,6 +66,7 @@ def test_what_the_linter_says_is_what_the_draw_does(name: str) -> None:
     assert moved == (code == "moved-arms" or "salt_version" in change)
 
 
+@pytest.mark.issue(20, line=20)
 def test_check_refuses_the_change_and_names_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_check_refuses_the_change_and_names_the_remedy(
     assert "moved-arms" not in capsys.readouterr().out
 
 
+@pytest.mark.issue(20, line=20, sibling=True)
 def test_a_reload_that_moves_shoppers_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A worker that refused it would differ from one that starts with it, so it takes it over and says so."""
     path = tmp_path / "policy.yaml"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
 from decisions.policy import Policy
+from decisions.policy.conditions import category_code
 from decisions.policy.engine import decide_rows
 from featurestore.contract.codes import currency_code
 from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
@@ -252,6 +253,7 @@ def test_a_cart_value_meets_its_own_price() -> None:
     assert decided(policy, [at(0, "Explorer", cart_value=79.89)], memories(1))[0].action == "none"
 
 
+@pytest.mark.issue(20, line=14)
 def test_a_cart_in_another_currency_meets_no_condition_on_its_value() -> None:
     rules = [{"show": "banner", "when": "cart_value >= 50"}]
     euros = Policy.from_text(policy_text(currency="EUR", stages={"Explorer": {"rules": rules}}))
@@ -263,6 +265,7 @@ def test_a_cart_in_another_currency_meets_no_condition_on_its_value() -> None:
     assert euros.hash != any_money.hash
 
 
+@pytest.mark.issue(20, line=19)
 def test_a_held_action_whose_condition_has_lapsed_is_not_shown() -> None:
     """A reminder of an empty basket: the purchase ends it at once, the waiting stage does not."""
     actions = {"reminder": {"label": "x"}, "always": {"label": "y"}}
@@ -283,6 +286,33 @@ def test_a_held_action_whose_condition_has_lapsed_is_not_shown() -> None:
     assert (first.action, kept.route, kept.action) == ("reminder", "held", "reminder")
     assert (bought.route, bought.action, bought.guards) == ("held", "none", frozenset({"condition_lapsed"}))
     assert (later.route, later.action) == ("act", "always")
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["of the rule", "of an arm in its place"])
+@pytest.mark.parametrize(
+    ("when", "before", "after"),
+    [
+        ("category in [shoes]", {"category": category_code("shoes")}, {"category": category_code("health")}),
+        ("cart_value >= 50", {"cart_value": 60.0}, {"cart_value": 40.0}),
+        ("purchases == 0", {}, {"purchases": 1}),
+    ],
+    ids=["another category", "a smaller cart", "an order"],
+)
+@pytest.mark.issue(20, line=19, sibling=True)
+def test_an_offer_that_is_held_ends_with_its_condition_however_it_came(
+    when: str, before: dict[str, float], after: dict[str, float], *, replaced: bool
+) -> None:
+    """Whatever the condition asks; also what an arm shows in the place of the rule's action."""
+    actions = {"offer": {"label": "x"}, "other": {"label": "y"}}
+    stages = {"Evaluator": {"threshold": 0.0, "rules": [{"show": "offer", "when": when}]}}
+    arms = {"a": {"share": 1.0, **({"replace": {"offer": "other"}} if replaced else {})}, "b": {"share": 0.0}}
+    trial = {"trial": {"unit": "session", "arms": arms}}
+    text = policy_text(actions=actions, stages=stages, experiments=trial, hysteresis={"persistence": 5})
+    rows = [at(0, "Evaluator", **before), at(1, "Explorer", **before), at(2, "Explorer", **after)]
+    shown, held, over = decided(Policy.from_text(text), rows, memories(1))
+    assert shown.action == held.action == ("other" if replaced else "offer")
+    assert (held.route, over.route, over.action) == ("held", "held", "none")
+    assert over.guards == {"condition_lapsed"}
 
 
 def test_counters_saturate() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from featurestore.contract.decode import IDS, OUTCOMES, decode, decode_unchecked, read
 from featurestore.contract.event import FIELDS, MAX_TS, MAX_VALUE_BYTES, REASONS, Event
 from featurestore.contract.junk import WORDS, is_junk
+from featurestore.contract.pages import USUAL
+from featurestore.contract.scan import scan
 from featurestore.contract.schema import json_schema
 from featurestore.errors import InvalidEvent
 
@@ -91,6 +94,7 @@ def test_what_is_no_event_has_a_reason_that_a_person_understands(value: bytes, r
         ("consent", None, None),
     ],
 )
+@pytest.mark.issue(20, line=15)
 def test_a_plain_meaning_is_read(field: str, sent: object, means: object) -> None:
     event = decode(_json(**{field: sent}))
     made = getattr(event, field)
@@ -127,12 +131,14 @@ def test_a_plain_meaning_is_read(field: str, sent: object, means: object) -> Non
         ("sent_ts", -1),
     ],
 )
+@pytest.mark.issue(20, line=15)
 def test_a_bad_optional_field_costs_that_field_alone(field: str, sent: object) -> None:
     event, problems = read(_json(**{field: sent}, category="shoes"))
     assert problems == ((field, "lost"),)
     assert event == Event(**GOOD, category="shoes")  # type: ignore[arg-type] # a table of fields
 
 
+@pytest.mark.issue(20, line=15, sibling=True)
 def test_an_item_loses_what_cannot_be_read_and_nothing_else() -> None:
     sent = [{"item_id": 7, "price": "3.50", "quantity": -1}, None, "x", {"price": 2, "quantity": 2.0, "colour": []}]
     event, problems = read(_json(items=sent))
@@ -145,6 +151,7 @@ def test_an_item_loses_what_cannot_be_read_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("word", [*WORDS, "UNDEFINED", "NaN", "[object Object]", "0", "0000", "", "  ", " null "])
+@pytest.mark.issue(20, line=7)
 def test_junk_as_a_session_is_a_dead_letter_and_as_another_id_ignored(word: str) -> None:
     if word:
         with pytest.raises(InvalidEvent) as caught:
@@ -155,6 +162,7 @@ def test_junk_as_a_session_is_a_dead_letter_and_as_another_id_ignored(word: str)
         assert (getattr(event, field), problems) == (None, ((field, "junk"),))
 
 
+@pytest.mark.issue(20, line=7, sibling=True)
 def test_zeros_with_hyphens_are_junk_and_a_shops_own_names_are_not() -> None:
     assert is_junk("00000000-0000-0000-0000-000000000000")
     assert decode(_json(visitor_id=0)).visitor_id is None
@@ -188,6 +196,7 @@ _fields = st.dictionaries(
 @example({"quantity": 2.0}, True)
 @example({"items": [{"price": "1"}]}, True)
 @example({"visitor_id": "null\n"}, True)
+@pytest.mark.issue(20, line=15)
 def test_the_schema_complains_exactly_where_the_decoder_repairs_or_refuses(fields: dict[str, Any], base: bool) -> None:
     told = {**GOOD, **fields} if base else fields
     valid = VALIDATOR.is_valid(told)
@@ -297,6 +306,16 @@ def test_a_line_of_snowplows_enriched_format_is_named_too() -> None:
 def test_nul_unknown_types_unknown_fields_and_later_versions_are_accepted() -> None:
     event, problems = read(_json(session_id="a\0b", type="teleport", mood="good", v=9))
     assert (event.session_id, problems) == ("a\0b", ())
+
+
+@pytest.mark.contract("Two names twice in one object")
+def test_of_two_values_under_one_name_the_last_one_counts() -> None:
+    """By the fast reader, by the decoder, and where the first one is broken."""
+    for first in ("1", '"x"', "null"):
+        value = b'{"session_id":"s","type":"purchase","ts":7,"value":%s,"value":2.5}' % first.encode()
+        assert decode(value).value == 2.5
+        rows = scan(value, np.array([len(value)]), np.array([-1]), USUAL).rows
+        assert np.isnan(rows["value"][0]) or rows["value"][0] == 2.5
 
 
 def test_the_schema_names_every_field_and_what_is_required() -> None:

@@ -3,9 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 
 from featurestore.columns.hashing import hash_text
-from featurestore.contract.decode import decode
+from featurestore.contract.decode import decode, read
 from featurestore.contract.event import CLEAR, EVENT_TYPES, MAX_TS, TYPE_CODE, arrivals, columns
 
 GOOD = {"session_id": "s1", "type": "view_item", "ts": 1_700_000_000_000}
@@ -49,6 +50,7 @@ def test_a_record_time_that_no_clock_shows_counts_as_none() -> None:
     assert arrivals(np.array(times, np.int64)).tolist() == [0, 0, 5, MAX_TS, 0, 0, 0]
 
 
+@pytest.mark.issue(20, line=14, sibling=True)
 def test_a_list_of_items_is_one_row_of_all_units_and_their_worth() -> None:
     items = [{"price": 20}, {"price": 15, "quantity": 3}, {"price": 30}, {"quantity": 2}]
     event = decode(_json(type="add_to_cart", items=items, price=1, quantity=1))
@@ -58,6 +60,28 @@ def test_a_list_of_items_is_one_row_of_all_units_and_their_worth() -> None:
     assert (empty["quantity"], empty["price"], np.isnan(empty["amount"])) == (2, 3.0, True)
 
 
+@pytest.mark.parametrize(
+    ("fields", "units"),
+    [
+        ({"quantity": 0}, 0),
+        ({"quantity": 3}, 3),
+        ({}, 1),
+        ({"quantity": 10_001}, 1),
+        ({"quantity": -1}, 1),
+        ({"items": [{"quantity": 0}, {"quantity": 2}]}, 2),
+        ({"items": [{"quantity": 0}]}, 0),
+    ],
+    ids=str,
+)
+@pytest.mark.contract("`quantity: 0`")
+def test_quantities_count_as_the_contract_says(fields: dict[str, object], units: int) -> None:
+    """Zero is zero; what cannot be a quantity is left out, and then it is one unit."""
+    event, _ = read(_json(type="add_to_cart", **fields))
+    assert columns([event], [0], [5], [-1])[0]["quantity"] == units
+
+
+@pytest.mark.issue(20, line=14, sibling=True)
+@pytest.mark.contract("Units of one event beyond 65,535")
 def test_units_saturate_and_never_wrap() -> None:
     event = decode(_json(items=[{"quantity": 10_000}] * 7))
     assert columns([event], [0], [5], [-1])[0]["quantity"] == 65_535

@@ -45,17 +45,20 @@ def test_what_a_page_is_counted_by(sent: str, counted: str) -> None:
     assert USUAL.normalised(counted) == counted
 
 
+@pytest.mark.issue(20, line=8)
 def test_twenty_two_visits_of_one_page_with_as_many_click_ids_are_one_page() -> None:
     assert len({USUAL.normalised(f"https://shop.example/p/1?fbclid={n}") for n in range(22)}) == 1
     assert all(USUAL.normalised(f"/p?{name}=1") == "/p" for name in PARAMETERS)
     assert all(USUAL.normalised(f"/p?{name}whatever=1&x=2") == "/p?x=2" for name in PREFIXES)
 
 
+@pytest.mark.issue(20, line=8)
 def test_pages_that_differ_at_their_end_stay_different() -> None:
     urls = [f"https://shop.example/{'category/' * 60}{n}?{'filter=x&' * 30}page={n}" for n in range(12)]
     assert len({USUAL.normalised(url) for url in urls}) == 12
 
 
+@pytest.mark.issue(20, line=8, sibling=True)
 def test_a_shop_leaves_out_parameters_of_its_own() -> None:
     assert MINE.normalised("/p?ref=mail&affiliate_7=x&Affiliate=y&size=9&utm_x=1") == "/p?size=9"
     assert USUAL.normalised("/p?ref=mail") == "/p?ref=mail"

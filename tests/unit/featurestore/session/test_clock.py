@@ -42,6 +42,7 @@ def _last(folded: Folded) -> dict[str, float]:
 
 @pytest.mark.parametrize("says", [False, True])
 @pytest.mark.parametrize("wrong", [-7_200_000, -300_000, -45_000, 0, 45_000, 240_000, 300_000, 7_200_000, 10**12])
+@pytest.mark.issue(20, line=1)
 def test_a_wrong_clock_is_no_silence(wrong: int, says: bool) -> None:
     """A click every ten seconds: no gap of theirs is a Drop-Off, whatever the device's clock shows."""
     folded = _run(*(_step(t, wrong=wrong, arrives=t + 40, sent=t if says else None) for t in range(0, 60_000, 10_000)))
@@ -52,6 +53,7 @@ def test_a_wrong_clock_is_no_silence(wrong: int, says: bool) -> None:
     assert due == START_MS + 50_040 + 5 * 35_000 - 4 * 10_000, "silence is judged on arrival"
 
 
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_a_clock_that_is_set_during_a_visit_is_no_silence_either() -> None:
     steps = [_step(t, wrong=240_000 if t < 30_000 else 0) for t in range(0, 60_000, 10_000)]
     folded = _run(*steps)
@@ -62,6 +64,7 @@ def test_a_clock_that_is_set_during_a_visit_is_no_silence_either() -> None:
     assert _last(back)["session_duration"] == 80.0
 
 
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_a_browser_with_a_slow_clock_beside_a_server_with_a_right_one() -> None:
     """Two senders in one session: no gap is longer than what arrived shows."""
     steps = [_step(t, wrong=240_000 if t % 20_000 else 0) for t in range(0, 200_000, 10_000)]
@@ -71,6 +74,7 @@ def test_a_browser_with_a_slow_clock_beside_a_server_with_a_right_one() -> None:
     assert max(folded.states[0]["gaps"]) <= 20_000
 
 
+@pytest.mark.issue(20, line=1)
 def test_an_offline_phone_keeps_the_spacing_of_its_clicks() -> None:
     """Thirteen clicks over 270 s, uploaded at once two minutes later."""
     clicks = [_step(22_500 * n, arrives=390_000 + n) for n in range(13)]
@@ -83,6 +87,7 @@ def test_an_offline_phone_keeps_the_spacing_of_its_clicks() -> None:
 
 
 @pytest.mark.parametrize("says", [False, True])
+@pytest.mark.issue(20, line=1)
 def test_an_upload_of_hours_ago_counts_and_decides_nothing_live(says: bool) -> None:
     """From its first event on, with ``sent_ts`` and without: no clock is known yet that would be merely wrong."""
     sent = 2 * HOUR
@@ -151,6 +156,7 @@ def test_a_clock_that_all_times_share_moves_what_is_seen_and_changes_nothing(log
 
 @pytest.mark.parametrize("says", [False, True])
 @pytest.mark.parametrize("ahead", [58 * MINUTE, 10 * MINUTE])
+@pytest.mark.issue(20, line=1)
 def test_one_record_with_an_absurd_time_stretches_no_session(ahead: int, says: bool) -> None:
     """It may cut it in two, as half an hour without a click would; the next record puts the time right."""
     times = range(0, 70_000, 10_000)
@@ -165,6 +171,7 @@ def test_one_record_with_an_absurd_time_stretches_no_session(ahead: int, says: b
 @pytest.mark.parametrize("says", [False, True])
 @pytest.mark.parametrize("first", [1, 2, 3])
 @pytest.mark.parametrize("ahead", [20 * MINUTE, 29 * MINUTE, MINUTE])
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_first_records_with_an_absurd_time_stretch_no_session(ahead: int, first: int, says: bool) -> None:
     """The session moves back with the first records that show it: one where one was ahead, two where several were."""
     times = range(0, 90_000, 10_000)
@@ -189,6 +196,7 @@ def test_one_record_from_the_past_makes_no_silence(behind: int, says: bool) -> N
     assert folded.states[0]["other_skew"] == 0
 
 
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_several_records_from_the_past_show_that_those_before_came_from_the_future() -> None:
     times = range(0, 90_000, 10_000)
     folded = _run(*(_step(t, arrives=t + 20 * MINUTE * (t < 30_000)) for t in times))
@@ -206,6 +214,8 @@ def test_a_retry_of_an_event_does_not_move_the_clock() -> None:
 # -- what nobody did -------------------------------------------------------------------------------
 
 
+@pytest.mark.issue(20, line=3)
+@pytest.mark.contract("The gap before the first interaction")
 def test_an_earlier_interaction_after_a_passive_event_has_no_gap_before_it() -> None:
     """session_start at T+60000, page_view at T, page_view at T+30000: thirty seconds between clicks."""
     folded = _run(_step(60_000, type="session_start"), _step(0, type="page_view"), _step(30_000, type="page_view"))
@@ -216,6 +226,7 @@ def test_an_earlier_interaction_after_a_passive_event_has_no_gap_before_it() -> 
 @pytest.mark.parametrize(
     "kind", ["view_promotion", "scroll", "user_engagement", "page_ping", "video_progress", "first_visit"]
 )
+@pytest.mark.issue(20, line=4)
 def test_a_passive_event_ends_no_silence_and_changes_no_gap(kind: str) -> None:
     folded = _run(_step(0, type="page_view"), _step(5_000), _step(120_000, type=kind), _step(130_000, type=kind))
     assert _kinds(folded) == [EVENT_ROW, EVENT_ROW, SILENCE, EVENT_ROW, EVENT_ROW]
@@ -234,6 +245,7 @@ def test_a_passive_event_ends_no_silence_and_changes_no_gap(kind: str) -> None:
 @pytest.mark.parametrize(
     "again", [{"event_id": "p1"}, {"event_id": "p2", "transaction_id": "T1"}, {"transaction_id": "T1"}]
 )
+@pytest.mark.issue(20, line=11)
 def test_a_purchase_that_is_sent_again_counts_once_for_a_day(again: dict[str, Any]) -> None:
     """45 minutes later its session is over, and still it is known."""
     first: dict[str, Any] = {"type": "purchase", "value": 56.0, "transaction_id": "T1", "event_id": "p1"}
@@ -250,6 +262,8 @@ def test_a_purchase_that_is_sent_again_counts_once_for_a_day(again: dict[str, An
     assert not folded.states[0]["arrival"]
 
 
+@pytest.mark.issue(20, line=11, sibling=True)
+@pytest.mark.issue(20, line=14)
 def test_two_orders_of_one_session_and_partial_refunds_all_count() -> None:
     folded = _run(
         *(_step(n, type="purchase", value=50.0, transaction_id=f"T{n}") for n in range(12)),
@@ -261,6 +275,7 @@ def test_two_orders_of_one_session_and_partial_refunds_all_count() -> None:
     assert (state["num_clicks"], folded.duplicates) == (12, 0), "a refund is no click"
 
 
+@pytest.mark.issue(20, line=10)
 def test_a_retry_after_a_withdrawal_of_consent_brings_nothing_back() -> None:
     told: dict[str, Any] = {"page": "/p", "event_id": "e"}
     folded = _run(
@@ -276,6 +291,7 @@ def test_a_retry_after_a_withdrawal_of_consent_brings_nothing_back() -> None:
 # -- money and items -------------------------------------------------------------------------------
 
 
+@pytest.mark.issue(20, line=13)
 def test_sums_of_large_amounts_are_exact() -> None:
     values = [19_990_001.0, 19_990_002.0, 19_990_003.0]
     folded = _run(*(_step(n, type="purchase", value=value) for n, value in enumerate(values)))
@@ -284,6 +300,7 @@ def test_sums_of_large_amounts_are_exact() -> None:
     assert cart.states[0]["cart_value"] == 50_331_651.0
 
 
+@pytest.mark.issue(20, line=14)
 def test_amounts_in_a_second_currency_are_left_out_and_counted() -> None:
     folded = _run(
         _step(0, type="add_to_cart", price=10.0, currency="EUR"),
@@ -294,6 +311,7 @@ def test_amounts_in_a_second_currency_are_left_out_and_counted() -> None:
     assert (state["cart_value"], state["cart_items"], folded.foreign_money) == (15.0, 3, 1)
 
 
+@pytest.mark.issue(20, line=14)
 def test_counts_of_a_type_go_on_beyond_255() -> None:
     folded = _run(*(_step(1_000 * n, type="view_item") for n in range(300)))
     assert folded.states[0]["counts"].max() == 300
@@ -310,6 +328,8 @@ def test_counts_of_a_type_go_on_beyond_255() -> None:
         ([{"page": "/"}, {"page": "/b", "type": "page_ping"}], False),
     ],
 )
+@pytest.mark.issue(20, line=19)
+@pytest.mark.contract("What a bounce is")
 def test_a_bounce_is_one_page_and_nothing_done_there(visit: list[dict[str, Any]], bounced: bool) -> None:
     steps = [_step(n, visitor_id="v", **fields) for n, fields in enumerate(visit)]
     folded = _run(*steps, _step(2 * HOUR, visitor_id="v"))

@@ -163,6 +163,7 @@ def test_the_features_of_a_session_worked_out_by_hand() -> None:
     )
 
 
+@pytest.mark.contract("Exactly 30 minutes without a record")
 def test_a_gap_of_thirty_minutes_ends_a_session_and_the_next_event_starts_another() -> None:
     step = CONFIG.session_gap_ms
     rows = (
@@ -179,6 +180,7 @@ def test_a_single_gap_counts_at_most_ten_minutes() -> None:
     assert rows[-1][1].features[4] == 600.0
 
 
+@pytest.mark.contract("More than 250 interactions")
 def test_a_session_of_more_than_250_interactions_is_a_bot_and_counted_on() -> None:
     folded = Folded(CONFIG).run([_click("a", START_MS + 1_000 * i) for i in range(252)])
     assert [r.kind for _, r in folded.rows] == [EVENT_ROW] * 250 + [BOT] * 2
@@ -222,6 +224,7 @@ def test_consent_withdrawn_leaves_nothing_of_the_session() -> None:
     assert (state["flags"], state["pages"], state["visitor"], state["withdrawn"]) == (0, 0, 0, START_MS + 5)
 
 
+@pytest.mark.contract("When the bounce rate is read")
 def test_a_visitors_bounces_are_known_to_the_next_session_alone() -> None:
     hour = 3_600_000
     visit = {"visitor_id": "v", "page": "/p"}

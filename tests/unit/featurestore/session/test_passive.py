@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from featurestore.contract.event import PASSIVE, Event
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig
-from featurestore.session.observation import EVENT_ROW, SILENCE
+from featurestore.session.observation import END, EVENT_ROW, SILENCE
 from featurestore.session.views import WIDE, wide
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
 
@@ -54,6 +54,7 @@ def _measured(told: list[Told]) -> tuple[list[tuple[float, ...]], list[int], lis
 )
 @example([(60_000, "page_view"), (30_000, "page_view")], [(0, 0, "session_start")])
 @example([(1, "page_view"), (90_000, "purchase")], [(89_000, 88_500, "user_engagement"), (95_000, 94_999, "refund")])
+@pytest.mark.issue(20, line=4, sibling=True)
 def test_passive_events_change_nothing_measured_wherever_they_come(
     gaps: list[tuple[int, str]], passive: list[Told]
 ) -> None:
@@ -68,6 +69,8 @@ def test_passive_events_change_nothing_measured_wherever_they_come(
 
 
 @pytest.mark.parametrize("kind", ["purchase", "add_to_cart", "page_view"])
+@pytest.mark.issue(20, line=3, sibling=True)
+@pytest.mark.contract("The gap of a late event")
 def test_a_late_interaction_counts_and_moves_no_gap_of_the_next(kind: str) -> None:
     told: list[Told] = [(0, 0, "page_view"), (20_000, 0, "page_view"), (25_000, 20_000, kind), (30_000, 0, "page_view")]
     clicks, _, _, dwell = _measured(told)
@@ -76,6 +79,7 @@ def test_a_late_interaction_counts_and_moves_no_gap_of_the_next(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", sorted(PASSIVE))
+@pytest.mark.issue(20, line=3, sibling=True)
 def test_a_late_passive_first_event_is_no_interaction_either(kind: str) -> None:
     """A heartbeat by a clock that runs ahead of the first click's: no gap lies between the two."""
     told: list[Told] = [(60_000, 0, kind), (60_500, 60_500, "page_view"), (61_000, 31_000, "page_view")]
@@ -83,3 +87,17 @@ def test_a_late_passive_first_event_is_no_interaction_either(kind: str) -> None:
     values: dict[str, Any] = dict(zip(MEASURED, clicks[-1], strict=True))
     assert (values["num_clicks"], values["time_between_clicks"]) == (2.0, 30.0)
     assert dwell[:2] == [0, 300]
+
+
+@pytest.mark.parametrize("kind", sorted(PASSIVE))
+@pytest.mark.contract("A session of passive events alone")
+def test_a_session_of_passive_events_alone_is_decided_falls_silent_and_ends(kind: str) -> None:
+    """Its silence counts from the first event, whatever heartbeats follow; its end counts from the last."""
+    told: list[Told] = [(0, 0, kind), (20_000, 0, kind), (400_000, 0, kind)]
+    ended = 400_000 + CONFIG.session_gap_ms
+    folded = Folded(CONFIG).run([*map(_step, told), Step("a", START_MS + ended, None)])
+    rows = [(row.kind, row.t - START_MS) for _, row in folded.rows]
+    silence = CONFIG.idle_after_ms
+    assert [row for row in rows if row[0] == SILENCE] == [(SILENCE, max(silence, CONFIG.idle_mean_ms))]
+    assert [row for row in rows if row[0] != SILENCE] == [*((EVENT_ROW, at) for at, _, _ in told), (END, ended)]
+    assert folded.rows[-1][1].features[FEATURES.index("num_clicks")] == 0.0

@@ -134,6 +134,7 @@ def test_the_columns_are_named_once_and_the_groups_are_columns() -> None:
 
 
 @given(st.lists(st.floats(0.01, 1e9), min_size=1, max_size=12), st.sampled_from([0.0, 1e8]))
+@pytest.mark.issue(20, line=13, sibling=True)
 def test_the_spread_of_prices_is_exact_however_large_they_are(prices: list[float], added: float) -> None:
     """Sums of squares would lose all digits of a spread that is small beside the prices."""
     prices = [price + added for price in prices]

@@ -46,6 +46,7 @@ def test_outside_its_time_nothing_changes(text: str) -> None:
     assert all(a[2] <= b[2] for a, b in pairwise(log)), "in the order of arrival"
 
 
+@pytest.mark.issue(20, line=21)
 def test_an_outage_takes_the_events_of_one_type() -> None:
     found = types(split(events(f"outage=page_view{AT}"))[1])
     assert found == types(PLAIN[1]) - Counter(page_view=10**9)
@@ -107,6 +108,7 @@ def test_what_makes_no_sense_is_refused(text: str, remedy: str) -> None:
         parse(text)
 
 
+@pytest.mark.issue(20, line=21, sibling=True)
 def test_a_simulation_with_incidents_is_the_same_each_time() -> None:
     texts: list[Any] = [f"{wave}{AT}" for wave in WAVES]
     assert events(*texts) == events(*texts)

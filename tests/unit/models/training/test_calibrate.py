@@ -156,6 +156,7 @@ def test_a_share_outside_its_range_is_refused(tmp_path: Path) -> None:
         main([str(tmp_path / "x"), "--gone", "1.5"])
 
 
+@pytest.mark.issue(20, line=18, sibling=True)
 def test_a_log_that_train_would_refuse_is_said_to_be_too_short(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +209,7 @@ def one_item_buyers(n: int = 300) -> list[SimEvent]:
     )
 
 
+@pytest.mark.issue(20, line=18)
 def test_purchases_choose_the_number_of_items() -> None:
     """One item reaches all buyers before they buy, two reach none of them: two would be the rule without purchases."""
     proposal = calibrate(one_item_buyers())
@@ -220,6 +222,7 @@ def test_purchases_choose_the_number_of_items() -> None:
     assert "were Intent Buyers before they bought" in out.getvalue()
 
 
+@pytest.mark.issue(20, line=18)
 def test_visits_that_the_logs_end_cuts_off_are_not_finished() -> None:
     """One visit a minute: those of the last half hour and the one that is going on are nobody's outcome."""
     proposal = calibrate(one_item_buyers())
@@ -228,6 +231,7 @@ def test_visits_that_the_logs_end_cuts_off_are_not_finished() -> None:
     assert proposal.before.buyers < 100
 
 
+@pytest.mark.issue(20, line=18)
 def test_a_shop_without_carts_keeps_three_stages() -> None:
     log = [event for event in one_item_buyers() if b"add_to_cart" not in event[1] and b"purchase" not in event[1]]
     proposal = calibrate(log)
@@ -237,6 +241,7 @@ def test_a_shop_without_carts_keeps_three_stages() -> None:
     assert np.isnan(proposal.after.reached)
 
 
+@pytest.mark.issue(20, line=18)
 def test_false_alarms_are_counted_before_and_after(proposal: Calibration) -> None:
     """In a slow shop most of those whom the default calls Drop-Off Risk come back; with the proposal fewer do."""
     assert proposal.before.returned > 0.5

@@ -90,6 +90,7 @@ def test_a_bundle_of_the_stage_alone_folds_no_wide_view(trained: Trained, tmp_pa
     assert empty.observations.wide.shape[1] == 0
 
 
+@pytest.mark.issue(20, line=18, sibling=True)
 def test_a_shop_without_carts_gets_a_bundle_without_what_it_cannot_know(log: list[SimEvent]) -> None:
     """No Intent Buyer, no add_rest; the stage and the exit are learned all the same, and what is missing is said."""
     cartless = [(key, value, t) for key, value, t in log if b"_cart" not in value and b"checkout" not in value]

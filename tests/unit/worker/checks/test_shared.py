@@ -1,5 +1,7 @@
 """Who else uses this Redis is said: sharing visitors or decisions is never silent."""
 
+import pytest
+
 from featurestore.store.keys import Namespace
 from worker.checks.findings import ADVICE, GOOD
 from worker.checks.shared_check import Deployment, shared_findings
@@ -13,6 +15,7 @@ def test_a_group_is_alone_with_itself_and_with_its_topic_before_it_was_created_a
     assert found.level == GOOD
 
 
+@pytest.mark.issue(20, line=9)
 def test_another_group_or_topic_of_the_env_shares_visitors() -> None:
     others = {"prod:trial:t1": Deployment("clicks", 1), "prod:clickstage:t2": Deployment("shoes", 1)}
     found = list(shared_findings(ITSELF | others, OWN, "clicks"))
@@ -22,6 +25,7 @@ def test_another_group_or_topic_of_the_env_shares_visitors() -> None:
     assert all("profiles" in f.what and "CLICKSTAGE_ENV" in f.remedy for f in found)
 
 
+@pytest.mark.issue(20, line=9, sibling=True)
 def test_another_env_in_this_redis_shares_decisions_only() -> None:
     [found] = shared_findings(ITSELF | {"test:clickstage:t1": Deployment("clicks", 1)}, OWN, "clicks")
     assert found.level == ADVICE

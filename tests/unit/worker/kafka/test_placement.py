@@ -26,6 +26,7 @@ def _by_librdkafka(session: str) -> int:
     return zlib.crc32(session.encode()) % N
 
 
+@pytest.mark.issue(20, line=5)
 def test_a_producer_with_librdkafkas_default_is_recognised() -> None:
     split = [session for session in SESSIONS if _by_java(session) != _by_librdkafka(session)]
     assert len(split) > 40, "nearly every session is halved"
@@ -35,12 +36,14 @@ def test_a_producer_with_librdkafkas_default_is_recognised() -> None:
         assert placed(_by_librdkafka(session), [session.encode()], N) == (1, {"librdkafka_default": 1})
 
 
+@pytest.mark.issue(20, line=5, sibling=True)
 def test_another_key_than_the_partitions_is_told_apart() -> None:
     session = SESSIONS[0]
     elsewhere = next(p for p in range(N) if p not in {_by_java(session), _by_librdkafka(session)})
     assert placed(elsewhere, [session.encode(), None], N) == (1, {"other": 1})
 
 
+@pytest.mark.issue(20, line=5)
 def test_clickstage_check_says_what_a_sample_shows() -> None:
     right = {p: [s.encode() for s in SESSIONS if _by_java(s) == p] for p in range(N)}
     [fine] = placement_findings(right, N)
@@ -53,6 +56,7 @@ def test_clickstage_check_says_what_a_sample_shows() -> None:
     assert not list(placement_findings({}, N))
 
 
+@pytest.mark.issue(20, line=5)
 def test_a_worker_counts_a_sample_a_second_and_says_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     metrics, clock = Metrics(), FakeClock()
     placement = Placement(metrics, N, clock)
@@ -71,6 +75,7 @@ def test_a_worker_counts_a_sample_a_second_and_says_once_a_minute(caplog: pytest
     assert "session-" not in caplog.text
 
 
+@pytest.mark.issue(20, line=1, sibling=True)
 def test_records_of_the_future_are_told_with_what_comes_late() -> None:
     """A host's fast clock stamps the record and the event: no other figure shows it."""
     [found] = clock_findings(600_000)

@@ -234,6 +234,7 @@ def test_a_window_of_no_length_is_refused() -> None:
         DriftMonitor(None, Metrics(), Clock(), 0.0)
 
 
+@pytest.mark.issue(20, line=21)
 def test_misses_that_cancel_out_are_counted() -> None:
     """The model calls ten Explorers Evaluators and ten Evaluators Explorers: the mix is right, twenty rows are not."""
     setup = Setup()
@@ -250,6 +251,7 @@ def another_shop(n: int) -> NDArray[np.float64]:
     return rows(n, 5) * 8.0 + 60.0
 
 
+@pytest.mark.issue(20, line=18)
 def test_a_model_of_another_shop_is_told_once_in_the_first_hour(caplog: pytest.LogCaptureFixture) -> None:
     """One line that says what to do; a shop that drifts later is drift, and the alerts' business."""
     setup = Setup()
@@ -270,6 +272,7 @@ def test_a_model_of_another_shop_is_told_once_in_the_first_hour(caplog: pytest.L
     assert not caplog.records
 
 
+@pytest.mark.issue(20, line=18, sibling=True)
 def test_a_feature_that_drifts_alone_is_no_other_shop(caplog: pytest.LogCaptureFixture) -> None:
     setup = Setup()
     setup.monitor.observe(rows(2_000, 2, shift=40.0), codes(2_000, 1), codes(2_000, 1), 200)

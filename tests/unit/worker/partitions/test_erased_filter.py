@@ -70,6 +70,7 @@ def test_only_events_up_to_the_erasure_are_left_out() -> None:
     assert made.parts == [(0, 0, 3)]
 
 
+@pytest.mark.issue(20, line=10, sibling=True)
 def test_a_wrong_clock_does_not_carry_an_event_past_its_erasure() -> None:
     """The record's time decides where the event's own is far off."""
     event = _event("gone", 10**12)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,7 @@ def test_old_batches_leave_the_window() -> None:
     assert refusals.held_at() is None
 
 
+@pytest.mark.issue(20, line=12)
 def test_the_next_owner_goes_on_counting_and_holds_what_was_held() -> None:
     """Restarts do not give each worker five hundred more."""
     first = Refusals(1.0, 5, NOTHING)
@@ -82,6 +84,7 @@ def test_records_that_are_read_again_are_not_counted_again() -> None:
     assert (note.in_a_row, note.next) == (0, 5)
 
 
+@pytest.mark.issue(20, line=12, sibling=True)
 def test_what_an_operator_lets_pass_is_not_counted_and_behind_it_counting_begins_anew() -> None:
     refusals = Refusals(1.0, 5, NOTHING)
     refusals.count(range(8), list(range(8)), 1)
@@ -108,6 +111,7 @@ def test_a_note_that_cannot_be_read_is_none() -> None:
     restarts=st.sets(st.integers(0, 59)),
     limit=st.integers(1, 6),
 )
+@pytest.mark.issue(20, line=12, sibling=True)
 def test_reading_stops_at_the_same_record_however_batches_are_cut_and_workers_restart(
     bad: list[bool], cuts: set[int], restarts: set[int], limit: int
 ) -> None:

@@ -81,6 +81,7 @@ def test_laps_are_counted_at_the_tick(bundle: Bundle) -> None:
     assert metrics.batch_seconds.counts.sum(axis=1).tolist() == [3.0 * (step in ("decode", "score")) for step in STEPS]
 
 
+@pytest.mark.issue(20, line=21)
 def test_a_session_begins_once_and_events_count_by_their_type(bundle: Bundle) -> None:
     """A session_start and a page_view of one millisecond are one session; a type that nobody knows is ``other``.
 

@@ -87,6 +87,7 @@ def test_a_visitor_s_earlier_visits_are_known_whatever_partition_they_lie_in(fir
     ),
     st.randoms(use_true_random=False),
 )
+@pytest.mark.issue(20, line=21, sibling=True)
 def test_any_log_gives_the_rates_of_their_definition(gaps: list[tuple[int, int, int]], dice: random.Random) -> None:
     visits = visits_of(gaps)
     if not visits:

@@ -126,6 +126,7 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, kind: str, conten
         ("eshop", HEAD.encode() + b"\n2008;4;1;2;29;7;1;A16;1;6;1;33;2;1", b"2008;4"),
     ],
 )
+@pytest.mark.issue(20, line=16)
 def test_one_bad_line_does_not_refuse_a_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, good: bytes, bad: bytes
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_speed_is_max_or_a_positive_factor(text: str) -> None:
         _speed(text)
 
 
+@pytest.mark.issue(20, line=18)
 def test_a_file_becomes_events_without_a_kafka(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What `clickstage calibrate` and `train` read, compressed or not."""
     clicks = read("eshop", _eshop(tmp_path))
@@ -222,6 +224,7 @@ _OPTIONAL = {"country": "country", "page 1 (main category)": "category", "price"
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(HEAD.split(";")), st.sampled_from(["", "0", "-1", "9", "NaN", "1e999", "x", "28,00"]))
+@pytest.mark.issue(20, line=15, sibling=True)
 def test_one_bad_field_of_the_eshop_costs_that_field_never_the_click(tmp_path: Path, name: str, text: str) -> None:
     """As the contract has it for live events: only who, when and what must be there."""
     names = HEAD.split(";")
@@ -239,6 +242,7 @@ def test_one_bad_field_of_the_eshop_costs_that_field_never_the_click(tmp_path: P
 
 @given(st.lists(st.sampled_from([None, {}, [], 1, {"aid": 1, "ts": "x", "type": "carts"}, {"aid": 1, "ts": -1}])))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.issue(20, line=16, sibling=True)
 def test_bad_events_of_an_otto_session_cost_themselves_alone(tmp_path: Path, bad: list[Any]) -> None:
     path = tmp_path / "otto.jsonl"
     good = {"aid": 1, "ts": 1, "type": "carts"}

@@ -78,6 +78,7 @@ def test_more_bad_lines_than_allowed_refuse_the_file(tmp_path: Path) -> None:
         read("segment", path, 2)
 
 
+@pytest.mark.issue(20, line=16)
 def test_a_cell_of_any_length_and_a_row_of_too_many_cells(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     head = "event,event_id,domain_sessionid,derived_tstamp,page_url"

@@ -101,6 +101,7 @@ def _takes(kind: str, path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(_GOOD))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(data=st.data())
+@pytest.mark.issue(20, line=16, sibling=True)
 def test_a_row_of_json_is_an_event_or_left_out(kind: str, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever stands at any one place of a good row."""
     good = _GOOD[kind]
@@ -143,6 +144,7 @@ _SHOP = ["event_time", "event_type", "product_id", "category_code", "price", "qu
         st.lists(_WORDS | st.text(max_size=4) | st.sampled_from(["2008", "purchase"]), max_size=12), max_size=5
     )
 )
+@pytest.mark.issue(20, line=16, sibling=True)
 def test_a_row_of_csv_is_an_event_or_left_out(
     kind: str, head: list[str], delimiter: str, tmp_path: Path, rows: list[list[str]]
 ) -> None:
