@@ -29,7 +29,7 @@ from featurestore.session.features import FEATURES, N_FEATURES
 from featurestore.session.observation import SEQ_STEP
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
-from worker.metrics.catalogue import SESSION_OUTCOMES
+from worker.metrics.labels import SESSION_OUTCOMES
 from worker.metrics.metrics import TruthMetrics
 
 #: Outcomes that a stage foretells.

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from featurestore.contract.partitioner import murmur2
 from worker.clock import Clock
-from worker.metrics.catalogue import PARTITIONERS
+from worker.metrics.labels import PARTITIONERS
 from worker.metrics.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Placed(NamedTuple):
 
     Attributes:
         checked: keys looked at.
-        misplaced: by entry of `catalogue.PARTITIONERS`, how many lie elsewhere than `contract.partitioner` says.
+        misplaced: by entry of `labels.PARTITIONERS`, how many lie elsewhere than `contract.partitioner` says.
     """
 
     checked: int

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from worker.metrics.catalogue import OTHER, Spec
+from worker.metrics.catalogue import Spec
+from worker.metrics.labels import OTHER
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from decisions.experiments.arms import BITS_PER_EXPERIMENT
 from decisions.policy.engine import MAX_GAP_MS
 from featurestore.session.stages import DROP_OFF_RISK
 from featurestore.session.state import IS_BOT
-from worker.metrics.catalogue import RECOVERY_OUTCOMES, SESSION_OUTCOMES, STAGES_OR_NONE
+from worker.metrics.labels import RECOVERY_OUTCOMES, SESSION_OUTCOMES, STAGES_OR_NONE
 from worker.metrics.metrics import Metrics
 
 MAX_ARMS: Final = 2**BITS_PER_EXPERIMENT - 1

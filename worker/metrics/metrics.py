@@ -24,8 +24,9 @@ from prometheus_client.registry import Collector
 
 from featurestore.contract.codes import currency_name
 from featurestore.contract.currencies import CURRENCIES
-from worker.metrics.catalogue import CATALOGUE, CURRENCIES_AT_FIRST, OTHER
+from worker.metrics.catalogue import CATALOGUE
 from worker.metrics.instruments import Counter, Gauge, Histogram
+from worker.metrics.labels import CURRENCIES_AT_FIRST, OTHER
 
 __all__ = ["CATALOGUE", "Counter", "Gauge", "Histogram", "Metrics", "TruthMetrics", "new_registry"]
 

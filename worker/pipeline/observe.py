@@ -16,10 +16,10 @@ from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from models.bundle.bundle import Bundle
 from worker.clock import Clock
 from worker.metrics.calibration import CalibrationMonitor
-from worker.metrics.catalogue import OTHER
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.heads import HeadMonitor
 from worker.metrics.kpis import Kpis
+from worker.metrics.labels import OTHER
 from worker.metrics.metrics import Metrics
 
 _OUTCOMES: Final = (

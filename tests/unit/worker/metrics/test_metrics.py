@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.metrics.catalogue import CATALOGUE, LATENCY_BOUNDS_S, OPEN, OTHER, PREFIX, STEPS, Kind
+from worker.metrics.catalogue import CATALOGUE, PREFIX, Kind
+from worker.metrics.labels import LATENCY_BOUNDS_S, OPEN, OTHER, STEPS
 from worker.metrics.metrics import Metrics, new_registry
 
 

@@ -11,9 +11,9 @@ from featurestore.store.memory import MemoryStore
 from models.bundle.bundle import Bundle
 from tests.unit.worker.pipeline.loop_world import engine
 from worker.clock import SystemClock
-from worker.metrics.catalogue import STEPS
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.kpis import Kpis
+from worker.metrics.labels import STEPS
 from worker.metrics.metrics import Metrics, new_registry
 from worker.pipeline.observe import TOGETHER, Observer
 
