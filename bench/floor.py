@@ -22,7 +22,7 @@ from featurestore.store.keys import Namespace, Shard
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.redis.connection import connect
 from featurestore.store.redis.store import RedisSessionStore
-from worker.kafka.source import consumer_config
+from worker.kafka.consumer_config import consumer_config
 from worker.pipeline.outputs import producer_config
 from worker.settings import Settings
 
