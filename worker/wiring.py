@@ -107,8 +107,8 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
     missing = [name for name in wanted if name not in topics]
     if missing:
         raise SettingsError(
-            f"{where} has no topic {', '.join(missing)}, or this user has no right to see it: create it (README, "
-            "'Topics'), give the right (docs/guarantees.md), or name others with "
+            f"{where} has no topic {', '.join(missing)}, or this user has no right to see it: create it "
+            "(deploy/kafka/create-topics.sh), give the right (docs/guarantees.md), or name others with "
             + ", ".join(f"{PREFIX}{setting.upper()}" for setting in TOPICS)
         )
     partitions = len(topics[settings.topic].partitions)

@@ -180,7 +180,7 @@ def test_a_batch_that_cannot_be_unpacked_stops_nothing(rig: MakeRig) -> None:
 def test_nothing_but_poison(rig: MakeRig) -> None:
     """17: partitions full of what is no event are held, each on its own; the worker stays, and nothing more is read."""
     bench = rig("17 nothing but poison", 17)
-    worker = bench.start(dlq_max_consecutive=100, ready=False)
+    worker = bench.start(dlq_max_consecutive=100)
     producer = Producer({"bootstrap.servers": bench.bootstrap})
     for number in range(1_000):
         producer.produce(bench.topics["topic"], f"poison {number}", "k")

@@ -34,9 +34,12 @@ def _pages() -> list[Any]:
 @pytest.mark.parametrize("page", _pages())
 def test_printed_commands_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     """What an earlier command of the page writes, a later one finds; a log of the shop's own is simulated."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command_file = tmp_path / "bin" / "clickstage"
+    command_file.parent.mkdir()
+    command_file.write_text(f'#!/bin/sh\nexec {sys.executable} -m worker "$@"\n')
+    command_file.chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLICKSTAGE_")}
-    environment |= {"PATH": path, "PYTHONPATH": str(ROOT)}
+    environment |= {"PATH": f"{command_file.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     (tmp_path / "models").symlink_to(ROOT / "models")
     for command in ["clickstage simulate --sessions 5000 --out events.jsonl", *_commands(page)]:
         done = subprocess.run(
