@@ -93,7 +93,9 @@ def _reachable(settings: Settings) -> None:
             f"Kafka at {settings.kafka} does not answer ({error.args[0].name()}): start it, or set CLICKSTAGE_KAFKA"
         ) from None
     if settings.topic not in topics:
-        raise SettingsError(f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (deploy/kafka/create-topics.sh)")
+        raise SettingsError(
+            f"Kafka at {settings.kafka} has no topic {settings.topic}: create it (deploy/kafka/create-topics.sh)"
+        )
 
 
 def _factors(pairs: Sequence[str]) -> dict[str, str]:
