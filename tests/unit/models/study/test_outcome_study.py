@@ -4,7 +4,7 @@ from models.rules import StageRules
 from models.study.outcome_study import clicks
 from models.training.dataset import observe_log
 from models.training.outcomes import outcome_rows
-from tests.unit.models.training.test_outcomes import HOUR_MS, START_MS, event
+from tests.slow.models.training.test_outcomes import HOUR_MS, START_MS, event
 
 
 def test_a_click_is_counted_and_what_is_none_is_not() -> None:
