@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 
 # Two processes for the tests that wait for nothing but the processor; one for those that watch a clock (decision 0061).
 TESTS := $(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),$(BIN)/python -m pytest --numprocesses 2 \
-    tests/unit tests/laws tests/contract && $(BIN)/python -m pytest tests/integration tests/faults tests/browser)
+    --dist loadfile tests/unit tests/slow tests/laws tests/contract && $(BIN)/python -m pytest tests/integration tests/faults tests/browser)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults identity tracker train report format lock clean
@@ -43,7 +43,7 @@ bench: $(DEV)  ## run the benchmarks (BENCH_ARGS="--list" names them)
 
 faults: $(DEV)  ## inject every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); writes out/faults.json
 	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -m nightly tests/unit tests/integration tests/browser
+	@$(BIN)/python -m pytest -m nightly tests/unit tests/slow tests/integration tests/browser
 
 identity: $(DEV)  ## run one log through an earlier revision and this tree, compare the bytes (IDENTITY_ARGS="--base main")
 	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)
