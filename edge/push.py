@@ -201,15 +201,19 @@ class Hub:
         self._metrics.provisional.labels(outcome).inc()
 
     def _write(self, stream: Stream) -> None:
+        self._begin(stream, self._flush(stream))
+
+    def _begin(self, stream: Stream, writing: Coroutine[Any, Any, None]) -> None:
+        """Write to a stream that nobody is writing to; a page that takes nothing holds up no other."""
         if stream.busy or stream.over:
+            writing.close()
             return
         stream.busy = True
-        flushing = self._flush(stream)
         try:
-            waits_for = flushing.send(None)  # nearly always the server takes it at once, and no task is needed
+            waits_for = writing.send(None)  # nearly always the server takes it at once, and no task is needed
         except StopIteration:
             return
-        task = self._loop.create_task(_continued(flushing, waits_for))
+        task = self._loop.create_task(_continued(writing, waits_for))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -248,14 +252,18 @@ class Hub:
                     for stream in list(streams):
                         if stream.heard:
                             stream.heard = False  # it was written to: that told it that we live
-                        elif not stream.busy:
-                            await self._sign(stream)
+                        else:
+                            self._begin(stream, self._sign(stream))
 
     async def _sign(self, stream: Stream) -> None:
         try:
             await stream.send(_chunk(HEARTBEAT))
         except Exception:
             stream.end()
+        finally:
+            stream.busy = False
+        if stream.latest is not None or stream.withdrawn:
+            self._write(stream)  # it came meanwhile
 
 
 class Push:
