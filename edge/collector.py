@@ -58,7 +58,7 @@ class Collector:
         taken, verdicts, session_id = await self.read(request, shop)
         receipt = Receipt(len(taken), len(verdicts) - len(taken), 0, verdicts)
         if request.query.get("decide") == "1" and taken:
-            receipt.decision = await self._decided(taken, session_id or taken[-1].event.session_id)
+            receipt.decision = await self._decided(taken, session_id or taken[-1].key.decode())
         else:
             await self._keep(self._records(taken))
         receipt.now = time.time_ns() // 1_000_000
@@ -69,8 +69,9 @@ class Collector:
         taken, verdicts, session_id = await self.read(request, self._gate.shop(request), counted=False)
         if not taken:
             raise Problem(422, "no_event", verdicts[0].reason if verdicts else "send at least one event")
-        session_id = session_id or taken[-1].event.session_id
-        values = [one.value for one in taken if one.event.session_id == session_id]
+        session_id = session_id or taken[-1].key.decode()
+        key = session_id.encode()
+        values = [one.value for one in taken if one.key == key]
         return json_reply(200, await self._deciding.after(session_id, values))
 
     async def read(
@@ -90,8 +91,7 @@ class Collector:
         self._gate.charge(shop, request, session_id, len(envelope.events))
         taken: list[Taken] = []
         verdicts: list[Verdict] = []
-        for raw in envelope.events:
-            verdict, one = inbox.take(raw, envelope, session_id, private=private)
+        for verdict, one in inbox.take(envelope, session_id, private=private):
             verdicts.append(verdict)
             if one is not None:
                 taken.append(one)
@@ -113,7 +113,7 @@ class Collector:
     def _records(self, taken: list[Taken]) -> list[Record]:
         at_ms = time.time_ns() // 1_000_000
         topic = self._settings.topic
-        return [Record(topic, one.event.session_id.encode(), one.value, at_ms) for one in taken]
+        return [Record(topic, key, value, at_ms) for key, value in taken]
 
     async def _keep(self, records: list[Record]) -> None:
         self._pending.sent(records)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from decisions.engine import Engine
 from decisions.policy import PolicyWatcher
 from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
+from edge import inbox
 from edge.batcher import Batcher
 from edge.collector import Collector
 from edge.compat import GA4, Segment, Snowplow
@@ -72,6 +73,7 @@ class Service:
 
     def __init__(self, settings: EdgeSettings, metrics_directory: str = "") -> None:
         self.settings = settings
+        inbox.warm_up()
         self.metrics = EdgeMetrics(metrics_directory)
         self.ids = IdKey.of(settings.id_key.get_secret_value())
         self._bundle = load_bundle(settings.bundle)

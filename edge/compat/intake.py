@@ -8,7 +8,7 @@ import msgspec
 from edge import inbox
 from edge.collector import Collector
 from edge.gate import Gate
-from edge.inbox import Envelope, Taken
+from edge.inbox import Envelope
 from edge.problems import Problem
 from edge.requests import Request
 from edge.settings import EdgeSettings
@@ -52,10 +52,7 @@ class Intake:
             )
         self._gate.charge(shop, request, "", max(len(mapped.events), 1))
         private = request.header(b"sec-gpc") == "1"
-        taken: list[Taken] = []
-        for made in mapped.events:
-            _, one = inbox.take(msgspec.Raw(encode(made)), Envelope([]), "", private=private)
-            if one is not None:
-                taken.append(one)
+        envelope = Envelope([msgspec.Raw(encode(made)) for made in mapped.events])
+        taken = [one for _, one in inbox.take(envelope, "", private=private) if one is not None]
         await self._collector.keep(taken, len(mapped.events) - len(taken) + len(mapped.left_out))
         return mapped
