@@ -99,9 +99,9 @@ class _Table:
         return Endpoint(route, service.gate, service.metrics, hops, handlers, streamers, credentials=credentials)
 
     async def _ready(self, request: Request) -> Reply:
-        works = self._service.ready()
+        works = self._service.readiness.of_all(self._service.works())
         # A process that has reached Kafka is about to decide: traffic should wait for that.
-        return json_reply(200 if works["events"] and works["decisions"] >= works["kafka"] else 503, works)
+        return json_reply(200 if works.events and works.decisions >= works.kafka else 503, works)
 
     async def _metrics(self, request: Request) -> Reply:
         address = request.ip()

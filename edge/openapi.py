@@ -15,11 +15,12 @@ from edge.compat.segment import CALLS
 from edge.exposures import Counted, Exposure
 from edge.inbox import Verdict
 from edge.problems import MEDIA_TYPE, ProblemDocument
+from edge.readiness import Works
 from edge.sessions import Renewal, Session
 from featurestore.contract.event import Event
 
 VERSION: Final = "1.0.0"
-TYPES: Final = (Event, Decision, Exposure, Counted, Receipt, Verdict, Renewal, Session, ProblemDocument)
+TYPES: Final = (Event, Decision, Exposure, Counted, Receipt, Verdict, Renewal, Session, Works, ProblemDocument)
 _NAME: Final = "#/components/schemas/{name}"
 
 WHY: Final = {
@@ -264,8 +265,8 @@ def _operated() -> dict[str, Any]:
         },
         "/readyz": {
             "get": _operation(
-                "Does it take events, reach Kafka, decide",
-                {200: ("Anything", None), 503: ("Anything", None)},
+                "Does it take events, reach Kafka, decide: what works in every process",
+                {200: ("Works", {"events": True, "kafka": True, "decisions": True}), 503: ("Works", None)},
                 (405,),
                 security={},
             )

@@ -30,6 +30,7 @@ from edge.metrics import EdgeMetrics
 from edge.pending import Pending
 from edge.publisher import Publisher
 from edge.push import Hub, Push
+from edge.readiness import Readiness, Works
 from edge.reading import Reading
 from edge.replay import Replay
 from edge.sessions import Sessions
@@ -68,13 +69,14 @@ class Service:
 
     Args:
         settings: of the edge.
-        metrics_directory: where the processes keep their metrics; "" for one process alone.
+        metrics_directory: where the processes keep their metrics and readiness; "" for one process alone.
     """
 
     def __init__(self, settings: EdgeSettings, metrics_directory: str = "") -> None:
         self.settings = settings
         inbox.warm_up()
         self.metrics = EdgeMetrics(metrics_directory)
+        self.readiness = Readiness(metrics_directory, settings.edge_processes)
         self.ids = IdKey.of(settings.id_key.get_secret_value())
         self._bundle = load_bundle(settings.bundle)
         policy = load_policy(settings.policy, self._bundle.heads.variables)
@@ -133,14 +135,14 @@ class Service:
         self.reads.close()
         self._withdrawals.close()
 
-    def ready(self) -> dict[str, bool]:
-        """What of the edge works: whether it takes events, reaches Kafka, and decides inline.
+    def works(self) -> Works:
+        """What works in this process.
 
         At the start the spool alone does not count: until Kafka has been asked once, it may decide in a moment.
         """
         kafka = self.store.namespace is not None and not self.publisher.away
         spools = self.spool is not None and (self._kafka_was_asked or self.store.namespace is not None)
-        return {"events": kafka or spools, "kafka": kafka, "decisions": self.deciding.ready}
+        return Works(kafka or spools, kafka, self.deciding.ready)
 
     async def _is_withdrawn(self, session_id: str) -> bool:
         return (await self.reads.ask(Asked(session_id))).withdrawn
@@ -211,6 +213,7 @@ class Service:
                 # The process that started us was killed: its port would stay taken.
                 os.kill(os.getpid(), signal.SIGTERM)
             self.metrics.flush()
+            self.readiness.tell(self.works())
             changed = self._policy_watch.poll()
             if changed is not None:
                 self.reading.presenter = self.hub.presenter = self.deciding.presenter = Presenter(changed)

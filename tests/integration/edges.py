@@ -66,6 +66,11 @@ class EdgeProcess(ServerProcess):
             os.killpg(self._process.pid, signal.SIGKILL)
         super().kill9()
 
+    def kill_one(self) -> None:
+        """End one of the processes that serve for it."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+
     def connect(self) -> http.client.HTTPConnection:
         """A connection that lives as long as the edge."""
         self._connections.append(self._connection())

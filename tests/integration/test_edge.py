@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from featurestore.contract.ids import IdKey
-from tests.integration.edges import PAGE, EdgeProcess
+from tests.integration.edges import PAGE, READY_S, EdgeProcess
 from tests.integration.shopfloor import PATIENCE_S, Shopfloor, now_ms
 from tests.run_services import RunServices
 from tests.services import RedisServer, create_topics, read_topic
@@ -332,3 +332,15 @@ def test_the_edge_describes_itself(edge: EdgeProcess) -> None:
     description = edge.ask("GET", "/openapi.json").json
     assert description["openapi"].startswith("3.1")
     assert {"/v1/events", "/v1/decide", "/v1/sessions"} <= description["paths"].keys()
+
+
+def test_a_process_that_dies_is_replaced_and_the_edge_says_so_meanwhile(edge: EdgeProcess) -> None:
+    """Whichever process is asked."""
+
+    def ready() -> set[int]:
+        return {edge.ask("GET", "/readyz").status for _ in range(10)}
+
+    assert ready() == {200}
+    edge.kill_one()
+    assert wait_for(lambda: ready() == {503}, PATIENCE_S)
+    assert wait_for(lambda: ready() == {200}, READY_S)
