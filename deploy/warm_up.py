@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
+from decisions import open_visits
 from decisions.engine import Engine
 from decisions.shipped import load_bundle, load_policy
 from featurestore.store.keys import Namespace
@@ -10,7 +11,6 @@ from worker.clock import SystemClock
 from worker.metrics.drift import DriftMonitor
 from worker.metrics.kpis import Kpis
 from worker.metrics.metrics import Metrics
-from worker.pipeline import past
 from worker.pipeline.observe import Observer
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     engine = Engine.of(bundle, policy, namespace)
     engine.warm_up()
     resp.warm_up()
-    past.warm_up()
+    open_visits.warm_up()
     metrics = Metrics(CollectorRegistry())
     Observer(metrics, bundle, DriftMonitor(bundle.stage.baseline, metrics, SystemClock()), Kpis(metrics, policy))
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +120,28 @@ def test_a_pass_over_the_log_says_what_the_stream_says_to_the_bit(bundle: Bundle
         run.let_time_pass(int(part[-1]["ts"]))
     assert said.keys() == expected.keys()
     assert all(np.array_equal(said[line], expected[line], equal_nan=True) for line in said)
+
+
+@pytest.mark.parametrize("size", [7, 400])
+def test_visitors_who_come_back_within_a_batch_know_their_visits_before(bundle: Bundle, size: int) -> None:
+    """Visits in turn, side by side, under one session id again; most events do not name the visitor."""
+    dice, at = random.Random(size), 1_700_000_000_000
+    log: list[Any] = []
+    for visitor in dice.choices("abcd", k=60):
+        at += dice.choice([9_000, 1_200_000, 1_799_000, 1_801_000, 3 * 3_600_000])
+        session, named = f"{visitor}{dice.randrange(9)}", dice.random() < 0.8
+        for page in range(dice.choice([1, 1, 4])):
+            event = {"session_id": session, "type": "page_view", "ts": at, "page": f"/{page}"}
+            log.append(event | ({"visitor_id": visitor} if named and page in (0, 3) else {}))
+            at += 3_000
+    expected = streamed(bundle, log, 1)
+    run = LogPass(Judge(bundle, load_policy(None, bundle.heads.variables), bundle.rules.fold_config(), bundle.heads), 4)
+    for part, records in whole(log, size):
+        scored = run.score(records)
+        assert scored.offsets.tolist() == list(records.offsets)
+        for line, *said in zip(scored.offsets.tolist(), scored.probabilities, scored.outputs, strict=True):
+            assert np.array_equal(np.concatenate(said), expected[line], equal_nan=True), line
+        run.let_time_pass(int(part[len(part) // 2]["ts"]))
 
 
 def test_the_file_holds_the_scores_to_the_bit(bundle: Bundle, events: list[Any], tmp_path: Path) -> None:
