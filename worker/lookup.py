@@ -45,14 +45,14 @@ ACCESS: Final = (
 
 @dataclass(slots=True)
 class Found:
-    """A stored session.
+    """What one shard has of a session.
 
     Attributes:
         session_id: as stored, so hashed where ids are hashed at the edge.
         shard: where it rests; None where there is no state.
         state: one row of `STATE`, and its policy memory; empty where there is no state.
         deadline: where it stands in the idle index, epoch ms: its silence, or its end if it is quiet; None for nowhere.
-        decision: the current one, None if there is none.
+        decision: the session's current one, of whichever shard; None if there is none.
         corrupt: whether the state cannot be read; the session begins anew with its next event.
         set_aside: what workers could not read of it.
     """
@@ -88,18 +88,21 @@ class Lookup:
         """The shard of a session, by its id as the shop sends it."""
         return shard_of(sent, self.partitions, self._buckets, self._ids.session(sent))
 
-    def find(self, sent: str, *, everywhere: bool = False) -> Found:
-        """Look where the session rests; one round trip.
+    def find(self, sent: str) -> list[Found]:
+        """What is stored of a session, shard by shard, that of its own first; one round trip.
+
+        More than one part means that its producers partition by different rules: each shard has some of its events.
+        There is always one: of a session of which nothing is stored, its own shard's.
 
         Args:
             sent: its id as the shop sends it.
-            everywhere: in all shards, since its producer may use another partitioner.
 
         Raises:
             StoreUnavailable: Redis failed.
         """
         session_id = self._ids.session(sent)
-        shards = self.shards if everywhere else [self.home(sent)]
+        home = self.home(sent)
+        shards = [home, *(shard for shard in self.shards if shard != home)]
         try:
             pipe = self.client.pipeline(transaction=False)
             pipe.get(self.namespace.decision(session_id))
@@ -111,24 +114,36 @@ class Lookup:
         except AWAY as error:
             raise unavailable(error, "looking for a session") from None
         decision = decode_decision(answers[0], session_id) if answers[0] else None
-        blobs, scores, kept = answers[1::3], answers[2::3], answers[3::3]
-        at = next((i for i, blob in enumerate(blobs) if blob), None)
-        found = [] if at is None else [blobs[at]]
+        parts = [
+            self._part(session_id, shard, decision, *answers[1 + 3 * i : 4 + 3 * i]) for i, shard in enumerate(shards)
+        ]
+        return [part for part in parts if part.shard is not None or part.set_aside] or parts[:1]
+
+    def _part(
+        self,
+        session_id: str,
+        shard: Shard,
+        decision: Decision | None,
+        blob: bytes | None,
+        score: float | None,
+        kept: Sequence[bytes],
+    ) -> Found:
+        found = [blob] if blob else []
         states, memory, corrupt = unpack(found, [hash_text(session_id)] * len(found))
         if corrupt.size:
             states, memory = states[:0], memory[:0]
         # A quiet session is in the list of an expiry bucket, whose number its state knows better.
-        stands = [score for score in scores if score is not None] + [at for at in states["armed"].tolist() if at]
+        stands = [at for at in (score, *states["armed"].tolist()) if at]
         return Found(
             session_id,
-            None if at is None else shards[at],
+            shard if blob else None,
             states,
             memory,
-            0 if at is None else len(blobs[at]),
+            len(blob or b""),
             int(stands[0]) if stands else None,
             decision,
             corrupt=bool(corrupt.size),
-            set_aside=[one for part in kept for one in self._readable(part) if one.name == session_id],
+            set_aside=[one for one in self._readable(kept) if one.name == session_id],
         )
 
     def set_aside(self) -> list[SetAside]:

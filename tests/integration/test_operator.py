@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
+from featurestore.contract.partitioner import partition_of
 from featurestore.store.keys import Shard
 from tests.proof_eshop import PARTITIONS, Stack, stored, wait_applied, workers
 from tests.services import RedisServer, produce_bomb, read_topic
@@ -34,10 +35,10 @@ def stack(kafka: Kafka, redis_server: RedisServer, unique: str) -> Stack:
     return made
 
 
-def _produce(stack: Stack, values: list[tuple[str, bytes, int]]) -> None:
+def _produce(stack: Stack, values: list[tuple[str, bytes, int]], partition: int = -1) -> None:
     producer = Producer({"bootstrap.servers": stack.kafka, "partitioner": "murmur2_random"})
     for key, value, t in values:
-        producer.produce(stack.name, value, key, timestamp=t, headers=[("trace", b"t1")])
+        producer.produce(stack.name, value, key, partition, timestamp=t, headers=[("trace", b"t1")])
     assert producer.flush(20) == 0
 
 
@@ -52,6 +53,7 @@ def _access(stack: Stack, *names: str) -> list[str]:
     return [*flags, "--redis", stack.redis.url] if len(names) > 4 else flags
 
 
+@pytest.mark.issue(20, line=5)
 def test_dead_letters_are_listed_shown_and_sent_again_once(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,8 +61,12 @@ def test_dead_letters_are_listed_shown_and_sent_again_once(
     bad = b'{"session_id":"s1","type":"click","ts":-5}'
     with workers(stack, 1, tmp_path / "worker.log") as running:
         _produce(stack, [_click("s1", T), ("s1", bad, T + 7), ("k\0", b"\xff\x00not json", T)])
-        wait_applied(running, 3)
+        split = _click("split", time.time_ns() // 1_000_000)
+        for partition in (0, 1):
+            _produce(stack, [split], partition)
+        wait_applied(running, 5)
         assert wait_for(lambda: len(read_topic(stack.kafka, f"{stack.name}.dlq")) == 2, 20)
+    _shows_all_parts_of_a_session(_access(stack), capsys)
     assert main(["dlq", "list", *access]) == 0
     listed = capsys.readouterr().out
     assert "schema: `$.ts` must be milliseconds since 1970" in listed
@@ -75,6 +81,17 @@ def test_dead_letters_are_listed_shown_and_sent_again_once(
     assert len(capsys.readouterr().out.splitlines()) == 2, "the newest, and the count of all"
     assert main(["dlq", "redrive", *access]) == 0
     assert "sent 0 to" in capsys.readouterr().out, "neither is an event yet"
+
+
+def _shows_all_parts_of_a_session(access: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Its events lie in two partitions; the decision stands once, by the part that it was made of."""
+    assert main(["inspect", "split", *access]) == 0
+    shown = capsys.readouterr().out
+    assert sorted(re.findall(r"^session split, partition (\d)", shown, re.MULTILINE)) == ["0", "1"]
+    assert shown.count("\ndecision\n") == 1
+    home = partition_of("split", PARTITIONS)
+    other = next(iter({0, 1} - {home})) if home < 2 else "[01], [01]"
+    assert re.search(rf"events of this session went to partition {other}, and its key belongs to {home}: ", shown)
 
 
 def _peak(*command: str) -> int:

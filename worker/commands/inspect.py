@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,10 +14,12 @@ from featurestore.contract.codes import country_name
 from featurestore.contract.event import DEVICES, EVENT_TYPES, SOURCES
 from featurestore.session.features import FEATURES
 from featurestore.session.fold import observe
+from featurestore.session.observation import SEQ_STEP
 from featurestore.session.segments import kind_name
 from featurestore.session.stages import STAGES
 from featurestore.session.state import IS_BOT, LIVE, SILENT
 from featurestore.session.views import wide
+from featurestore.store.keys import Shard
 from featurestore.store.set_aside import SetAside
 from models.heads import Head
 from models.heads.scoring import OutputNames
@@ -40,7 +43,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--timeline", action="store_true", help="every decision of the session, from the decisions topic"
     )
-    parser.add_argument("--everywhere", action="store_true", help="look in all partitions, not only the session's own")
     add_settings(parser, (*ACCESS, "bundle", "policy"))
     args = parser.parse_args(argv)
     settings = settings_from(args)
@@ -49,17 +51,42 @@ def main(argv: Sequence[str]) -> int:
     if args.set_aside:
         print("\n".join(set_aside(Lookup(settings).set_aside())))
         return ExitCode.OK
-    found = Lookup(settings).find(args.session_id, everywhere=args.everywhere)
-    lines = list(describe(found, settings))
+    lookup = Lookup(settings)
+    parts = lookup.find(args.session_id)
+    lines = list(all_parts(parts, lookup.home(args.session_id), settings))
     if args.timeline:
-        lines += timeline(settings, found.session_id)
-    known = len(lines) > 1 or found.decision is not None
+        lines += timeline(settings, parts[0].session_id)
+    known = len(lines) > 1 or parts[0].decision is not None
     if not known:
         lines.append("nothing is stored of it: it never came, it ended, or it was erased (--timeline shows its past)")
-        if not args.everywhere:
-            lines.append("--everywhere looks in all partitions: some producer may not use the murmur2 partitioner")
     print("\n".join(lines))
     return ExitCode.OK if known else ExitCode.CHECK
+
+
+def all_parts(parts: Sequence[Found], home: Shard, settings: Settings) -> Iterator[str]:
+    """The session in lines for people, whatever partitions its events went to."""
+    for number, part in enumerate(parts):
+        if number:
+            yield ""
+        yield from describe(part if part is _decided(parts) else replace(part, decision=None), settings)
+    elsewhere = [part.shard.partition for part in parts if part.shard and part.shard.partition != home.partition]
+    if elsewhere:
+        where = ", ".join(map(str, elsewhere))
+        yield (
+            f"\nevents of this session went to partition {where}, and its key belongs to {home.partition}: some "
+            "producer does not use the murmur2 partitioner. Each part is decided on its own, and front ends read what "
+            "was decided last; see `clickstage check`"
+        )
+
+
+def _decided(parts: Sequence[Found]) -> Found:
+    """The part that the session's decision was made of; the first one where none fits."""
+    return next((one for one in parts if one.decision and _offset(one) == one.decision.seq // SEQ_STEP), parts[0])
+
+
+def _offset(part: Found) -> int:
+    """Of the last event of a part; -1 where it has none."""
+    return int(part.state[0]["offset"]) if part.state.size else -1
 
 
 def describe(found: Found, settings: Settings) -> Iterator[str]:
