@@ -83,14 +83,23 @@ def templates(events: int = TEMPLATE_EVENTS) -> Templates:
 def shifted(of: Templates, rows: NDArray[np.int64], by_ms: NDArray[np.int64], names: Sequence[str]) -> Blobs:
     """The stored form of some templates, each moved in time and under another name."""
     states, memory = of.states[rows].copy(), of.memory[rows].copy()
+    before = _calendar(states)
     for name in CLOCKS:
         states[name] += np.where(states[name] != 0, by_ms, 0)
+    for name, was, now in zip(("first_hour", "first_weekday"), before, _calendar(states), strict=True):
+        states[name] = np.where(states[name] == was, now, states[name])  # as the codec expects it
     for name in MEMORY_CLOCKS:
         memory[name] += np.where(memory[name] != 0, by_ms, 0)
     states["armed"] = of.due[rows] + by_ms  # the index holds the deadline itself
     states["session"] = hash64(names)
     memory["action_at"] += np.where(memory["action_at"] != 0, by_ms[:, None], 0)
     return pack(states, memory)
+
+
+def _calendar(states: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hour and weekday (Monday is 0), in UTC, of the earliest event of each session."""
+    hours = states["t_min"] // 3_600_000
+    return hours % 24, (hours // 24 + 3) % 7
 
 
 def quiet(of: Templates, at_least_ms: int) -> NDArray[np.int64]:
