@@ -1,28 +1,21 @@
 """``clickstage edge``: collect events over HTTP and hand out decisions, until stopped."""
 
 import argparse
-import asyncio
 import errno
 import logging
 import os
 import resource
-import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Sequence
 from shutil import rmtree
 from typing import Any, Final
 
-import uvloop
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 
 from decisions.settings import PREFIX, add_options, unknown_variables
-from edge.serving import processes
-from edge.serving.connection import HEAD_BYTES, HEAD_S
-from edge.serving.server import NotStarted, Server
 from edge.settings import ELSEWHERE, METRICS_DIRECTORY, EdgeSettings
 from edge.shops import new_secret
 from featurestore import logs
@@ -30,9 +23,12 @@ from featurestore.errors import PortTaken, Unsafe
 
 log = logging.getLogger(__name__)
 
+HEADER_BYTES: Final = 16_384
+"""Of all headers of a request; more is 431. Half of it is the least that the server takes."""
+HEADER_MS: Final = 10_000
+"""A request's headers must arrive within this, so that half-open requests hold a connection for no longer."""
 SPARE: Final = 2_000
 """Requests that may be open beside the streams of a process."""
-BACKLOG: Final = 2_048
 OWN_FILES: Final = 256
 """Open files that a process needs for itself: Kafka, Redis, the spool, the bundle."""
 
@@ -72,7 +68,7 @@ def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
     load_policy(settings.policy, bundle.heads.variables)
     check_outcomes(bundle, settings.outcomes)
     spool_of(settings)
-    listener = _bound(settings)
+    _free(settings)
     os.environ |= {PREFIX + name.upper(): str(value) for name, value in flags.items()}
     os.environ[PREFIX + "EDGE_SECRET"] = secret
     try:
@@ -82,40 +78,14 @@ def run(settings: EdgeSettings, flags: dict[str, str]) -> int:
             settings.edge_port,
             extra={"processes": settings.edge_processes, "shops": len({shop.name for shop in shops.by_key.values()})},
         )
-        if settings.edge_tls_cert:
-            listener.close()
-            granian(settings).serve()
-        else:
-            serve(settings, listener)
+        server(settings).serve()
     finally:
         rmtree(metrics, ignore_errors=True)
     return 0
 
 
-def serve(settings: EdgeSettings, listener: socket.socket) -> None:
-    """Serve HTTP/1.1 with our own server until SIGTERM or SIGINT; each process builds the application anew."""
-    most = connections_most(settings)
-    listener.listen(BACKLOG)
-
-    async def serve() -> None:
-        from edge.app import application
-
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await Server(application(), most).serve(listener, stop)
-
-    def work() -> None:
-        try:
-            uvloop.run(serve())
-        except NotStarted:
-            sys.exit(1)  # the log says why
-
-    processes.run(settings.edge_processes, work)
-
-
-def granian(settings: EdgeSettings) -> Any:
-    """Granian over the same application: with TLS, browsers want HTTP/2."""
+def server(settings: EdgeSettings) -> Any:
+    """Granian over the application; each process builds it anew."""
     return Granian(
         "edge.app:application",
         factory=True,
@@ -124,10 +94,12 @@ def granian(settings: EdgeSettings) -> Any:
         port=settings.edge_port,
         workers=settings.edge_processes,
         loop=Loops.uvloop,
+        # Browsers speak HTTP/2 over TLS alone; to be ready for it costs each connection 12 KB (decision 0024).
+        http=HTTPModes.auto if settings.edge_tls_cert else HTTPModes.http1,
         websockets=False,
-        backlog=BACKLOG,
+        backlog=2_048,
         backpressure=connections_most(settings),
-        http1_settings=HTTP1Settings(header_read_timeout=round(HEAD_S * 1000), max_buffer_size=HEAD_BYTES),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS, max_buffer_size=HEADER_BYTES),
         ssl_cert=settings.edge_tls_cert,
         ssl_key=settings.edge_tls_key,
         log_enabled=False,
@@ -159,23 +131,21 @@ def connections_most(settings: EdgeSettings) -> int:
     return files - OWN_FILES
 
 
-def _bound(settings: EdgeSettings) -> socket.socket:
-    """The socket at the port: found out now, since the processes would fail one by one, and without a word.
+def _free(settings: EdgeSettings) -> None:
+    """Find out now whether the port can be had: the server's processes would fail one by one, and without a word.
 
     Raises:
         PortTaken: somebody listens there.
         Unsafe: it cannot be had for another reason.
     """
     family = socket.AF_INET6 if ":" in settings.edge_host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.edge_host, settings.edge_port))
-    except OSError as error:
-        listener.close()
-        refusal = PortTaken if error.errno == errno.EADDRINUSE else Unsafe
-        raise refusal(
-            f"port {settings.edge_port} of {settings.edge_host} cannot be had ({error.strerror}): stop what "
-            "listens there, or choose another with CLICKSTAGE_EDGE_PORT"
-        ) from None
-    return listener
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.edge_host, settings.edge_port))
+        except OSError as error:
+            refusal = PortTaken if error.errno == errno.EADDRINUSE else Unsafe
+            raise refusal(
+                f"port {settings.edge_port} of {settings.edge_host} cannot be had ({error.strerror}): stop what "
+                "listens there, or choose another with CLICKSTAGE_EDGE_PORT"
+            ) from None
