@@ -20,7 +20,7 @@ from models.report import outcome_page
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.study import action_log, next_price, recurrent, shop_log, shoppers, uci_intent
-from models.study.outcome_study import judge_outcome
+from models.study.outcome_study import judge_outcome, rank_later
 from models.study.windows import WINDOWS, by_window, on_both_sides
 from models.training.dataset import observe_log
 from models.training.eventfile import read_events
@@ -36,6 +36,7 @@ from models.training.outcomes import (
 SIMULATED: Final = SimConfig(sessions=20_000, seed=4_343, sessions_per_s=0.25)
 _QUICK_SESSIONS: Final = 3_500
 _QUICK_WINDOWS: Final = (4, 14)
+_FIRST: Final = 0.7
 
 
 class OutcomeEvaluation:
@@ -104,11 +105,16 @@ class OutcomeEvaluation:
             self.report["recurrent"] = recurrent.by_recurrent(seen, cut, names, self.seed)
 
     def third_party(self) -> None:
-        """`shop_synthetic_ecom` by ten folds of visits."""
+        """`shop_synthetic_ecom` by ten folds of visits, and, as the prototype was judged, in the last 30 % of them."""
         path = self._file(shop_log.FILE)
         if path is not None:
             rows = _rows(shop_log.load_shop_log(path))
             self._judge("shop_synthetic_ecom", rows, visit_folds(rows, self.seed, 3 if self.quick else 10), BUILT_IN)
+            self.report["shop_in_time"] = {
+                outcome.name: rank_later(rows, outcome, self.seed, _FIRST, self.draws)
+                for outcome in BUILT_IN
+                if outcome.name in {"order_rest", "add_rest"}
+            }
 
     def next_prices(self) -> None:
         """`eshop_clothing_2008`: C's tasks from prefixes, and the published way beside them."""

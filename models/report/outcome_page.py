@@ -98,7 +98,18 @@ def _windows(windows: Mapping[str, Any]) -> Other:
         for name, by in windows.items()
         for figure_ in ("accuracy", "auc", "ap")
     ]
-    note = "The heads' estimator on the last N actions. Visits are whole: none trains and is tested."
+    ahead = ("ahead", "ahead_low", "ahead_high")
+    rows += [
+        (
+            f"{name}, points of accuracy by which the state is ahead (95 %)",
+            *("{:+.2f} ({:+.2f} to {:+.2f})".format(*(100 * by[size][key] for key in ahead)) for size in sizes),
+        )
+        for name, by in windows.items()
+    ]
+    note = (
+        "The heads' estimator on the last N actions. Visits are whole: none trains and is tested. The state is ahead "
+        "where the interval, which draws whole visits, is above 0."
+    )
     return Other("L: the last N actions instead of the state", ("N", *map(str, sizes)), rows, note)
 
 

@@ -146,6 +146,20 @@ def intervals(
     return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in found.items()}
 
 
+def mean_interval(
+    values: Floats, visit: NDArray[np.int64], seed: int, draws: int = 2_000
+) -> tuple[float, tuple[float, float]]:
+    """The mean of a figure of each row, and its 95 % interval by drawing whole visits with replacement."""
+    rng = np.random.default_rng([seed, 36])
+    _, index = np.unique(visit, return_inverse=True)
+    sums, sizes = np.bincount(index, values), np.bincount(index)
+    drawn = np.empty(draws)
+    for i in range(draws):
+        some = rng.integers(0, sizes.size, sizes.size)
+        drawn[i] = sums[some].sum() / sizes[some].sum()
+    return float(values.mean()), (float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975)))
+
+
 def greatest_ap(base: float, lifts: Mapping[float, float]) -> float:
     """The greatest average precision that ``lifts`` allow: lift by share of the rows, the smallest share first.
 

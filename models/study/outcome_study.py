@@ -20,7 +20,7 @@ from models.heads.calibration import IDENTICAL
 from models.heads.outcomes import Outcome
 from models.study import outcome_figures as measure
 from models.training.outcome_fit import FEWEST_POSITIVE_VISITS, fit_boosting, fit_platt, log_odds, probability
-from models.training.outcomes import OutcomeRows, Parts
+from models.training.outcomes import OutcomeRows, Parts, split_visits_by_time
 
 _LOGISTIC_ROWS: Final = 60_000
 DRAWS: Final = 200
@@ -70,6 +70,16 @@ def judge_outcome(
     if not outcome.before_cart and truth[before].any():
         figures["before_first_addition"] = _ranking(truth[before], p[before]) | {"rows": int(before.sum())}
     return figures
+
+
+def rank_later(rows: OutcomeRows, outcome: Outcome, seed: int, train: float, draws: int = DRAWS) -> dict[str, Any]:
+    """AUC, and its 95 % interval, in the visits that began after the first ``train`` share of them, which train."""
+    parts = split_visits_by_time(rows, train, 0.0)
+    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
+    early, late = np.flatnonzero(parts.train & asked), np.flatnonzero(parts.test & asked & ~rows.silent)
+    z = log_odds(fit_boosting(outcome.read(rows.wide[early]), y[early], seed), outcome.read(rows.wide[late]))
+    interval = measure.intervals(y[late], z, rows.visit[late], seed, draws)["auc"]
+    return {"auc": measure.auc(y[late], z), "interval": interval, "visits": int(np.unique(rows.visit[late]).size)}
 
 
 def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Scored | None:

@@ -39,18 +39,32 @@ def windows(rows: OutcomeRows, size: int) -> NDArray[np.float64]:
 def by_window(
     rows: OutcomeRows, parts: Parts, names: tuple[str, ...], seed: int, sizes: tuple[int, ...] = WINDOWS
 ) -> dict[str, dict[int, dict[str, float]]]:
-    """AUC, AP and accuracy of each outcome by window; visits of ``parts`` as they are."""
+    """AUC, AP and accuracy of each outcome by window; visits of ``parts`` as they are.
+
+    ``ahead`` is by how much more often the state's columns are right with the same estimator, trained and tested on the
+    same rows; ``ahead_low`` and ``ahead_high`` are its 95 % interval, which draws whole visits.
+    """
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in names}
+    whose, right = rows.visit[parts.test], {}
+    for name in names:
+        columns = next(outcome for outcome in rows.outcomes if outcome.name == name).read(rows.wide)
+        y = rows.label(name)
+        z = log_odds(fit_boosting(columns[parts.train], y[parts.train], seed), columns[parts.test])
+        right[name] = (z >= 0) == y[parts.test]
     for size in sizes:
         X = windows(rows, size)
         for name in names:
             y = rows.label(name)
             z = log_odds(fit_boosting(X[parts.train], y[parts.train], seed), X[parts.test])
             truth = y[parts.test]
+            ahead, (low, high) = measure.mean_interval(1.0 * right[name] - ((z >= 0) == truth), whose, seed)
             found[name][size] = {
                 "accuracy": float(np.mean((z >= 0) == truth)),
                 "auc": measure.auc(truth, z),
                 "ap": measure.average_precision(truth, z),
+                "ahead": ahead,
+                "ahead_low": low,
+                "ahead_high": high,
             }
     return found
 

@@ -27,7 +27,8 @@ def report() -> dict[str, object]:
         "before_first_addition": ranking,
     }
     log = {"visits": 200, "rows": 3_000, "censored": 2, "heads": {"order_rest": head}, "left_out": ["add_rest"]}
-    windows = {"order_rest": {4: {"accuracy": 0.9, "auc": 0.8123, "ap": 0.4}}}
+    ahead = {"ahead": -0.0005, "ahead_low": -0.002, "ahead_high": 0.001}
+    windows = {"order_rest": {4: {"accuracy": 0.9, "auc": 0.8123, "ap": 0.4, **ahead}}}
     sides = {
         split: {4: {"order_rest": order, "add_rest": 0.89, "abandoned": 0.4, "always_no": 0.932}}
         for split, order in (("whole", 0.9345), ("cut", 0.9678))
@@ -52,6 +53,7 @@ def test_the_tables_hold_what_was_measured() -> None:
     assert "0.61" in text
     assert "left out, too few visits: add_rest" in text
     assert "0.8123" in text
+    assert "| -0.05 (-0.20 to +0.10) |" in text
     assert "| order, accuracy: visits whole | 93.45% |" in text
     assert "| order, accuracy: visits on both sides | 96.78% |" in text
     assert "| GRU 64 | 94.00% | 0.864 | 0.500 | 0.864 | 1.25 | 256 |" in text
@@ -77,7 +79,8 @@ def test_what_was_asked_for_is_judged_by_the_figures() -> None:
     """A figure that falls short says no; what was not measured is not there."""
     order = {"auc": 0.88, "ap": 0.6, "brier_skill": 0.39, "lift_10": 7.0, "ece": 0.02, "accuracy": 0.955}
     heads = {"order_rest": order | {"always_no": 0.93}, "add_rest": {"auc": 0.7, "ap": 0.2, "lift_10": 2.9}}
-    windows = {name: {4: {"accuracy": 0.94, "auc": 0.65}} for name in heads}
+    ahead = {"ahead": -0.001, "ahead_low": -0.003, "ahead_high": 0.001}
+    windows = {name: {4: {"accuracy": 0.94, "auc": 0.65, **ahead}} for name in heads}
     found = {check.what: check.met for check in checks({"logs": {"L": {"heads": heads}}, "windows": windows})}
     assert found == {
         "L: an order": True,
@@ -85,7 +88,10 @@ def test_what_was_asked_for_is_judged_by_the_figures() -> None:
         "L: an addition": False,
         "L: binary accuracy": True,
         "L: not below any window of 4": True,
+        "L: order_rest, accuracy above the windows'": True,
+        "L: add_rest, accuracy above the windows'": True,
     }
-    windows["add_rest"][4]["auc"] = 0.71
-    [last] = [c for c in checks({"logs": {"L": {"heads": heads}}, "windows": windows}) if "window" in c.what]
-    assert last.met is False
+    windows["add_rest"][4] |= {"auc": 0.71, "ahead_high": -0.0005}
+    found = {check.what: check.met for check in checks({"logs": {"L": {"heads": heads}}, "windows": windows})}
+    assert not found["L: not below any window of 4"]
+    assert not found["L: add_rest, accuracy above the windows'"], "below beyond chance"

@@ -67,3 +67,11 @@ def test_lift_by_click_looks_at_visits_that_got_so_far() -> None:
     assert all(row["low"] <= row["lift"] <= row["high"] for row in found)
     rare = y & (np.arange(600) < 120)
     assert measure.lift_by_click(rare, y + position / 100.0, position) == [], "20 visits with the outcome are too few"
+
+
+def test_the_interval_of_a_mean_counts_visits_and_not_their_rows() -> None:
+    """A hundred rows of each of forty visits, all alike in a visit: as uncertain as forty numbers."""
+    of_visit = np.random.default_rng(1).random(40)
+    mean, (low, high) = measure.mean_interval(np.repeat(of_visit, 100), np.repeat(np.arange(40), 100), 42)
+    assert mean == pytest.approx(of_visit.mean())
+    assert high - low == pytest.approx(2 * 1.96 * of_visit.std() / 40**0.5, rel=0.1)
