@@ -1,9 +1,11 @@
 """What a worker without partitions is to its group, by a real coordinator and both protocols."""
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.services import create_topics
@@ -11,6 +13,8 @@ from tests.services.kafka_broker import Kafka
 from tests.services.process import wait_for
 from worker.clock import SystemClock
 from worker.kafka.group_watch import GroupWatch, Standing
+from worker.kafka.source import KafkaSource
+from worker.settings import Settings
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -52,3 +56,26 @@ def test_spare_workers_are_told_from_those_that_the_group_has_lost(kafka: Kafka,
     finally:
         for consumer in consumers:
             consumer.close()
+
+
+def test_a_worker_joins_its_group_with_the_first_poll(kafka: Kafka, unique: str) -> None:
+    """A start that fails before leaves no member behind, for which the group would wait until its session times out."""
+    create_topics(kafka.bootstrap, {unique: 1})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+
+    def members() -> int:
+        try:
+            group: Any = admin.describe_consumer_groups([unique], request_timeout=8.0)[unique].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise
+            return 0
+        return len(group.members)
+
+    source = KafkaSource(Settings(kafka=kafka.bootstrap, topic=unique, group=unique))
+    try:
+        time.sleep(1.0)
+        assert members() == 0
+        assert wait_for(lambda: source.poll(1, 0.1).full or members() == 1, 20)
+    finally:
+        source.close()

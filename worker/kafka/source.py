@@ -133,11 +133,20 @@ class KafkaSource:
         self._owned: set[int] = set()
         self._to_commit: dict[int, int] = {}
         self._consumer = self._made()
+        self._joins = True
 
     def _made(self) -> Consumer:
-        consumer = Consumer(consumer_config(self._settings), logger=logging.getLogger("worker.kafka"))
-        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
-        return consumer
+        return Consumer(consumer_config(self._settings), logger=logging.getLogger("worker.kafka"))
+
+    def _join(self) -> None:
+        """Become a member of the group: with the first poll, so that a start that fails leaves no member behind.
+
+        Kafka would wait for it, and let nobody else join or leave, for a session timeout.
+        """
+        self._joins = False
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     # -- the loop's side -------------------------------------------------------------------------
 
@@ -150,6 +159,8 @@ class KafkaSource:
         """
         if os.getpid() != self._pid:
             raise Forked("this process was forked from a running worker, whose clients do not work here; start another")
+        if self._joins:
+            self._join()
         consumer = self._consumer
         first = consumer.poll(wait_s)
         if first is None:
@@ -235,7 +246,7 @@ class KafkaSource:
 
         Its partitions are lost. The group gives them again to the new client, which is another member.
         """
-        old, self._consumer = self._consumer, self._made()
+        old, self._consumer, self._joins = self._consumer, self._made(), True
         self._changes.lost += sorted(self._owned)
         self._owned.clear()
         self._to_commit.clear()
