@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+import uvloop
+
 SEQ: Final = re.compile(rb"\nid: [^\n]*:(\d+)\n|^id: [^\n]*:(\d+)\n")
 PATIENCE_S: Final = 30.0
 
@@ -37,7 +39,9 @@ class Streams:
     def __init__(self, port: int) -> None:
         self._port = port
         self._heard: dict[int, list[float]] = defaultdict(list)
-        self._loop = asyncio.new_event_loop()
+        self._loop = (
+            uvloop.new_event_loop()
+        )  # asyncio's own takes longer to hear of a decision than the edge to tell it
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._transports: list[Any] = []
         self._begun = 0
