@@ -23,6 +23,8 @@ PROVEN_FOR_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.25
 REPLACED_MOST: Final = 3
 """Each time the worker waits for longer than a session timeout: a group that is right says so before."""
+STOOD_SHARE: Final = 0.5
+"""A loop that did not turn for this share of ``renew_after_s`` knows nothing of its client, which may be well."""
 
 
 class Group(Protocol):
@@ -68,6 +70,7 @@ class Liveness:
         self._clock = clock
         self._renew_after_s = renew_after_s
         self._next = 0.0
+        self._turned = clock.monotonic()
 
     def turn(self) -> None:
         """Look if it is time; never blocks."""
@@ -75,6 +78,10 @@ class Liveness:
         if now < self._next:
             return
         self._next = now + LOOK_EVERY_S
+        stood, self._turned = now - self._turned, now
+        if stood > STOOD_SHARE * self._renew_after_s:  # stopped and continued, say: the watchdog looks at that
+            self._pulse.progressed(proven=False)
+            return
         away = now - self._ends.answered_at
         if away > PROVEN_FOR_S:
             self._pulse.stands(f"Kafka has not answered for {away:.0f} s")

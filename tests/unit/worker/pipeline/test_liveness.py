@@ -84,6 +84,18 @@ def test_a_partition_that_stands_is_not_ready_and_starts_over_and_is_stuck() -> 
     assert desk.kafka.renewed == 1
 
 
+def test_a_worker_that_was_stopped_and_continued_keeps_its_client() -> None:
+    """All of its times are old, and its answer of Kafka is from before; only what stands from then on counts."""
+    desk = Desk(owns=True)
+    desk.pass_time(1)
+    desk.partition.told(20, desk.clock.monotonic(), desk.clock.now_ms())
+    desk.clock.sleep(10 * STUCK_S)
+    desk.pass_time(STUCK_S / 2 - 1)
+    before = desk.kafka.renewed
+    desk.pass_time(2)
+    assert (before, desk.kafka.renewed) == (0, 1)
+
+
 def test_while_kafka_is_away_the_worker_is_not_ready_and_not_stuck() -> None:
     """A restart would not bring it back."""
     desk = Desk(owns=True)

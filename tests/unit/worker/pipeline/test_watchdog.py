@@ -17,11 +17,12 @@ class Turning:
 
 
 class StoppedClock:
-    """Time stands still; the watchdog's own thread sleeps for good unless a test wakes it."""
+    """Time stands still; the watchdog's own thread sleeps for good unless a test lets time pass."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.wake = threading.Semaphore(0)
+        self.asleep = threading.Semaphore(0)
 
     def now_ms(self) -> int:
         return round(self.now * 1000)
@@ -31,7 +32,17 @@ class StoppedClock:
 
     def sleep(self, seconds: float) -> None:
         assert seconds == CHECK_EVERY_S
+        self.asleep.release()
         self.wake.acquire()
+
+    def passes(self, seconds: int, *, stopped: bool = False) -> None:
+        """Let time pass, nap by nap; ``stopped``: the process stands for all of it, and the watchdog naps on."""
+        for _ in range(1 if stopped else seconds):
+            assert self.asleep.acquire(timeout=5)
+            self.now += seconds if stopped else 1
+            self.wake.release()
+        assert self.asleep.acquire(timeout=5)
+        self.asleep.release()
 
 
 @pytest.fixture
@@ -41,21 +52,24 @@ def clock() -> StoppedClock:
 
 def test_a_loop_that_turns_and_applies_is_well(clock: StoppedClock) -> None:
     watchdog = Watchdog(Turning(), clock, 10)
-    clock.now = 9.9
+    clock.passes(9)
+    clock.now += 0.9
     assert watchdog.alive()
     assert watchdog.stuck() is None
 
 
 def test_a_loop_that_stands_still_is_stuck(clock: StoppedClock) -> None:
-    watchdog = Watchdog(Turning(progress=100), clock, 10)
-    clock.now = 10
+    watchdog = Watchdog(Turning(progress=100), clock, 10, lambda _: None)
+    clock.passes(9)
+    clock.now += 1
     assert not watchdog.alive()
     assert watchdog.stuck() == "the loop stands still"
 
 
 def test_a_loop_that_turns_while_the_log_grows_and_nothing_is_applied_is_stuck(clock: StoppedClock) -> None:
-    watchdog = Watchdog(Turning(beat=100), clock, 10)
-    clock.now = 100
+    watchdog = Watchdog(Turning(beat=100), clock, 10, lambda _: None)
+    clock.passes(9)
+    clock.now += 1
     assert watchdog.alive()
     assert (watchdog.stuck() or "").startswith("the log grows and nothing is applied")
 
@@ -77,8 +91,36 @@ def test_the_process_is_ended_with_the_documented_code(clock: StoppedClock) -> N
         ended.set()
 
     Watchdog(Turning(), clock, 10, leave)
-    clock.wake.release()  # a look at a healthy loop
-    clock.now = 11
+    clock.passes(9)  # looks at a healthy loop
+    assert not codes
+    clock.now = 10
     clock.wake.release()
     assert ended.wait(5)
     assert codes == [ExitCode.STUCK]
+
+
+def test_a_process_that_was_stopped_and_continued_has_its_whole_time_again(clock: StoppedClock) -> None:
+    """Its clocks are old, but its loop had no chance to turn; one that does not turn then is stuck all the same."""
+    codes: list[int] = []
+    watchdog = Watchdog(Turning(), clock, 10, codes.append)
+    clock.passes(5)
+    clock.now += 70
+    assert watchdog.alive(), "a probe that comes before the watchdog has woken"
+    assert watchdog.stuck() is None
+    clock.now -= 70
+    clock.passes(70, stopped=True)
+    assert watchdog.alive()
+    clock.passes(9)
+    assert not codes
+    clock.now += 1
+    assert not watchdog.alive()
+    assert watchdog.stuck() == "the loop stands still"
+
+
+@pytest.mark.parametrize("nap", [1, 2])
+def test_naps_of_a_busy_machine_excuse_no_loop(clock: StoppedClock, nap: int) -> None:
+    watchdog = Watchdog(Turning(), clock, 10, lambda _: None)
+    for _ in range(0, 8, nap):
+        clock.passes(nap, stopped=True)
+    clock.now += 2
+    assert watchdog.stuck() == "the loop stands still"
