@@ -14,7 +14,7 @@ import pytest
 from decisions.shipped import DEFAULT_POLICY
 from tests.conftest import StartRedis
 from tests.faults.ledger import OUT, Row, table, write_json
-from tests.faults.rig import Rig
+from tests.faults.rig import BROKERS_TIME, Rig
 from tests.faults.small_bundle import small_bundle
 from tests.faults.zygote import Zygote
 from tests.services import RedisServer
@@ -85,7 +85,13 @@ class MakeRig(Protocol):
     """`rig("kill", seed)`: a rig on the shared broker and a Redis of its own."""
 
     def __call__(
-        self, name: str, seed: int = SEEDS[0], *, server: RedisServer | None = None, bootstrap: str | None = None
+        self,
+        name: str,
+        seed: int = SEEDS[0],
+        *,
+        server: RedisServer | None = None,
+        bootstrap: str | None = None,
+        record_time: str = BROKERS_TIME,
     ) -> Rig: ...
 
 
@@ -96,10 +102,16 @@ def rig(
     made: list[Rig] = []
 
     def make(
-        name: str, seed: int = SEEDS[0], *, server: RedisServer | None = None, bootstrap: str | None = None
+        name: str,
+        seed: int = SEEDS[0],
+        *,
+        server: RedisServer | None = None,
+        bootstrap: str | None = None,
+        record_time: str = BROKERS_TIME,
     ) -> Rig:
         store = server or own_redis("redis" if seed % 2 else "valkey")
-        made.append(Rig(name, seed, unique, bootstrap or kafka.bootstrap, store, zygote, bundle, policy, tmp_path))
+        broker = bootstrap or kafka.bootstrap
+        made.append(Rig(name, seed, unique, broker, store, zygote, bundle, policy, tmp_path, record_time))
         return made[-1]
 
     yield make

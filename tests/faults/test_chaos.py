@@ -14,7 +14,7 @@ from featurestore.contract.partitioner import PARTITIONER
 from tests.faults.conftest import SEEDS, MakeRig
 from tests.faults.kafka_proxy import COORDINATOR, KafkaProxy
 from tests.faults.proxy import Proxy
-from tests.faults.rig import Rig
+from tests.faults.rig import SENDERS_TIME, Rig
 from tests.run_services import RunServices
 from tests.services import KafkaBroker, free_port
 from tests.services.kafka_rights import KafkaRights, Right, access
@@ -238,7 +238,7 @@ def test_hostile_chaos(
     rng = random.Random(seed)
     schedule = [*HOSTILE, "rollback", "kill", *rng.choices(FAULTS, k=6)]
     rng.shuffle(schedule)
-    bench = rig(f"48 hostile mix ({protocol}): 14 faults", seed, bootstrap=broker.bootstrap)
+    bench = rig(f"48 hostile mix ({protocol}): 14 faults", seed, bootstrap=broker.bootstrap, record_time=SENDERS_TIME)
     rights = KafkaRights(broker.bootstrap)
     rights.add_user("worker")
     outputs = ("decisions_topic", "sessions_topic", "dlq_topic")

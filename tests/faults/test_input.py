@@ -12,7 +12,7 @@ from featurestore.contract.decode import read
 from featurestore.errors import InvalidEvent
 from tests.faults.conftest import MakeRig
 from tests.faults.patches import FOLD
-from tests.faults.rig import headers_of
+from tests.faults.rig import SENDERS_TIME, headers_of
 from tests.services import produce_bomb
 from tests.services.process import wait_for
 
@@ -117,7 +117,7 @@ SHAPES: Final[dict[str, Any]] = {
 )
 def test_no_size_of_key_value_or_headers_stops_a_worker(rig: MakeRig, limit: int, *, told: bool) -> None:
     """17: any shape, compressed by any codec; each has one letter that fits, and events beside it are applied."""
-    bench = rig(f"17 oversize keys, values and headers, {limit} bytes", 21)
+    bench = rig(f"17 oversize keys, values and headers, {limit} bytes", 21, record_time=SENDERS_TIME)
     if told:
         bench.limit("dlq_topic", limit)
     worker = bench.start()
@@ -231,6 +231,19 @@ def test_out_of_order_and_late(rig: MakeRig) -> None:
     assert worker.metrics()["late_events_total"] > 100
     assert time.time_ns() // 1_000_000 - began < 60_000
     bench.judge()
+
+
+def test_producers_that_are_late(rig: MakeRig) -> None:
+    """20: clicks that come seconds after they happened, some after their silence: a pass over the log says the same."""
+    bench = rig("20 producers late by up to 2.5 s", 23)
+    bench.start()
+    bench.send(rate=100, held_ms=2_500)
+    bench.serving()
+    time.sleep(5)
+    bench.injected = 1
+    bench.judge()
+    silences = [d for d in map(json.loads, bench.documents("decisions_topic")) if d["seq"] % 256 not in {0, 255}]
+    assert silences
 
 
 @pytest.mark.issue(20, line=5)

@@ -101,7 +101,7 @@ def test_topic_created_anew(rig: MakeRig, refill: int) -> None:
     traffic.stop()
     bench.caught_up()
     delete_topics(bench.bootstrap, bench.topics["topic"])
-    create_topics(bench.bootstrap, {bench.topics["topic"]: PARTITIONS})
+    bench.create_clicks()
     bench.injected += 1
     bench.use_topic()
     bench.seed += 100

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, Worker
+from tests.faults.rig import SENDERS_TIME, Rig, Worker
 from tests.services import RedisServer
 from worker.errors import ExitCode
 
@@ -108,7 +108,7 @@ def memory_mb(worker: Worker, field: str) -> float:
 
 def test_backlog_in_little_memory(rig: MakeRig) -> None:
     """43: ten minutes of clicks wait, more than the memory that the worker may take: it reads them piece by piece."""
-    bench = rig("43 ten minutes' backlog, memory capped", 43)
+    bench = rig("43 ten minutes' backlog, memory capped", 43, record_time=SENDERS_TIME)
     sent = bench.send(rate=0).backlog(BACKLOG_S, rate=300, padding=2_000)
     assert sent > 1.5 * GROWTH_MB * 1_000_000
     worker = bench.start()

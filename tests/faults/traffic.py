@@ -43,6 +43,7 @@ class Traffic:
         rate: events a second, about.
         twins: share of events that are sent twice with one event id.
         partitioner: of the producer.
+        held_ms: how long the producer holds records back before it sends them.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Traffic:
         rate: float = 300,
         twins: float = 0.0,
         partitioner: str = "murmur2_random",
+        held_ms: int = 2,
     ) -> None:
         self._topic = topic
         self._rng = random.Random(seed)
@@ -66,7 +68,7 @@ class Traffic:
                 **RELIABLE,
                 "partitioner": partitioner,
                 "message.timeout.ms": 0,
-                "linger.ms": 2,
+                "linger.ms": held_ms,
                 "log_level": 0,
             }
         )
