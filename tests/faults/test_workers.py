@@ -129,6 +129,23 @@ def test_zombie(rig: MakeRig, protocol: str, seed: int) -> None:
     bench.judge()
 
 
+def test_stopped_and_continued(rig: MakeRig) -> None:
+    """3: a worker that was stopped for longer than it may stand still goes on when it is continued."""
+    bench = rig("3 stopped and continued", 5)
+    worker = bench.start(stuck_after_s=6)
+    bench.send(rate=50)
+    bench.serving()
+    for _ in range(2):
+        worker.freeze()
+        time.sleep(8)
+        worker.thaw()
+        bench.injected += 1
+        bench.recovered()
+    assert worker.status is None, worker.tail()
+    assert worker.log.count("this process did not run for") == 2
+    bench.judge()
+
+
 def test_stuck_scoring(rig: MakeRig) -> None:
     """4: a worker that scores for ever loses its partitions, and its watchdog ends it with the documented code."""
     bench = rig("4 stuck in scoring", 4)
