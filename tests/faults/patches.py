@@ -23,6 +23,7 @@ from featurestore.session.fold import FoldConfig
 from featurestore.store import outbox
 from featurestore.store.cluster.store import ClusterSessionStore
 from featurestore.store.protocols import FENCED
+from featurestore.store.redis import resp
 from featurestore.store.redis.store import Fences, RedisSessionStore, Script
 from worker.clock import SystemClock
 from worker.kafka.source import KafkaSource
@@ -221,8 +222,18 @@ def no_offset_compare() -> None:
 
 def no_watch() -> None:
     """A transaction trusts what was read of the fences, whoever has touched them since."""
-    whole = Fences.watch
-    _replace(Fences, "watch", lambda self: [("PING",) if c[0] == "WATCH" else c for c in whole(self)])
+    whole = Fences._commands
+
+    def commands(self: Fences) -> list[Any]:
+        found: list[Any] = whole(self)
+        for packed in found:
+            watches = [i for i, wire in enumerate(packed.wire) if b"\r\nWATCH\r\n" in wire]
+            if len(watches) != 1:
+                raise LookupError("the fences are watched in another way: the mutation does not know it any more")
+            packed.wire[watches[0]] = b"".join(resp.command(["PING"]).wire)
+        return found
+
+    _replace(Fences, "_commands", commands)
 
 
 def no_reacquire() -> None:
