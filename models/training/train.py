@@ -292,7 +292,10 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
     for j, feature in enumerate(FEATURES):
         if np.isnan(rows.X[:, j]).all() and not (j == BOUNCE and config.bounce_rate is not None):
             why = (
-                ": no event names a returning visitor_id; say what to assume, --bounce-rate 0.3" if j == BOUNCE else ""
+                ": no visitor_id comes back after a visit of its own has ended; give a log of a longer time, a day if "
+                "you can, or say what to assume, --bounce-rate 0.3"
+                if j == BOUNCE
+                else ""
             )
             problems.append(f"{feature} is missing in every row{why}")
         elif np.isinf(rows.X[:, j]).any():
