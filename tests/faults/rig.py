@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ from tests.faults.traffic import Traffic
 from tests.faults.zygote import Zygote
 from tests.services import ClusterServers, RedisServer, create_topics, read_topic, topic_id
 from tests.services.process import wait_for
-from worker.checks.recompute import Difference, Expected, compare, engine_for, expect, records_of
+from worker.checks.recompute import Difference, Expected, Identity, compare, engine_for, expect, records_of
 
 PARTITIONS: Final = 4
 BROKERS_TIME: Final = "LogAppendTime"
@@ -46,6 +46,15 @@ SENDERS_TIME: Final = "CreateTime"
 """For tests that give records times of their own."""
 FAR_MS: Final = 2**52
 SHORT: Final = [["short_sessions"]]
+
+Documents = Mapping[Identity, dict[str, Any]]
+Reading = Callable[[str, Documents, list[bytes]], list[bytes]]
+"""From the name of a rig's topic, what it should hold and what it holds to the documents to compare."""
+
+
+def whole(_topic: str, _expected: Documents, found: list[bytes]) -> list[bytes]:
+    """Every field of every document counts."""
+    return found
 
 
 class Worker:
@@ -399,18 +408,22 @@ class Rig:
 
     # -- judgement ---------------------------------------------------------------------------------
 
-    def judge(self, *, letters: int = 0) -> Row:
+    def judge(self, *, letters: int = 0, reading: Reading = whole) -> Row:
         """Stop everything and compare with the batch recompute of the log.
 
         Args:
             letters: records expected among the dead letters.
+            reading: of what the workers produced, given what was expected.
         """
         if self.traffic is not None:
             self.traffic.stop()
         self.quiet()
         self.stop_workers()
         expected = self.expected()
-        documents = {name: self.documents(name) for name in ("decisions_topic", "sessions_topic")}
+        documents = {
+            name: reading(name, wanted, self.documents(name))
+            for name, wanted in (("decisions_topic", expected.decisions), ("sessions_topic", expected.summaries))
+        }
         decisions = compare(expected.decisions, documents["decisions_topic"])
         summaries = compare(expected.summaries, documents["sessions_topic"])
         found = set(self.letters())

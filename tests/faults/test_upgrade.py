@@ -4,20 +4,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
+from decisions.document import FIELDS
+from decisions.summaries import Summary
+from featurestore.session.stages import STAGES
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 from tests.faults.conftest import MakeRig
 from tests.faults.patches import FOLD
-from tests.faults.rig import Rig, Worker
+from tests.faults.rig import Documents, Rig, Worker
 from tests.faults.zygote import Zygote
 from tests.revisions import C8D4F88, NoRevision, clean_environment, installed, newest_bundle
 from tests.run_services import RunServices
+from worker.checks.recompute import Identity
 
 FLEET: Final = 3
 STARTED_S: Final = 120
@@ -86,6 +92,67 @@ def release(services: RunServices) -> Path:
         pytest.skip(str(reason))
 
 
+KNOWN: Final = """\
+import json, msgspec
+from featurestore.decisions import Decision
+from worker.summaries import Summary
+names = lambda kind: [field.encode_name for field in msgspec.structs.fields(kind)]
+print(json.dumps({"decisions_topic": names(Decision), "sessions_topic": names(Summary)}))
+"""
+"""The fields of c8d4f88's documents, from its own tables."""
+
+
+def newer_fields(release: Path) -> dict[str, set[str]]:
+    """The fields of each topic's documents that the release does not know, by the field tables of both."""
+    script = [sys.executable, "-c", KNOWN]
+    known = subprocess.run(script, env=clean_environment(release), cwd=release, capture_output=True, check=True).stdout
+    today = {
+        "decisions_topic": {field.name for field in FIELDS},
+        "sessions_topic": {field.encode_name for field in msgspec.structs.fields(Summary)},
+    }
+    return {topic: today[topic] - set(names) for topic, names in msgspec.json.decode(known).items()}
+
+
+class Promise:
+    """What documents must say while two releases run: all that their writer knows.
+
+    A document that was decided while this release ran alone is held to every field. In the rest, the fields that the
+    release before does not know may be missing; all others must be as this release computes them, with one exception.
+    Where a decision holds a stage back (its route is held), ``confidence`` speaks of ``likeliest``, which c8d4f88 does
+    not name: there it is the probability of the stage that is shown, and must be exactly this.
+
+    Attributes:
+        alone_ms: from when to when this release ran alone, epoch ms.
+        excused: documents of each topic that lack a newer field.
+        alone: documents of each topic that are held to every field.
+    """
+
+    def __init__(self, release: Path) -> None:
+        self._newer = newer_fields(release)
+        self.alone_ms = [0, 0]
+        self.excused: Counter[str] = Counter()
+        self.alone: Counter[str] = Counter()
+
+    def __call__(self, topic: str, expected: Documents, found: list[bytes]) -> list[bytes]:
+        """See `tests.faults.rig.Reading`: the documents, with the newer fields that they may lack filled in."""
+        return [self._filled(topic, expected, document) for document in found]
+
+    def _filled(self, topic: str, expected: Documents, document: bytes) -> bytes:
+        said = msgspec.json.decode(document)
+        wanted = expected.get(Identity(said["source"], said["session_id"], said["seq"]), {})
+        begin, end = self.alone_ms
+        if begin <= said["decided_at"] < end:
+            self.alone[topic] += 1
+            return document
+        lacking = {name: wanted[name] for name in (self._newer[topic] & wanted.keys()) - said.keys()}
+        if not lacking:
+            return document
+        self.excused[topic] += 1
+        if "likeliest" in lacking and said["confidence"] == said["probabilities"][STAGES.index(said["stage"])]:
+            lacking["confidence"] = wanted["confidence"]
+        return msgspec.json.encode(said | lacking)
+
+
 class Fleet:
     """The workers that run now; the oldest is replaced first."""
 
@@ -146,16 +213,22 @@ def test_a_fleet_is_rolled_to_this_release_and_back(
         fleet.add(before)
     bench.send()
     bench.serving()
+    promise = Promise(release)
     for version in (VERSION_BEFORE, RECORD_VERSION, VERSION_BEFORE):
         time.sleep(LIVED_S)
         fleet.roll(partial(bench.start, write_version=version))
+        promise.alone_ms[0] = promise.alone_ms[0] or time.time_ns() // 1_000_000
         # An older release comes back only once all that it cannot read has ended or been written anew.
         bench.until(lambda version=version: versions(bench) == {version}, f"all is of version {version}")  # type: ignore[misc]
     time.sleep(LIVED_S)
+    promise.alone_ms[1] = time.time_ns() // 1_000_000
     fleet.roll(before)
     time.sleep(LIVED_S)
     assert not any(map(amiss, fleet.running))
-    bench.judge()
+    bench.judge(reading=promise)
+    topics = {"decisions_topic", "sessions_topic"}
+    assert promise.excused.keys() == topics, "the release before wrote nothing"
+    assert promise.alone.keys() == topics, "this release never ran alone"
 
 
 def versions(bench: Rig) -> set[int]:
