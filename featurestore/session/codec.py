@@ -21,7 +21,7 @@ from featurestore.columns.column import Blobs
 from featurestore.columns.jit import compiled, copy_bytes, load_word, lowest_bit, store_word
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_PAGES, MEMORY, NEWEST, STATE, Layout, Tables
 from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
-from featurestore.session.residuals import add_predictions, take_predictions
+from featurestore.session.residuals import add_predictions, take_predictions, views
 from featurestore.versions import RECORD_VERSION
 
 ID_BYTES: Final = 5
@@ -161,7 +161,8 @@ def _pack(
 ) -> None:
     at = 0
     words = np.zeros(8 * tables.groups, np.uint64)
-    head = words.view(np.uint8)
+    fields = views(words)
+    head = fields.one
     bitmap = np.zeros(tables.groups, np.uint8)
     usual, alike, times = tables.usual, tables.alike, tables.times
     for k in range(rows.size):
@@ -170,7 +171,7 @@ def _pack(
         copy_bytes(memory_bytes[rows[k]], 0, tables.memory_bytes, head, tables.state_bytes)
         pages, ids = int(head[tables.pages]), int(head[tables.ids])
         if tables.dense:
-            take_predictions(words)
+            take_predictions(fields)
         base = load_word(head, tables.t_min) - np.uint64(1)
         for j in range(times.size):
             time = load_word(head, times[j])
@@ -251,7 +252,8 @@ def _unpack(
     status: NDArray[np.uint8],
 ) -> int:
     words = np.zeros(8 * tables.groups, np.uint64)
-    head = words.view(np.uint8)
+    fields = views(words)
+    head = fields.one
     blank = np.zeros(words.size * 8, np.uint8)
     usual, alike, times, limits = tables.usual, tables.alike, tables.times, tables.limits
     fewest = 1 + tables.check + tables.usual_bytes + ((tables.groups + 7) // 8 if tables.dense else tables.groups)
@@ -287,7 +289,7 @@ def _unpack(
             time = load_word(head, times[j])
             store_word(head, times[j], time + base if time != 0 else time)
         if tables.dense:
-            add_predictions(words)
+            add_predictions(fields)
         for j in range(limits.shape[0]):
             fine &= int(head[limits[j, 0]]) <= limits[j, 1]
         pages, ids = int(head[tables.pages]), int(head[tables.ids])

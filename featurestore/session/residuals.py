@@ -5,12 +5,12 @@ does not, the field still comes back exactly: a prediction is subtracted modulo 
 FORMAT.md lists all of them.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.columns.jit import inlined
+from featurestore.columns.jit import compiled, inlined
 from featurestore.session.layout import MAX_STAGES, MAX_TYPES, N_GAPS, N_RECENT, NEWEST
 
 USUAL_LIFE_MS: Final = 1_800_000
@@ -69,55 +69,69 @@ TAKEN: Final = (
 """Field, and how its prediction is taken away, for FORMAT.md; each modulo the size of the field."""
 
 
-@inlined
-def take_predictions(words: NDArray[np.uint64]) -> None:
-    """Leave the residuals of a head, in place."""
-    one, two, four, times = (
+class Views(NamedTuple):
+    """A head as elements of one, two, four and eight bytes: the same memory."""
+
+    one: NDArray[np.uint8]
+    two: NDArray[np.uint16]
+    four: NDArray[np.uint32]
+    words: NDArray[np.uint64]
+    times: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+
+
+@compiled
+def views(words: NDArray[np.uint64]) -> Views:
+    """The views of a head, made once for all heads that are put there."""
+    return Views(
         words.view(np.uint8),
         words.view(np.uint16),
         words.view(np.uint32),
+        words,
         words.view(np.int64),
+        words.view(np.float64),
     )
-    _count_recent(one, two, -1)
-    _dwell(one, two, four)
+
+
+@inlined
+def take_predictions(head: Views) -> None:
+    """Leave the residuals of a head, in place."""
+    _count_recent(head, -1)
+    _dwell(head)
+    two, four = head.two, head.four
     gap_n = int(two[_GAP_N])
     gaps = _sum(four, _GAPS, N_GAPS)
     four[_GAP_SUM] = int(four[_GAP_SUM]) - gaps
     if gap_n > 0:
-        _newest_gap(times, four, gap_n, gaps)
+        _newest_gap(head, gap_n, gaps)
     two[_GAP_N] = gap_n - max(int(two[_NUM_CLICKS]) - 1, 0)
-    _deadline(times)
-    _first_stage(times, four, -1)
-    _calendar(one, times)
+    _deadline(head.times)
+    _first_stage(head, -1)
+    _calendar(head)
     four[_BOUNCE] ^= _UNKNOWN
     for j in range(_MONEY.size):
-        if words[_MONEY[j]] != 0:
-            _to_parts(words, _MONEY[j], _PARTS[j])
+        if head.words[_MONEY[j]] != 0:
+            _to_parts(head, _MONEY[j], _PARTS[j])
 
 
 @inlined
-def add_predictions(words: NDArray[np.uint64]) -> None:
+def add_predictions(head: Views) -> None:
     """Undo `take_predictions`."""
-    one, two, four, times = (
-        words.view(np.uint8),
-        words.view(np.uint16),
-        words.view(np.uint32),
-        words.view(np.int64),
-    )
+    two, four = head.two, head.four
     for j in range(_MONEY.size):
-        if words[_MONEY[j]] != 0:
-            _from_parts(words, _MONEY[j], _PARTS[j])
+        if head.words[_MONEY[j]] != 0:
+            _from_parts(head, _MONEY[j], _PARTS[j])
     four[_BOUNCE] ^= _UNKNOWN
-    _calendar(one, times)
-    _first_stage(times, four, 1)
-    _deadline(times)
+    _calendar(head)
+    _first_stage(head, 1)
+    _deadline(head.times)
     gap_n = (int(two[_GAP_N]) + max(int(two[_NUM_CLICKS]) - 1, 0)) & 0xFFFF
     two[_GAP_N] = gap_n
     if gap_n > 0:
-        _newest_gap(times, four, gap_n, _sum(four, _GAPS, N_GAPS))
+        _newest_gap(head, gap_n, _sum(four, _GAPS, N_GAPS))
     four[_GAP_SUM] = int(four[_GAP_SUM]) + _sum(four, _GAPS, N_GAPS)
-    _dwell(one, two, four)
-    _count_recent(one, two, 1)
+    _dwell(head)
+    _count_recent(head, 1)
 
 
 @inlined
@@ -129,32 +143,33 @@ def _sum(four: NDArray[np.uint32], start: int, size: int) -> int:
 
 
 @inlined
-def _count_recent(one: NDArray[np.uint8], two: NDArray[np.uint16], sign: int) -> None:
+def _count_recent(head: Views, sign: int) -> None:
     """``counts`` without the last interactions, which ``recent`` names."""
+    counts = head.two
     for j in range(N_RECENT):
-        code = int(one[_RECENT + j])
+        code = int(head.one[_RECENT + j])
         if 0 < code <= MAX_TYPES:
-            two[_COUNTS + code - 1] = int(two[_COUNTS + code - 1]) + sign
+            counts[_COUNTS + code - 1] = int(counts[_COUNTS + code - 1]) + sign
 
 
 @inlined
-def _dwell(one: NDArray[np.uint8], two: NDArray[np.uint16], four: NDArray[np.uint32]) -> None:
+def _dwell(head: Views) -> None:
     """``dwell`` of the last interactions XOR the gaps before them, which is the same twice."""
-    gap_n, at = int(two[_GAP_N]), int(one[_RECENT_AT])
+    gap_n, at = int(head.two[_GAP_N]), int(head.one[_RECENT_AT])
     for k in range(min(gap_n, N_GAPS)):
-        tenths = min(int(four[_GAPS + (gap_n - 1 - k) % N_GAPS]) // 100, 0xFFFF)
-        two[_DWELL + (at - 1 - k) % N_RECENT] ^= np.uint16(tenths)
+        tenths = min(int(head.four[_GAPS + (gap_n - 1 - k) % N_GAPS]) // 100, 0xFFFF)
+        head.two[_DWELL + (at - 1 - k) % N_RECENT] ^= np.uint16(tenths)
 
 
 @inlined
-def _newest_gap(times: NDArray[np.int64], four: NDArray[np.uint32], gap_n: int, gaps: int) -> None:
+def _newest_gap(head: Views, gap_n: int, gaps: int) -> None:
     """The newest gap as what the others and ``gap_sum`` leave of the time up to the last interaction; its own inverse.
 
     ``gap_sum`` is a residual here, and ``gaps`` the sum of all in the ring.
     """
     at = _GAPS + (gap_n - 1) % N_GAPS
-    span = times[_LAST_INT] - times[_T_MIN]
-    four[at] = span - int(four[_GAP_SUM]) - gaps
+    span = head.times[_LAST_INT] - head.times[_T_MIN]
+    head.four[at] = span - int(head.four[_GAP_SUM]) - gaps
 
 
 @inlined
@@ -168,32 +183,34 @@ def _deadline(times: NDArray[np.int64]) -> None:
 
 
 @inlined
-def _first_stage(times: NDArray[np.int64], four: NDArray[np.uint32], sign: int) -> None:
+def _first_stage(head: Views, sign: int) -> None:
     """The time in the first stage without what the others leave of the time up to the stage's beginning."""
+    times, four = head.times, head.four
     if times[_STAGE_SINCE] != 0:
         others = _sum(four, _STAGE_MS + 1, MAX_STAGES - 1)
         four[_STAGE_MS] = int(four[_STAGE_MS]) + sign * (times[_STAGE_SINCE] - times[_T_MIN] - others)
 
 
 @inlined
-def _calendar(one: NDArray[np.uint8], times: NDArray[np.int64]) -> None:
+def _calendar(head: Views) -> None:
     """Hour and weekday of the first event XOR those of ``t_min``; its own inverse."""
-    one[_HOUR] ^= np.uint8(times[_T_MIN] // 3_600_000 % 24)
-    one[_WEEKDAY] ^= np.uint8((times[_T_MIN] // 86_400_000 + 3) % 7)
+    t_min = head.times[_T_MIN]
+    head.one[_HOUR] ^= np.uint8(t_min // 3_600_000 % 24)
+    head.one[_WEEKDAY] ^= np.uint8((t_min // 86_400_000 + 3) % 7)
 
 
 @inlined
-def _to_parts(words: NDArray[np.uint64], at: int, parts: float) -> None:
+def _to_parts(head: Views, at: int, parts: float) -> None:
     """An amount as the number of its parts, and by how many units in the last place a sum of such amounts is off.
 
     Anything else is kept with its highest bit flipped, which no number of parts has.
     """
-    floats, signed = words.view(np.float64), words.view(np.int64)
-    amount = floats[at]
+    words, amounts, signed = head.words, head.amounts, head.times
+    amount = amounts[at]
     bits = signed[at]
     if amount > 0 and amount * parts < _MOST:
         number = np.rint(amount * parts)
-        floats[at] = number / parts
+        amounts[at] = number / parts
         off = bits - signed[at]
         if -_MOST_OFF <= off <= _MOST_OFF:
             words[at] = np.uint64(number) | np.uint64(off << 1 ^ off >> 63) << _AMOUNT_BITS
@@ -203,13 +220,13 @@ def _to_parts(words: NDArray[np.uint64], at: int, parts: float) -> None:
 
 
 @inlined
-def _from_parts(words: NDArray[np.uint64], at: int, parts: float) -> None:
+def _from_parts(head: Views, at: int, parts: float) -> None:
     """Undo `_to_parts`."""
-    code = words[at]
+    code = head.words[at]
     off = np.int64(code >> _AMOUNT_BITS)
     if off > 2 * _MOST_OFF + 1:
-        words[at] ^= _TOP
+        head.words[at] ^= _TOP
         return
     number = code & ((np.uint64(1) << _AMOUNT_BITS) - np.uint64(1))
-    words.view(np.float64)[at] = np.float64(number) / parts
-    words.view(np.int64)[at] += off >> 1 ^ -(off & 1)
+    head.amounts[at] = np.float64(number) / parts
+    head.times[at] += off >> 1 ^ -(off & 1)

@@ -9,18 +9,18 @@ from featurestore.columns.jit import compiled
 from featurestore.contract.event import Event
 from featurestore.session.fold import FoldConfig
 from featurestore.session.layout import MEMORY, NEWEST
-from featurestore.session.residuals import MONEY, USUAL_LIFE_MS, add_predictions, take_predictions
+from featurestore.session.residuals import MONEY, USUAL_LIFE_MS, add_predictions, take_predictions, views
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
 
 
 @compiled
 def _taken(words: NDArray[np.uint64]) -> None:
-    take_predictions(words)
+    take_predictions(views(words))
 
 
 @compiled
 def _given_back(words: NDArray[np.uint64]) -> None:
-    add_predictions(words)
+    add_predictions(views(words))
 
 
 def _head(state: NDArray[np.void], memory: NDArray[np.void]) -> NDArray[np.uint64]:
