@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from featurestore.columns.hash_index import FREE, empty_index, fill, free_place, place_of
 from featurestore.columns.jit import compiled
-from featurestore.session.state import bounced
-from featurestore.session.visitors import PROFILE, remember_session
+from featurestore.session.state import remember
+from featurestore.session.visitors import PROFILE
 
 _FEW: Final = 1 << 10
 """Room for visitors at first."""
@@ -76,6 +76,5 @@ def _remember(
             held += 1
             visitors[row] = state["visitor"]
             index[free_place(index, state["visitor"])] = row
-        key = state["session"] ^ np.uint64(state["t_min"])
-        remember_session(profiles[row], key, state["t_max"], shown[i], bounced(state), segments[i])
+        remember(profiles[row], state, shown[i], segments[i])
     return held

@@ -25,8 +25,8 @@ from decisions.policy.showings import number, place, room, running, show, signed
 from featurestore.columns.jit import compiled
 from featurestore.session.observation import BOT as BOT_ROW
 from featurestore.session.observation import CLEAR, END, SILENCE, UPLOAD
-from featurestore.session.state import bounced
-from featurestore.session.visitors import profile_at, recent_actions, remember_session
+from featurestore.session.state import remember
+from featurestore.session.visitors import profile_at, recent_actions
 
 OVER: Final = 1
 """Flag of a memory whose session has ended: the next row under the same index starts afresh."""
@@ -143,8 +143,7 @@ def _remember(over: np.void, c: np.void, index: int, shown: int, profiles: NDArr
     over["visitor_actions"] = c["visitor_actions"]
     at = profile_at(profiles, c["visitor"], index) if c["visitor"] != 0 else -1
     if at >= 0:
-        key = over["session"] ^ np.uint64(over["t_min"])
-        remember_session(profiles[at], key, over["t_max"], shown, bounced(over), 0)
+        remember(profiles[at], over, shown, 0)
 
 
 @compiled

@@ -44,14 +44,14 @@ from featurestore.session.state import (
     UPLOADED,
     apply_event,
     begin,
-    bounced,
     end_state,
     forget,
     recognise,
+    remember,
     seen,
 )
 from featurestore.session.views import N_WIDE, wide_row
-from featurestore.session.visitors import profile_at, remember_session
+from featurestore.session.visitors import profile_at
 
 N_TYPES: Final = len(EVENT_TYPES)
 if N_TYPES > MAX_TYPES:
@@ -339,9 +339,8 @@ def _end(sessions: _Sessions, index: int, i: int, t: int, out: _Out, m: int, n_e
     out.ended[n_ended] = s
     at = profile_at(sessions.profiles, s["visitor"], index) if s["visitor"] != 0 else -1
     if at >= 0:
-        key = s["session"] ^ np.uint64(s["t_min"])
         segment = 0 if s["flags"] & IS_BOT else kind_code(out.views[m], sessions.centres[0])
-        remember_session(sessions.profiles[at], key, s["t_max"], 0, bounced(s), segment)
+        remember(sessions.profiles[at], s, 0, segment)
     end_state(sessions.states, index, sessions.blank)
 
 

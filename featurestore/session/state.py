@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from featurestore.columns.jit import inlined
 from featurestore.contract.event import EVENT_TYPES, PASSIVE, TYPE_CODE
 from featurestore.session.layout import MAX_EVENT_IDS, MAX_ORDERS, MAX_PAGES, N_GAPS, N_RECENT
-from featurestore.session.visitors import bounce_rate, latest_segment, profile_at
+from featurestore.session.visitors import bounce_rate, latest_segment, profile_at, remember_session
 
 # Flags of a state.
 LIVE: Final = 1
@@ -199,6 +199,12 @@ def _remember_order(s: np.void, e: np.void) -> None:
 def bounced(s: np.void) -> bool:
     """Whether a visit saw one page and no more: at most one interaction, no purchase. Without a page nobody knows."""
     return bool(s["pages"] == 1 and s["num_clicks"] <= 1 and s["purchases"] == 0)
+
+
+@inlined
+def remember(profile: np.void, s: np.void, shown: int, segment: int) -> None:
+    """Count a session that has ended in its visitor's profile. ``segment`` is a code, 0 for none."""
+    remember_session(profile, s["session"] ^ np.uint64(s["t_min"]), s["t_max"], shown, bounced(s), segment)
 
 
 @inlined
