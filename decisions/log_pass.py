@@ -154,8 +154,7 @@ class LogPass:
         """Let time pass for sessions up to ``t_ms``; those that are over end in this order."""
         if not at.size:
             return
-        passing = ticks(np.arange(at.size), 0)
-        passing["t"] = t_ms
+        passing = ticks(np.arange(at.size), t_ms)
         self._keep(at, self._judge.judge(self._states[at], self._memories[at], NOBODY, passing, 0))
 
     def _keep(self, at: NDArray[np.int64], judgement: Judgement) -> None:

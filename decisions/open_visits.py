@@ -69,7 +69,7 @@ class OpenVisits:
             passed: of each partition: what ended before was ended, epoch ms.
             done_ms: what ended by then counts as ended everywhere.
         """
-        if not self._make_room(order.size, passed, done_ms, named=bool(clicks.visitors.any())):
+        if not self._make_room(clicks, passed, done_ms):
             return None
         event, self._held = _first_return(clicks, order, self._table, self._held, passed, done_ms, self._gap_ms)
         return None if event == _NO_EVENT else int(event)
@@ -81,18 +81,17 @@ class OpenVisits:
             clicks: events; the place of a session is where its state stands.
             passed_ms: what ended by then was ended.
         """
-        if not self._make_room(
-            clicks.visitors.size, np.zeros(0, np.int64), passed_ms, named=bool(clicks.visitors.any())
-        ):
+        if not self._make_room(clicks, np.zeros(0, np.int64), passed_ms):
             return np.zeros(0, END_OF_VISIT)
         ends = np.zeros(self._held + clicks.visitors.size, END_OF_VISIT)
         count, self._held = _ends(clicks, self._table, self._held, passed_ms, self._gap_ms, ends)
         return ends[:count]
 
-    def _make_room(self, more: int, passed: NDArray[np.int64], done_ms: int, *, named: bool) -> bool:
-        """Room for ``more`` visits, those that were ended go first; False where there is nothing to note or to ask."""
-        if not named and not self._held:
+    def _make_room(self, clicks: Clicks, passed: NDArray[np.int64], done_ms: int) -> bool:
+        """Room for a visit a click, those that were ended go first; False where there is nothing to note or to ask."""
+        if not self._held and not clicks.visitors.any():
             return False
+        more = clicks.visitors.size
         if self._held + more > self._table.visits.size:
             known = self._table.visits[: self._held]
             end_ms = known["newest_ms"] + self._gap_ms
