@@ -1,7 +1,6 @@
 """Flow control: what Kafka has acknowledged, and pauses in which nothing is read but the membership lives on."""
 
 import logging
-from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -9,6 +8,7 @@ from confluent_kafka import KafkaException
 from worker.clock import Clock
 from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets
+from worker.pipeline.gauges import Gauges
 from worker.pipeline.pulse import Pulse, Stopping
 from worker.protocols import Consumer, Producer
 
@@ -29,11 +29,11 @@ class Flow:
         ownership: the partitions.
         applied: offsets that may be committed once all outputs are safe.
         pulse: is told of waits.
+        gauges: are shown while nothing is read.
         clock: time.
 
     Attributes:
         acknowledged: of what was given to the outputs.
-        meanwhile: called time and again while reading is paused; must not block.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Flow:
         ownership: Ownership,
         applied: AppliedOffsets,
         pulse: Pulse,
+        gauges: Gauges,
         clock: Clock,
     ) -> None:
         self._consumer = consumer
@@ -50,9 +51,9 @@ class Flow:
         self._own = ownership
         self._applied = applied
         self._pulse = pulse
+        self._gauges = gauges
         self._clock = clock
         self.acknowledged = 0
-        self.meanwhile: Callable[[], None] = lambda: None
 
     # -- acknowledgement -------------------------------------------------------------------------
 
@@ -140,7 +141,7 @@ class Flow:
             partition = self._own.partitions.get(records.partition)
             if partition is not None:
                 self._own.rewind(partition, "fenced")
-        self.meanwhile()
+        self._gauges.meanwhile()
 
     def resume(self) -> None:
         """Read on from where reading stopped."""

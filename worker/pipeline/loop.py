@@ -108,9 +108,8 @@ class Loop:
         self._log_ends = LogEnds(consumer, ownership, clock)
         self._liveness = Liveness(consumer, ownership, self._log_ends, group, self.pulse, clock, settings.renew_after_s)
         self._applied = AppliedOffsets(consumer, ownership)
-        self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, clock)
         self._gauges = Gauges(consumer, ownership, observer, self.pulse, clock)
-        self._flow.meanwhile = self._gauges.meanwhile
+        self._flow = Flow(consumer, outputs, ownership, self._applied, self.pulse, self._gauges, clock)
         self._calls = StoreCalls(self._flow, observer.metrics, clock)
         version, corrupt = engine.namespace.write_version, CorruptRecords(observer.metrics)
         self._fencing = Fencing(
