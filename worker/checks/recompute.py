@@ -16,7 +16,7 @@ import msgspec
 
 from decisions.effects import Result
 from decisions.engine import ALL, Engine
-from decisions.intake import UNREADABLE, Plan, Records, decode, plan_ticks
+from decisions.intake import Plan, Records, decode, plan_ticks
 from decisions.intake import plan as make_plan
 from featurestore.session.fold import FoldConfig
 from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard
@@ -24,7 +24,7 @@ from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.streams import DECISIONS, SESSIONS, stream_of
 from worker.kafka.source import received
-from worker.kafka.unreadable import Unreadable
+from worker.kafka.unreadable import Unreadable, value_of
 
 TIMES: Final = ("decided_at", "expires_at")
 BATCH: Final = 1_000
@@ -231,6 +231,5 @@ def records_of(messages: Sequence[Any]) -> dict[int, Records]:
 def _received(partition: int, part: Sequence[Any]) -> Records:
     if not any(isinstance(message, Unreadable) for message in part):
         return received(partition, part)
-    values = [UNREADABLE if isinstance(message, Unreadable) else message.value() for message in part]
     times = [time if kind else -1 for kind, time in (message.timestamp() for message in part)]
-    return Records(partition, values, [message.offset() for message in part], times)
+    return Records(partition, list(map(value_of, part)), [message.offset() for message in part], times)

@@ -16,7 +16,6 @@ from typing import Final
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry, write_to_textfile
 
-from decisions.intake import UNREADABLE
 from decisions.shipped import load_bundle
 from featurestore import logs
 from featurestore.errors import SettingsError
@@ -25,7 +24,7 @@ from worker.clock import SystemClock
 from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
 from worker.kafka.reading import bounds, reader, records
-from worker.kafka.unreadable import Unreadable
+from worker.kafka.unreadable import value_of
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -112,8 +111,7 @@ def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]
         try:
             spans = _spans(consumer, topic, since_ms)
             for m in records(consumer, settings, topic, spans):
-                value = UNREADABLE if isinstance(m, Unreadable) else m.value()
-                if value is not None:
+                if (value := value_of(m)) is not None:
                     yield value
         except KafkaException as error:
             raise SettingsError(

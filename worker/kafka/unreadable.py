@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from decisions.intake import UNREADABLE
 from worker.clock import SystemClock
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,14 @@ class Unreadable:
 
     def headers(self) -> list[tuple[str, bytes]]:
         return [(FIRST_OFFSET, str(self._place[2]).encode())]
+
+
+def value_of(message: Any) -> bytes | None:
+    """A message's value as `decisions.intake.decode` takes it: of an `Unreadable`, no event, and no tombstone."""
+    if isinstance(message, Unreadable):
+        return UNREADABLE
+    value: bytes | None = message.value()
+    return value
 
 
 class BatchEnds:
