@@ -96,7 +96,7 @@ class Service:
         self._replay = Replay(settings.kafka_client(), self.spool, settings.edge_patience_s) if self.spool else None
         self.hub = Hub(
             self._keys,
-            lambda told: Watch(self._connect, told, lambda: None),
+            lambda told: Watch(self._connect, told),
             presenter,
             self.metrics,
             settings.edge_streams_most,

@@ -44,16 +44,15 @@ class Watch:
     Args:
         connect: a client that has answered; asked again after each break.
         told: is told values.
-        lost: is told that the connection broke, once a break.
     """
 
-    def __init__(self, connect: Callable[[], Client], told: Told, lost: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], Client], told: Told) -> None:
         self._connect = connect
         self._told = told
-        self._lost = lost
         self._lock = threading.Lock()
         self._watched: set[str] = set()
-        self._asked: deque[str] = deque()
+        self._asked: dict[str, None] = {}
+        """Keys to be read next, in order; never more than are watched, however long Redis is away."""
         self._closing = False
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
@@ -66,13 +65,15 @@ class Watch:
         with self._lock:
             for key in keys:
                 self._watched.add(key)
-                self._asked.append(key)
+                self._asked[key] = None
         self._ring()
 
     def remove(self, keys: Iterable[str]) -> None:
         """Watch these keys no longer."""
         with self._lock:
-            self._watched.difference_update(keys)
+            for key in keys:
+                self._watched.discard(key)
+                self._asked.pop(key, None)
 
     def close(self) -> None:
         """End the thread."""
@@ -93,7 +94,7 @@ class Watch:
             try:
                 nodes = _Nodes(self._connect())
                 with self._lock:
-                    self._asked = deque(self._watched)
+                    self._asked = dict.fromkeys(self._watched)
                 if broken:
                     log.info("decisions are watched again")
                 broken = ""
@@ -102,12 +103,9 @@ class Watch:
                 why = refusal(error)
                 if why != broken:
                     log.warning("decisions are not watched: Redis does not answer (%s); trying again", why)
-                if not broken:
-                    self._lost()
                 broken = why
             except Exception as error:
                 log.error("decisions are not watched; trying again", extra={"error_class": type(error).__name__})  # noqa: TRY400
-                self._lost()
             finally:
                 if nodes is not None:
                     nodes.close()
@@ -138,7 +136,7 @@ class Watch:
 
     def _reread(self, nodes: "_Nodes", changed: list[str]) -> None:
         with self._lock:
-            asked, self._asked = self._asked, deque()
+            asked, self._asked = self._asked, {}
             if EVERYTHING in changed:
                 wanted: Iterable[str] = list(self._watched)
             else:
