@@ -42,6 +42,24 @@ def test_old_ones_are_dropped_and_memory_is_bounded() -> None:
     assert [len(pending.of(session)) for session in "abc"] == [0, 1, 1]
 
 
+def test_large_events_are_bounded_by_their_bytes() -> None:
+    """Fifty thousand events of 64 KiB would be three gigabytes."""
+    pending = Pending(most_bytes=2 * len(b"{}"))
+    for session in "abc":
+        pending.sent([_record(session, 1)])
+    assert [len(pending.of(session)) for session in "abc"] == [0, 1, 1]
+    pending.applied("b", 1)
+    pending.sent([_record("d", 2)])
+    assert [len(pending.of(session)) for session in "bcd"] == [0, 1, 1]
+
+
+def test_sessions_that_nobody_asks_about_are_dropped_by_age() -> None:
+    pending = Pending()
+    pending.sent([_record("old", 1, LIFE_MS + 1), _record("new", 2)])
+    assert pending.partition("old") == -1
+    assert pending.partition("new") == 3
+
+
 def test_what_nobody_kept_is_not_waited_for() -> None:
     pending = Pending()
     record = _record("a", -1)
