@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from edge.batcher import Busy
 from edge.limits import Limit
 from edge.problems import Problem
 from edge.requests import Request
@@ -68,12 +69,12 @@ class Gate:
         return origin if origin and any(shop.allows(origin) for shop in shops) else ""
 
     def charge(self, shop: Shop, request: Request, session_id: str, units: int) -> None:
-        """Count what a request brings.
+        """Count what a request brings; one that brings nothing counts as one.
 
         Raises:
             Problem: 429, and nothing of the request was taken.
         """
-        now = time.monotonic()
+        now, units = time.monotonic(), max(units, 1)
         waits = (
             self._by_key.take(shop.name, units, now),
             self._by_address.take(request.address, units, now),
@@ -140,7 +141,7 @@ class Gate:
             return False
         try:
             withdrawn = await self._is_withdrawn(session_id)
-        except StoreUnavailable:
+        except (StoreUnavailable, Busy):
             return False  # the mark is the second line: the page that withdrew sends nothing more
         if withdrawn:
             self.withdrawn(session_id)

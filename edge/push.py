@@ -115,9 +115,19 @@ class Hub:
             stream.over = True
             self._leave(stream)
 
-    def full(self) -> bool:
-        """Whether no more streams can be opened."""
-        return self._open >= self._most
+    def take_place(self) -> None:
+        """Take a place for one stream, before it waits for anything: a burst must not overrun the limit.
+
+        Raises:
+            Problem: 503 all places are taken.
+        """
+        if self._open >= self._most:
+            raise Problem(503, "too_many_streams", "all streams are taken; poll, or try again", retry_after_s=5)
+        self._open += 1
+
+    def give_place(self) -> None:
+        """Free the place of a stream that has ended."""
+        self._open -= 1
 
     def withdrawn(self, session_id: str) -> None:
         """Tell the streams of a session, and close them."""
@@ -142,7 +152,6 @@ class Hub:
         session_id = stream.session_id
         streams = self._streams.setdefault(session_id, [])
         streams.append(stream)
-        self._open += 1
         self._metrics.streams.inc()
         if len(streams) == 1:
             decision, mark = self._keys(session_id)
@@ -155,7 +164,6 @@ class Hub:
         session_id = stream.session_id
         streams = self._streams[session_id]
         streams.remove(stream)
-        self._open -= 1
         self._metrics.streams.dec()
         if not streams:
             decision, mark = self._keys(session_id)
@@ -287,14 +295,23 @@ class Push:
             await _start(send, 204, cors)
             await send({"type": "http.response.body", "body": b""})
             return 204
-        if self._hub.full():
-            raise Problem(503, "too_many_streams", "all streams are taken; poll, or try again", retry_after_s=5)
-        stream = Stream(claim.session_id, send, _last(request))
-        request.forget()
-        await _start(send, 200, [*HEADERS, *cors])
-        await send(_chunk(OPENED))
-        await self._hub.serve(stream, receive)
+        self._hub.take_place()
+        try:
+            await self._stream(Stream(claim.session_id, send, _last(request)), request, receive, cors)
+        finally:
+            self._hub.give_place()
         return 200
+
+    async def _stream(
+        self, stream: Stream, request: Request, receive: Receive, cors: list[tuple[bytes, bytes]]
+    ) -> None:
+        request.forget()
+        try:
+            await _start(stream.send, 200, [*HEADERS, *cors])
+            await stream.send(_chunk(OPENED))
+        except Exception:  # the page has gone; ASGI servers differ in what they raise then
+            return
+        await self._hub.serve(stream, receive)
 
 
 async def _continued(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:

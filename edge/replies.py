@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edge.batcher import Busy
 from edge.gate import PREFLIGHT, Gate
 from edge.metrics import EdgeMetrics, Tally
 from edge.problems import MEDIA_TYPE, Problem, unavailable
@@ -42,7 +43,7 @@ def json_reply(status: int, content: Any, headers: Sequence[tuple[str, str]] = (
 
 Handler = Callable[[Request], Awaitable[Reply]]
 Streamer = Callable[[Request, Send, Receive, list[tuple[bytes, bytes]]], Awaitable[int]]
-"""Answers itself, with those headers added; returns the status."""
+"""Answers itself, with those headers added; returns the status. What it raises, it raises before it answers."""
 
 
 class Endpoint:
@@ -85,8 +86,8 @@ class Endpoint:
         if request.method in self._streamers:
             try:
                 self._count(await self._streamers[request.method](request, send, receive, cors))
-            except Problem as problem:
-                self._count(await _send(send, _problem(problem), cors))
+            except Exception as error:
+                self._count(await _send(send, self._failed(error), cors))
             return
         self._count(await _send(send, await self._reply(request), cors))
         self._seconds.observe(time.perf_counter() - began)
@@ -99,13 +100,19 @@ class Endpoint:
             if request.method == "OPTIONS":
                 return self._preflight(request)
             raise Problem(405, "method", f"this address takes {self._allow}", allow=self._allow)
-        except Problem as problem:
-            return _problem(problem)
-        except StoreUnavailable:
+        except Exception as error:
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Reply:
+        """The problem document of whatever a handler raised."""
+        if isinstance(error, Problem):
+            return _problem(error)
+        if isinstance(error, StoreUnavailable):
             return _problem(unavailable("Redis does not answer"))
-        except Exception:
-            log.exception("a request failed; this is a defect of the edge", extra={"route": self._route})
-            return _problem(Problem(500, "internal", "a defect of the edge; its log says more"))
+        if isinstance(error, Busy):
+            return _problem(Problem(503, "overloaded", "too many requests wait; send it again", retry_after_s=1))
+        log.error("a request failed; this is a defect of the edge", extra={"route": self._route}, exc_info=error)
+        return _problem(Problem(500, "internal", "a defect of the edge; its log says more"))
 
     def _preflight(self, request: Request) -> Reply:
         if not self._gate.allowed_origin(request):

@@ -106,7 +106,7 @@ class Request:
         encoding = self.header(b"content-encoding").lower()
         if encoding not in {"", "identity", "gzip"}:
             raise Problem(415, "unsupported_encoding", "send the body as it is, or with Content-Encoding: gzip")
-        announced = self.headers.get(b"content-length", b"0")
+        announced = self.headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > most_bytes:
             async with _Deadline(within_s):
                 await self._pass_over(0, most_bytes)

@@ -50,7 +50,7 @@ class Intake:
             raise Problem(
                 413, "too_many_events", f"at most {self._settings.edge_events_most} events a request are read"
             )
-        self._gate.charge(shop, request, "", max(len(mapped.events), 1))
+        self._gate.charge(shop, request, "", len(mapped.events))
         private = request.header(b"sec-gpc") == "1"
         envelope = Envelope([msgspec.Raw(encode(made)) for made in mapped.events])
         taken = [one for _, one in inbox.take(envelope, "", private=private) if one is not None]

@@ -153,6 +153,9 @@ class Page:
     def withdraw(self) -> Answer:
         return self.ask("DELETE", f"/v1/sessions/{self.session_id}?key={self.key}", None, self.bearer)
 
+    def stream_path(self) -> str:
+        return f"/v1/decisions/{self.session_id}/events?key={self.key}&token={quote(self.token)}"
+
     def stream(self, last: str = "") -> "Stream":
         return Stream(self, last)
 
@@ -162,8 +165,7 @@ class Stream:
 
     def __init__(self, page: Page, last: str) -> None:
         connection = page.edge.connect()
-        path = f"/v1/decisions/{page.session_id}/events?key={page.key}&token={quote(page.token)}"
-        connection.request("GET", path, None, {"Last-Event-ID": last} if last else {})
+        connection.request("GET", page.stream_path(), None, {"Last-Event-ID": last} if last else {})
         self._response = connection.getresponse()
         self.status = self._response.status
 

@@ -176,16 +176,37 @@ def test_the_edge_says_how_far_the_worker_is_behind(
 
 
 @pytest.mark.timeout(600)
-def test_a_slow_body_is_given_up_and_others_are_served(
+def test_slow_bodies_and_silent_streams_hold_up_nobody(
     own_redis: StartRedis, kafka: Kafka, unique: str, start_edge: StartEdge
 ) -> None:
+    """A body that does not come is given up; of a few places for streams each is told what it can do."""
     create_topics(kafka.bootstrap, {unique: 1})
-    edge = start_edge(kafka.bootstrap, own_redis("redis").url, "--topic", unique, "--edge-body-s", "1")
+    flags = ("--edge-body-s", "1", "--edge-streams-most", "2", "--edge-heartbeat-s", "0.5")
+    edge = start_edge(kafka.bootstrap, own_redis("redis").url, "--topic", unique, *flags)
     slow = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(20)]
     for one in slow:
         one.sendall(b"POST /v1/events?key=demo HTTP/1.1\r\nHost: edge\r\nContent-Length: 100\r\n\r\n{")
-    assert edge.page().send(_event(1)).status == 202
+    page = edge.page()
+    assert page.send(_event(1)).status == 202
     for one in slow:
         one.settimeout(PATIENCE_S)
         assert b" 408 " in one.recv(1_000)
         one.close()
+    with _watching(page) as silent, _watching(page) as heard:
+        beats = b""
+        while beats.count(b"\n: \n\n") < 2:  # the size of a chunk stands before it
+            beats += heard.recv(1_000)
+        refused = page.ask("GET", page.stream_path())
+        assert (refused.status, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert refused.json["type"] == "urn:clickstage:problem:too_many_streams"
+        assert int(refused.headers["retry-after"]) >= 1
+        heard.close()
+        assert wait_for(lambda: page.stream().status == 200, PATIENCE_S), "there is room again"
+        assert silent.recv(1_000).startswith(b"HTTP/1.1 200"), "it took nothing so far, and is still open"
+
+
+def _watching(page: Page) -> socket.socket:
+    """A page that has opened its stream, and reads of it when the test does."""
+    client = socket.create_connection(("127.0.0.1", page.edge.port), PATIENCE_S)
+    client.sendall(f"GET {page.stream_path()} HTTP/1.1\r\nHost: edge\r\n\r\n".encode())
+    return client
