@@ -11,7 +11,7 @@ from edge.batcher import Busy
 from edge.gate import Gate
 from edge.metrics import EdgeMetrics
 from edge.problems import MEDIA_TYPE, Problem
-from edge.replies import Endpoint, Reply
+from edge.replies import Endpoint, Handler, Reply, Streamer
 from edge.requests import Receive, Request, Send
 from edge.settings import EdgeSettings
 from edge.shops import demo_shops, new_secret
@@ -54,8 +54,9 @@ def test_what_is_raised_becomes_a_problem_document(
         sent.append(message)
 
     async def run() -> None:
-        one, other = ({}, {"GET": streamer}) if streams else ({"GET": handler}, {})
-        endpoint = Endpoint("/x", _gate(_never), EdgeMetrics(), (), one, other)
+        handlers: dict[str, Handler] = {} if streams else {"GET": handler}
+        streamers: dict[str, Streamer] = {"GET": streamer} if streams else {}
+        endpoint = Endpoint("/x", _gate(_never), EdgeMetrics(), (), handlers, streamers)
         await endpoint({"type": "http", "method": "GET", "path": "/x", "headers": []}, _receive, send)
 
     asyncio.run(run())
