@@ -13,7 +13,8 @@ from decisions.intake import Decoded, Plan
 from featurestore.store.outbox import Output
 from worker.clock import Clock
 from worker.kafka.letters import Letter
-from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.polled import Polled
+from worker.kafka.source import Bounds, Changes
 from worker.metrics.metrics import Metrics
 
 

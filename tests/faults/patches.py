@@ -171,14 +171,14 @@ def callback_raises(name: str) -> None:
 
 def keep_messages() -> None:
     """Keep every message referenced, which librdkafka's close may wait for."""
-    whole = KafkaSource._sorted
+    whole = KafkaSource._polled
     kept: list[Any] = []
 
     def sort(self: KafkaSource, messages: list[Any]) -> Any:
         kept.extend(messages)
         return whole(self, messages)
 
-    _replace(KafkaSource, "_sorted", sort)
+    _replace(KafkaSource, "_polled", sort)
 
 
 def close_hangs(seconds: float) -> None:

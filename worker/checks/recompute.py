@@ -23,7 +23,7 @@ from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.streams import DECISIONS, SESSIONS, stream_of
-from worker.kafka.source import received
+from worker.kafka.polled import received
 from worker.kafka.unreadable import Unreadable, value_of
 
 TIMES: Final = ("decided_at", "expires_at")

@@ -9,11 +9,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby, repeat
-from operator import is_not
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
@@ -22,26 +19,17 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
 from decisions.intake import UNREADABLE, Records
 from featurestore.errors import Forked
 from worker.kafka.consumer_config import consumer_config
-from worker.kafka.unreadable import CANNOT_UNPACK, BatchEnds
+from worker.kafka.polled import Polled, received, sort_messages
+from worker.kafka.unreadable import BatchEnds
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-# Typed as optional by the client, for messages that are errors.
-_ERROR: Final[Any] = Message.error
-_PARTITION: Final[Any] = Message.partition
-_VALUE: Final[Any] = Message.value
-_OFFSET: Final[Any] = Message.offset
-_TIMESTAMP: Final[Any] = Message.timestamp
-
 
 ASK_S: Final = 1.0
 """How long to wait for the end of a partition's log; nobody stands still for it."""
@@ -79,30 +67,6 @@ class Bounds(NamedTuple):
 
     low: int
     high: int
-
-
-class Polled(NamedTuple):
-    """One poll.
-
-    Attributes:
-        records: by partition, in log order.
-        messages: the same as the client gave them, for dead letters.
-        at_end: partitions whose end was reached, with the offset there (control records may lie before it).
-        out_of_range: partitions whose wanted offset Kafka does not have.
-        full: as much came as was asked for, so that more may wait.
-        waiting: partitions of which records wait for other partitions (`time_order`).
-        pass_ms: let time pass up to here before these records, epoch ms; None where none need pass.
-        in_step: the partitions in which it may pass: no record that is older is left in them.
-    """
-
-    records: list[Records]
-    messages: dict[int, list[Any]]
-    at_end: dict[int, int]
-    out_of_range: set[int]
-    full: bool = False
-    waiting: AbstractSet[int] = frozenset()
-    pass_ms: int | None = None
-    in_step: AbstractSet[int] = frozenset()
 
 
 class KafkaSource:
@@ -171,8 +135,8 @@ class KafkaSource:
             messages += portion
             size += sum(map(len, portion))
             if len(portion) < asked:
-                return self._sorted(messages)
-        return self._sorted(messages)._replace(full=True)
+                return self._polled(messages)
+        return self._polled(messages)._replace(full=True)
 
     def changes(self) -> Changes:
         """What happened to the assignment since the last call."""
@@ -337,42 +301,8 @@ class KafkaSource:
             self._to_commit.pop(tp.partition, None)
             note.append(tp.partition)
 
-    def _words(self, error: KafkaError) -> str:
-        """An error, and which right is missing."""
-        lacking = {
-            KafkaError.GROUP_AUTHORIZATION_FAILED: f"group {self._settings.group}",
-            KafkaError.TOPIC_AUTHORIZATION_FAILED: f"topic {self._topic}",
-        }.get(error.code())
-        return f"{error.name()}: let this user READ {lacking} (docs/guarantees.md)" if lacking else error.name()
-
-    def _sorted(self, messages: list[Any]) -> Polled:
-        by_partition: dict[int, list[Any]] = {}
-        at_end: dict[int, int] = {}
-        out_of_range: set[int] = set()
-        unreadable: dict[int, int] = {}
-        # Unbound methods and runs of one partition: this touches every record, so it must not touch Python often.
-        errors = list(map(_ERROR, messages))
-        good = messages
-        if any(map(is_not, errors, repeat(None))):
-            good = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        for partition, run in groupby(good, _PARTITION):
-            by_partition.setdefault(partition, []).extend(run)
-        for message, error in zip(messages, errors, strict=True) if good is not messages else ():
-            if error is None:
-                continue
-            code = error.code()
-            if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's names
-                at_end[message.partition()] = message.offset()
-            elif code == CANNOT_UNPACK:
-                unreadable[message.partition()] = message.offset()
-            elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
-                out_of_range.add(message.partition())
-            elif code == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
-                log.warning("Kafka took the partitions away: a batch took longer than max_poll_interval_s")
-            elif error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001 - the second, as a message, is not marked
-                raise KafkaException(error)
-            else:
-                log.warning("Kafka: %s", self._words(error))
+    def _polled(self, messages: list[Any]) -> Polled:
+        by_partition, at_end, out_of_range, unreadable = sort_messages(messages, self._settings.group, self._topic)
         records = [received(partition, part) for partition, part in by_partition.items() if partition in self._owned]
         for partition, first in unreadable.items():
             # What came before the batch goes first: the client soon says again that it cannot unpack it.
@@ -388,17 +318,6 @@ class KafkaSource:
         self.start_at(partition, stands_for_it.offset() + 1)
         messages[partition] = [stands_for_it]
         return [Records(partition, [UNREADABLE], [stands_for_it.offset()], [-1])]
-
-
-def received(partition: int, part: Sequence[Any]) -> Records:
-    """The records of one partition out of its messages, of which there is at least one."""
-    first, last = part[0].offset(), part[-1].offset()  # they ascend, and mostly there is no gap
-    return Records(
-        partition,
-        list(map(_VALUE, part)),
-        range(first, last + 1) if last - first == len(part) - 1 else list(map(_OFFSET, part)),
-        [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
-    )
 
 
 _NOTHING: Final = Polled([], {}, {}, set())

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from decisions.intake import Records
 from worker.clock import Clock
-from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.polled import Polled
+from worker.kafka.source import Bounds, Changes
 from worker.protocols import Consumer
 
 ENOUGH: Final = 10_000

@@ -35,7 +35,7 @@ from featurestore.errors import Backpressure, StoreUnavailable
 from featurestore.store.protocols import SessionStore
 from worker.clock import Clock
 from worker.kafka.deadletters import DeadLetters
-from worker.kafka.source import Polled
+from worker.kafka.polled import Polled
 from worker.metrics.corrupt import CorruptRecords
 from worker.partitions.ownership import Ownership
 from worker.pipeline.applied import AppliedOffsets

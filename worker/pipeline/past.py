@@ -10,7 +10,7 @@ from decisions.intake import Decoded, Records, arrivals
 from decisions.open_visits import Clicks, OpenVisits
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS
 from featurestore.store.keys import Shard
-from worker.kafka.source import Polled
+from worker.kafka.polled import Polled
 from worker.kafka.time_order import TimeOrdered
 
 

@@ -10,7 +10,7 @@ from featurestore.contract.pages import Pages
 from worker.clock import Clock
 from worker.kafka.deadletters import DeadLetters
 from worker.kafka.placement import Placement
-from worker.kafka.source import Polled
+from worker.kafka.polled import Polled
 from worker.partitions.erased_filter import without_erased
 from worker.partitions.ownership import Ownership
 from worker.pipeline.holds import Holds

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from decisions.intake import Records
 from tests.unit.worker.pipeline.loop_world import FakeClock
-from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.polled import Polled
+from worker.kafka.source import Bounds, Changes
 from worker.kafka.time_order import ENDED_S, ENOUGH, PATIENCE_S, TimeOrdered
 
 SPAN_MS = 1_000

@@ -14,7 +14,8 @@ from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
 from featurestore.store.streams import DECISIONS
 from tests.unit.worker.pipeline.loop_world import FakeClock
 from worker.kafka.letters import Letter
-from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.polled import Polled
+from worker.kafka.source import Bounds, Changes
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import RETRY_OWN_S, Ownership
 from worker.partitions.partition import Partition

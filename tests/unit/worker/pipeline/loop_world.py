@@ -31,7 +31,8 @@ from worker.checks.recompute import Expected, Identity, compare, expect, let_tim
 from worker.clock import Clock
 from worker.kafka.group_watch import Standing
 from worker.kafka.letters import Letter
-from worker.kafka.source import Bounds, Changes, Polled
+from worker.kafka.polled import Polled
+from worker.kafka.source import Bounds, Changes
 from worker.kafka.time_order import TimeOrdered
 from worker.metrics.metrics import Metrics
 from worker.partitions.ownership import Ownership
