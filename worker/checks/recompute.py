@@ -24,7 +24,6 @@ from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import ShardWrite
 from featurestore.store.streams import DECISIONS, SESSIONS, stream_of
 from worker.kafka.polled import received
-from worker.kafka.unreadable import Unreadable, value_of
 
 TIMES: Final = ("decided_at", "expires_at")
 BATCH: Final = 1_000
@@ -225,11 +224,4 @@ def records_of(messages: Sequence[Any]) -> dict[int, Records]:
     parts: dict[int, list[Any]] = {}
     for message in messages:
         parts.setdefault(message.partition(), []).append(message)
-    return {partition: _received(partition, part) for partition, part in parts.items()}
-
-
-def _received(partition: int, part: Sequence[Any]) -> Records:
-    if not any(isinstance(message, Unreadable) for message in part):
-        return received(partition, part)
-    times = [time if kind else -1 for kind, time in (message.timestamp() for message in part)]
-    return Records(partition, list(map(value_of, part)), [message.offset() for message in part], times)
+    return {partition: received(partition, part) for partition, part in parts.items()}

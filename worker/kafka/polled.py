@@ -4,13 +4,13 @@ import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import groupby, repeat
-from operator import is_not
+from operator import is_not, methodcaller
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from decisions.intake import Records
-from worker.kafka.unreadable import CANNOT_UNPACK
+from worker.kafka.unreadable import CANNOT_UNPACK, value_of
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 _ERROR: Final[Any] = Message.error
 _PARTITION: Final[Any] = Message.partition
 _VALUE: Final[Any] = Message.value
-_OFFSET: Final[Any] = Message.offset
 _TIMESTAMP: Final[Any] = Message.timestamp
 
 
@@ -96,13 +95,17 @@ def sort_messages(messages: list[Any], group: str, topic: str) -> Sorted:
 
 
 def received(partition: int, part: Sequence[Any]) -> Records:
-    """The records of one partition out of its messages, of which there is at least one."""
+    """The records of one partition out of its messages, of which there is at least one.
+
+    Those that stand for a batch that cannot be unpacked (`unreadable.Unreadable`) may be among them.
+    """
+    clients = set(map(type, part)) == {Message}  # then methods in C are called without a look-up each
     first, last = part[0].offset(), part[-1].offset()  # they ascend, and mostly there is no gap
     return Records(
         partition,
-        list(map(_VALUE, part)),
-        range(first, last + 1) if last - first == len(part) - 1 else list(map(_OFFSET, part)),
-        [time if kind else -1 for kind, time in map(_TIMESTAMP, part)],
+        list(map(_VALUE if clients else value_of, part)),
+        range(first, last + 1) if last - first == len(part) - 1 else [message.offset() for message in part],
+        [time if kind else -1 for kind, time in map(_TIMESTAMP if clients else methodcaller("timestamp"), part)],
     )
 
 

@@ -22,7 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from decisions.intake import UNREADABLE, Records
+from decisions.intake import Records
 from featurestore.errors import Forked
 from worker.kafka.consumer_config import consumer_config
 from worker.kafka.polled import Polled, received, sort_messages
@@ -317,7 +317,7 @@ class KafkaSource:
             return []
         self.start_at(partition, stands_for_it.offset() + 1)
         messages[partition] = [stands_for_it]
-        return [Records(partition, [UNREADABLE], [stands_for_it.offset()], [-1])]
+        return [received(partition, [stands_for_it])]
 
 
 _NOTHING: Final = Polled([], {}, {}, set())
