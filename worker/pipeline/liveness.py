@@ -14,6 +14,7 @@ from worker.kafka.group_watch import Standing
 from worker.partitions.ownership import Ownership
 from worker.pipeline.log_ends import LogEnds
 from worker.pipeline.pulse import Pulse
+from worker.pipeline.standstill import Standstill
 from worker.protocols import Consumer
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ PROVEN_FOR_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.25
 REPLACED_MOST: Final = 3
 """Each time the worker waits for longer than a session timeout: a group that is right says so before."""
-STOOD_SHARE: Final = 0.5
-"""A loop that did not turn for this share of ``renew_after_s`` knows nothing of its client, which may be well."""
 
 
 class Group(Protocol):
@@ -70,7 +69,7 @@ class Liveness:
         self._clock = clock
         self._renew_after_s = renew_after_s
         self._next = 0.0
-        self._turned = clock.monotonic()
+        self._standstill = Standstill(clock, renew_after_s)
 
     def turn(self) -> None:
         """Look if it is time; never blocks."""
@@ -78,8 +77,7 @@ class Liveness:
         if now < self._next:
             return
         self._next = now + LOOK_EVERY_S
-        stood, self._turned = now - self._turned, now
-        if stood > STOOD_SHARE * self._renew_after_s:  # stopped and continued, say: the watchdog looks at that
+        if self._standstill.look():  # a loop that did not turn knows nothing of its client, which may be well
             self._pulse.progressed(proven=False)
             return
         away = now - self._ends.answered_at

@@ -5,9 +5,7 @@ two clocks of the loop: its beat (it turns at all) and its progress (it applies 
 apply, or its group does not need it, or it waits for Redis or Kafka on purpose; see `liveness`). When either stands
 still it dumps all stacks and ends the process: a supervisor's restart reads on from what is applied.
 
-A process that is stopped and continued, or a machine that was suspended, finds both clocks old though the loop had no
-chance to turn. The watchdog did not run then either: after a nap that took far too long, it gives the loop its whole
-time again.
+A process that was stopped and continued has its whole time again (`standstill`).
 """
 
 import faulthandler
@@ -20,12 +18,11 @@ from typing import Final, Protocol
 
 from worker.clock import Clock
 from worker.errors import ExitCode
+from worker.pipeline.standstill import Standstill
 
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S: Final = 1.0
-OVERSLEPT_SHARE: Final = 0.25
-"""A nap longer than this share of the time that the loop may stand still: the whole process stood, not the loop."""
 
 
 class Turning(Protocol):
@@ -66,42 +63,27 @@ class Watchdog:
         self._stuck_after_s = stuck_after_s
         self._leave_after_s = stuck_after_s if leave_after_s is None else leave_after_s
         self._on_stuck = on_stuck
-        self._overslept_s = max(OVERSLEPT_SHARE * stuck_after_s, 2 * CHECK_EVERY_S)
-        self._looked = self._awake_since = clock.monotonic()
+        self._standstill = Standstill(clock, stuck_after_s)
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
     def alive(self) -> bool:
         """Whether the loop has turned lately, and its Kafka client, once replaced, gets on."""
-        return not self._loop.renewed and self._stood(self._loop.beat) < self._stuck_after_s
+        return not self._loop.renewed and self._standstill.age_s(self._loop.beat) < self._stuck_after_s
 
     def stuck(self) -> str | None:
         """Why the worker is taken to be stuck, None if it is not."""
-        if self._stood(self._loop.beat) >= self._stuck_after_s:
+        if self._standstill.age_s(self._loop.beat) >= self._stuck_after_s:
             return "the loop stands still"
-        if self._stood(self._loop.progress) >= self._leave_after_s:
+        if self._standstill.age_s(self._loop.progress) >= self._leave_after_s:
             return "the log grows and nothing is applied, or the group needs this worker and gives it no partition"
         return None
-
-    def _stood(self, sign: float) -> float:
-        """For how many seconds a life sign is old in which this process ran."""
-        now = self._clock.monotonic()
-        if now - self._looked > self._overslept_s:  # continued a moment ago; the watchdog's thread comes later
-            now = self._looked
-        return now - max(sign, self._awake_since)
-
-    def _look(self) -> None:
-        """Note whether the process stood since the last time."""
-        now = self._clock.monotonic()
-        if (nap := now - self._looked) > self._overslept_s:
-            log.warning("this process did not run for %.0f s: it was stopped, or its machine stood", nap)
-            self._awake_since = now
-        self._looked = now
 
     def _watch(self) -> None:
         while True:
             self._clock.sleep(CHECK_EVERY_S)
-            self._look()
+            if stood := self._standstill.look():
+                log.warning("this process did not run for %.0f s: it was stopped, or its machine stood", stood)
             if (why := self.stuck()) is not None:
                 log.critical("stuck: %s; leaving so that a supervisor starts afresh", why)
                 self._on_stuck(ExitCode.STUCK)
