@@ -20,7 +20,7 @@ from featurestore.contract.event import EVENT, TYPE_CODE, columns
 from featurestore.session.fold import FoldConfig, empty_states, fold, ticks
 from featurestore.session.layout import MEMORY
 from featurestore.session.observation import SILENCE, Observations
-from featurestore.session.visitors import unpack
+from featurestore.session.visitors import NOBODY, unpack
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from models.bundle.bundle import Bundle
@@ -92,7 +92,8 @@ def scored(clicks: Clicks, bundle: Bundle, config: FoldConfig) -> Scored:
 
 def decided(what: Scored, policy: Policy) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """Decisions, and the memory of each ended session."""
-    return policy.decide(what.seen, what.probabilities, np.zeros(what.sessions, MEMORY))
+    states, memories = empty_states(what.sessions), np.zeros(what.sessions, MEMORY)
+    return policy.decide(what.seen, what.probabilities, np.empty((what.seen.rows.size, 0)), states, memories, NOBODY)
 
 
 def documents(

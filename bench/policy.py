@@ -22,8 +22,10 @@ from decisions.shipped import DEFAULT_POLICY, load_bundle
 from edge.document import exposure_id
 from edge.exposures import Exposure
 from featurestore.columns.hashing import hash_text
+from featurestore.session.fold import empty_states
 from featurestore.session.layout import MEMORY
 from featurestore.session.observation import SILENCE, Observations
+from featurestore.session.visitors import NOBODY
 from featurestore.store.streams import SESSIONS
 from models.simulator.simulator import SimConfig
 from worker.wiring import fold_config
@@ -71,17 +73,18 @@ def _speed(sessions: int, runs: int) -> Samples:
     what = journeys.scored(journeys.simulated(sessions, 42), bundle, fold_config(bundle))
     rows, features, context, ended, *_ = what.seen
     n = rows.size
+    others = np.empty((n, 0))
     samples: Samples = {}
     for name, extra in (("ns_per_decision", ""), ("ns_with_8_experiments", f"\nexperiments:\n{EXPERIMENTS}\n")):
         policy = Policy.from_text(text + extra)
         policy.warm_up()
         for _ in range(runs):
-            memory = np.zeros(what.sessions, MEMORY)
+            states, memories = empty_states(what.sessions), np.zeros(what.sessions, MEMORY)
             begin = time.perf_counter()
             for a in range(0, n, BATCH):
                 cut = slice(a, a + BATCH)
                 part = Observations(rows[cut], features[cut], context[cut], ended[:0], 0, 0)
-                policy.decide(part, what.probabilities[cut], memory)
+                policy.decide(part, what.probabilities[cut], others[cut], states, memories, NOBODY)
             samples.setdefault(name, []).append((time.perf_counter() - begin) / n * 1e9)
     return samples
 

@@ -28,6 +28,7 @@ from featurestore.contract.event import columns
 from featurestore.contract.pages import USUAL
 from featurestore.session.codec import pack, unpack
 from featurestore.session.fold import fold
+from featurestore.session.visitors import NOBODY
 from featurestore.session.visitors import unpack as unpack_profiles
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
@@ -197,7 +198,12 @@ def _thinking(
         (
             "decide",
             lambda one: core.judge.policy.decide(
-                one.result.judgement.observations, one.result.judgement.probabilities, opened[id(one)][1].copy()
+                one.result.judgement.observations,
+                one.result.judgement.probabilities,
+                one.result.judgement.outputs,
+                one.result.judgement.states,
+                opened[id(one)][1].copy(),
+                NOBODY,
             ),
         ),
         ("encode", encode),

@@ -152,7 +152,7 @@ class Judge:
         if chosen.size:
             probabilities[chosen] = self.scorer.score(_taken(seen.features, chosen))
         outputs = self._outputs(seen, chosen)
-        decisions, ended = self.policy.decide(seen, probabilities, memories, outputs, known, states)
+        decisions, ended = self.policy.decide(seen, probabilities, outputs, states, memories, known)
         return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
 
     def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,6 @@ from featurestore.session.layout import MEMORY, STATE
 from featurestore.session.observation import CONTEXT, EVENT_ROW, OBSERVATION, Observations
 from featurestore.session.stages import STAGES
 from featurestore.session.visitors import NOBODY
-
-_NO_STATES: Final = np.zeros(0, STATE)
 
 
 class Asked(NamedTuple):
@@ -95,33 +93,32 @@ class Policy:
         self,
         observations: Observations,
         probabilities: NDArray[np.float64],
-        memory: NDArray[np.void],
-        outputs: NDArray[np.float64] | None = None,
-        profiles: NDArray[np.void] = NOBODY,
-        states: NDArray[np.void] = _NO_STATES,
+        outputs: NDArray[np.float64],
+        states: NDArray[np.void],
+        memories: NDArray[np.void],
+        profiles: NDArray[np.void],
     ) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """One decision per observation, in log order; ``memory`` changes in place. Does not block, has no clock.
+        """One decision per observation, in log order; ``memories`` change in place. Does not block, has no clock.
 
         Args:
             observations: what the fold saw.
             probabilities: in `STAGES` order, shape (n, 4); read for EVENT and SILENCE rows only.
-            memory: rows of `fold.MEMORY` by session index; zero for a session without decisions.
-            outputs: of the heads after the stage, shape (n, k); None for none.
+            outputs: of the heads after the stage, shape (n, k).
+            states: as the fold left them, by session index: what their visitors were shown before is filled in.
+            memories: rows of `MEMORY` by session index; zero for a session without decisions.
             profiles: as the fold found them. Sessions that end are entered, and read by the visitor's next one.
-            states: as the fold left them: what their visitors were shown before is filled in.
 
         Returns:
             Rows of `DECISION`, shape (n,), and the memory as it was at each END row: a new session may have begun
             under the same index since.
         """
         rows, features, context, over, *_ = observations
-        others = np.empty((rows.size, 0)) if outputs is None else outputs
-        if probabilities.shape[1] + others.shape[1] < len(self.outputs):
+        if probabilities.shape[1] + outputs.shape[1] < len(self.outputs):
             raise ValueError("the policy was compiled for more heads than were scored")
         out = np.empty(rows.size, DECISION)
         ended = np.zeros(over.size, MEMORY)
         decide_rows(
-            rows, features, probabilities, others, context, memory, profiles, states, over, self._tables, out, ended
+            rows, features, probabilities, outputs, context, memories, profiles, states, over, self._tables, out, ended
         )  # fmt: skip
         return out, ended
 
@@ -167,7 +164,7 @@ class Policy:
         rows["kind"] = EVENT_ROW
         probabilities = np.full((1, len(STAGES)), 1 / len(STAGES))
         seen = Observations(rows, np.zeros((1, N_FEATURES)), np.zeros(1, CONTEXT), np.zeros(0, STATE), 0, 0)
-        self.decide(seen, probabilities, np.zeros(1, MEMORY))
+        self.decide(seen, probabilities, np.zeros((1, 0)), np.zeros(1, STATE), np.zeros(1, MEMORY), NOBODY)
         self.enrol(np.ones(1, np.uint64), np.ones(1, np.uint64))
 
 

@@ -11,7 +11,7 @@ from decisions.experiments.stats import chi_square_p, sample_ratio
 from decisions.policy import Policy
 from featurestore.columns.hashing import hash64, hash_text
 from featurestore.session.observation import END, EVENT_ROW
-from tests.unit.decisions.policy.policy_cases import QUIET, START, decided, memories, observed, policy_text, sure
+from tests.unit.decisions.policy.policy_cases import QUIET, START, decided, memories, policy_text, run, sure
 from tests.unit.decisions.policy.policy_twin import Row, arm_of
 from tests.unit.decisions.policy.policy_twin import draw as plain_draw
 
@@ -136,7 +136,7 @@ def test_an_arm_may_show_another_action_or_none() -> None:
 def test_the_end_of_a_session_names_its_arms() -> None:
     p = policy(x={"arms": HALVES}, y={"arms": HALVES, "unit": "visitor"})
     rows = [Row(0, kind, START, QUIET, sure("Explorer"), session=5, visitor=6) for kind in (EVENT_ROW, END)]
-    decisions, _ = p.decide(*observed(rows), memories(1))
+    decisions, _ = run(p, rows, memories(1))
     assert (
         decisions["arms"][0] == decisions["arms"][1] == p.enrol(np.array([5], np.uint64), np.array([6], np.uint64))[0]
     )

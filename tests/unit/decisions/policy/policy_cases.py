@@ -25,6 +25,7 @@ from featurestore.session.observation import (
     Observations,
 )
 from featurestore.session.stages import STAGES
+from featurestore.session.visitors import NOBODY
 from tests.unit.decisions.policy.policy_twin import Answer, Row
 
 START = 1_700_000_000_000
@@ -47,9 +48,15 @@ def observed(rows: Sequence[Row]) -> tuple[Observations, NDArray[np.float64]]:
     return Observations(obs, features, context, ended, 0, 0), probabilities
 
 
+def run(policy: Policy, rows: Sequence[Row], memory: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Decide; no other heads, no profiles."""
+    seen, probabilities = observed(rows)
+    return policy.decide(seen, probabilities, np.empty((len(rows), 0)), np.zeros(memory.size, STATE), memory, NOBODY)
+
+
 def decided(policy: Policy, rows: Sequence[Row], memory: NDArray[np.void]) -> list[Answer]:
     """The engine's decisions in the twin's words."""
-    decisions, _ = policy.decide(*observed(rows), memory)
+    decisions, _ = run(policy, rows, memory)
     return [
         Answer(
             ROUTES[d["route"]],

@@ -21,10 +21,10 @@ from tests.unit.decisions.policy.policy_cases import (
     START,
     decided,
     memories,
-    observed,
     policies,
     policy_text,
     row_lists,
+    run,
     sure,
 )
 from tests.unit.decisions.policy.policy_twin import Row, Twin
@@ -198,7 +198,7 @@ def test_the_time_in_a_stage_counts_up_to_the_end_of_the_session() -> None:
     policy = Policy.from_text(policy_text())
     rows = [at(0, "Explorer"), at(30, "Evaluator"), at(50, "Drop-Off Risk", kind=SILENCE), at(1800, "", kind=END)]
     memory = memories(1)
-    _, ended = policy.decide(*observed(rows), memory)
+    _, ended = run(policy, rows, memory)
     assert ended[0]["stage_ms"][:4].tolist() == [30_000, 20_000, 0, 600_000]
 
 
@@ -345,7 +345,7 @@ def test_twelve_actions_fit_into_eight_places_without_breaking_a_cap() -> None:
 
 
 def test_no_observations_give_no_decisions() -> None:
-    decisions, ended = Policy.from_text(policy_text()).decide(*observed([]), memories(0))
+    decisions, ended = run(Policy.from_text(policy_text()), [], memories(0))
     assert decisions.size == ended.size == 0
     assert np.array_equal(decisions["stage"], [])
 
