@@ -25,32 +25,29 @@ from models.heads.segments import Segments
 
 ALL: Final = "all"
 NONE: Final = "none"
-USUAL: Final = "order_rest"
-"""What documents carry unless told otherwise, if the bundle has it: each outcome costs a session some 23 bytes."""
+USUAL: Final = "usual"
+"""`order_rest` where the bundle has it: each outcome costs a session some 23 bytes."""
 
 
 def chosen(outputs: Sequence[str], outcomes: str) -> list[str]:
-    """Those of the outputs that the setting ``outcomes`` asks for, in their order.
+    """Those of the outputs that the setting ``outcomes`` asks for, in their order: one of three words, or names.
 
     Raises:
         SettingsError: it names another one.
 
-    >>> chosen(["add_rest", "order_rest"], "order_rest"), chosen(["add_rest"], "none")
+    >>> chosen(["add_rest", "order_rest"], "order_rest, add_rest"), chosen(["add_rest"], "none")
+    (['add_rest', 'order_rest'], [])
+    >>> chosen(["add_rest", "order_rest"], "usual"), chosen(["basket"], "usual")
     (['order_rest'], [])
-    >>> chosen(["basket"], USUAL)  # the default asks a shop's own bundle for nothing
-    []
     """
+    words = {ALL: list(outputs), NONE: [], USUAL: [name for name in outputs if name == "order_rest"]}
+    if (known := words.get(outcomes.strip())) is not None:
+        return known
     named = [name.strip() for name in outcomes.split(",")]
-    if named == [ALL]:
-        return list(outputs)
-    if named == [NONE]:
-        return []
-    if named == [USUAL] and USUAL not in outputs:
-        return []
     if unknown := [name for name in named if name not in outputs]:
         raise SettingsError(
             f"CLICKSTAGE_OUTCOMES (--outcomes): the bundle has no outcome {unknown[0]!r}; it has "
-            f"{', '.join(outputs) or 'none'}. Write all, none, or names of these"
+            f"{', '.join(outputs) or 'none'}. Write all, none, usual, or names of these"
         )
     return [name for name in outputs if name in named]
 

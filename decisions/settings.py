@@ -88,9 +88,9 @@ class AccessSettings(BaseModel):
     bundle: Path | None = Field(None, description="Model bundle; default: the newest that ships with Clickstage")
     policy: Path | None = Field(None, description="Policy file; default: the one that ships with Clickstage")
     outcomes: str = Field(
-        "order_rest",
-        description="Outcome heads whose probabilities decision documents carry: all, none, or names, comma-separated; "
-        "each is some 23 bytes a document. Conditions know every head. A bundle without the default has none. "
+        "usual",
+        description="Outcome heads whose probabilities decision documents carry: usual (order_rest where the bundle "
+        "has it), all, none, or names, comma-separated; each is some 23 bytes a document. Conditions know every head. "
         "All processes of a topic need the same",
     )
     log_format: Literal["console", "json"] = Field("console", description="Layout of log lines")

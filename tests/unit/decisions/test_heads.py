@@ -138,12 +138,18 @@ def test_the_wide_view_is_computed_only_for_who_reads_it(bundle: Bundle) -> None
 def test_documents_carry_the_outcomes_that_the_setting_names(bundle: Bundle) -> None:
     """Conditions know every head all the same; a name that is none is refused with the names that are."""
     whole = decided(engine_of(bundle, "busy >= 0.5"), clicks())
-    for setting, kept in (("busy", ["busy"]), ("busy, order_rest", ["order_rest", "busy"]), ("none", [])):
+    for setting, kept in (
+        ("busy", ["busy"]),
+        ("busy, order_rest", ["order_rest", "busy"]),
+        ("usual", ["order_rest"]),
+        ("none", []),
+    ):
         some = decided(engine_of(bundle, "busy >= 0.5", setting), clicks())
         assert [list(d.outcomes) for d in some] == [kept] * len(whole)
         assert all(a.outcomes[name] == b.outcomes[name] for a, b in zip(some, whole, strict=True) for name in kept)
         assert [d.v for d in some] == [2 if kept else 1] * len(whole)
         assert [d.action for d in some] == [d.action for d in whole]
+    check_outcomes(Bundle(bundle.manifest, Heads([bundle.stage])), "usual")
     with pytest.raises(SettingsError, match="has no outcome 'orders'; it has"):
         engine_of(bundle, "busy >= 0.5", "orders")
     with pytest.raises(SettingsError, match="has no outcome 'orders'"):
