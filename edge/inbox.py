@@ -1,7 +1,8 @@
 """A body of events, and what becomes of each: the contract, the session of the token, an event id. Pure.
 
-An event that names no session belongs to the token's. One that names another session than the token's is refused: a
-token lets nobody write into another shopper's visit. An event without an ``event_id`` gets one, so that whatever is
+An event that names no session belongs to the token's. One that names another session than the token's is refused, and
+so is one without a token that names a session of the edge's own making: nobody writes into another shopper's visit, or
+asks what it would be shown. An event without an ``event_id`` gets one, so that whatever is
 sent twice behind this point (a retry, the spool) counts once.
 """
 
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 
 from edge.problems import Problem
+from edge.tokens import MADE_HERE
 from featurestore.contract.decode import read as read_event
 from featurestore.contract.junk import is_junk
 from featurestore.contract.scan import scan
@@ -61,6 +63,7 @@ MANY: Final = 6
 WHITE: Final = b" \t\r\n"
 _peek: Final = msgspec.json.Decoder(_Peek).decode
 _envelope: Final = msgspec.json.Decoder(Envelope).decode
+_raw: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _process: Final = secrets.token_hex(5)
 _numbers: Final = itertools.count(1)
@@ -102,8 +105,9 @@ def take(envelope: Envelope, session_id: str, *, private: bool) -> Iterator[tupl
     values = [bytes(raw) for raw in envelope.events]
     ready = [_ready(value, envelope, session_id, private=private) for value in values]
     own = session_id.encode()
+    needs_token = MADE_HERE.encode()
     for value, whole, key in zip(values, ready, (_scanned if len(ready) >= MANY else _read)(ready), strict=True):
-        if key and (not own or key == own):
+        if key and (key == own if own else not key.startswith(needs_token)):
             yield ACCEPTED, Taken(key, whole)
         else:
             yield _looked_into(value, envelope, session_id, private=private)
@@ -176,6 +180,8 @@ def _looked_into(value: bytes, envelope: Envelope, session_id: str, *, private: 
         event, problems = read_event(value)
     except InvalidEvent as error:
         return Verdict("refused", reason=str(error)), None
+    if not session_id and event.session_id.startswith(MADE_HERE):
+        return Verdict("refused", reason="session: give this session's token"), None
     verdict = Verdict("repaired", fields=[name for name, _ in problems]) if problems else ACCEPTED
     return verdict, Taken(event.session_id.encode(), value)
 
@@ -200,16 +206,26 @@ def _completed(value: bytes, peek: _Peek, envelope: Envelope, session_id: str, *
         added["event_id"] = new_event_id()
     if envelope.sent_ts is not None and peek.sent_ts is msgspec.UNSET:
         added["sent_ts"] = envelope.sent_ts
-    rid = private and peek.visitor_id is not msgspec.UNSET
-    if rid or any(getattr(peek, name) is not msgspec.UNSET for name in added) or peek.token:
-        fields: dict[str, Any] = {**json.loads(value), **added}
-        fields.pop("token", None)
-        if rid:
-            fields.pop("visitor_id", None)
-        return json.dumps(fields).encode()
+    left_out = {"token"} if peek.token else set()
+    if private and peek.visitor_id is not msgspec.UNSET:
+        left_out.add("visitor_id")
+    if left_out or any(getattr(peek, name) is not msgspec.UNSET for name in added):
+        return _rewritten(value, left_out, added)
     if not added:
         return value
     return _with(value, added)
+
+
+def _rewritten(value: bytes, left_out: set[str], added: dict[str, Any]) -> bytes:
+    """An object without some fields and with others; what stays keeps its bytes, such as numbers of any length."""
+    fields: dict[str, bytes]
+    try:
+        fields = {name: bytes(raw) for name, raw in _raw(value).items()}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = {name: json.dumps(told).encode() for name, told in json.loads(value).items()}  # `_told` wrote it
+    fields = {name: field for name, field in fields.items() if name not in left_out}
+    fields |= {name: msgspec.json.encode(field) for name, field in added.items()}
+    return b"{%b}" % b",".join(b"%b:%b" % (json.dumps(name).encode(), field) for name, field in fields.items())
 
 
 def _with(value: bytes, added: dict[str, Any]) -> bytes:

@@ -1,12 +1,14 @@
 """Session ids and the tokens that prove them.
 
-A session id is 128 random bits. Its token says until when it counts, and an HMAC binds the two:
+A session id is ``cs-`` and 128 random bits. Its token says until when it counts, and an HMAC binds the two:
 
     token = key id "." expiry (epoch s, base 36) "." session id "." tag
     tag   = base64url(HMAC-SHA256(secret, what stands before the last dot)[:16])
 
-Whoever holds a token may read, watch and erase that session and no other. Tokens are signed by the first key and
-accepted from all of them, so a key is rotated by putting a new one in front and removing the old one a day later.
+Whoever holds a token may write to, read, watch and erase that session and no other. An id that the edge made is worth
+nothing without its token, so it does no harm that topics and analytics show it. Ids of other clients have no token.
+Tokens are signed by the first key and accepted from all of them, so a key is rotated by putting a new one in front and
+removing the old one a day later.
 """
 
 import hmac
@@ -15,6 +17,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+MADE_HERE: Final = "cs-"
+"""What the ids of the edge begin with."""
 ID_BYTES: Final = 16
 TAG_BYTES: Final = 16
 SECRET_BYTES: Final = 32
@@ -72,8 +76,8 @@ class Tokens:
 
 
 def new_session_id() -> str:
-    """128 random bits, 32 hexadecimal digits."""
-    return secrets.token_hex(ID_BYTES)
+    """128 random bits, 32 hexadecimal digits behind the prefix."""
+    return MADE_HERE + secrets.token_hex(ID_BYTES)
 
 
 def _base36(number: int) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge import inbox
 from edge.problems import Problem
+from edge.tokens import new_session_id
 from featurestore.contract import decode as contract
 from featurestore.contract.event import FIELDS
 from featurestore.contract.schema import json_schema
@@ -98,6 +99,37 @@ def test_an_event_of_another_session_than_the_tokens_is_refused() -> None:
     assert "another session" in verdict.reason
     assert taken is None
     assert _take({**EVENT, "session_id": ["mine"]}, "mine")[0].status == "refused"
+
+
+def test_a_session_of_the_edges_own_needs_its_token() -> None:
+    """Whoever has read its id in a topic can neither write to it nor ask what it would be shown."""
+    theirs = new_session_id()
+    event = {**EVENT, "session_id": theirs}
+    escaped = json.dumps({**event, "page": "/\\"}).replace("cs-", "\\u0063s-")
+    for one in (event, {**event, "price": "12.5"}, json.loads(escaped), {**event, "token": ""}):
+        verdict, taken = _take(one)
+        assert (verdict.status, taken) == ("refused", None)
+        assert "token" in verdict.reason
+        assert theirs not in verdict.reason
+    envelope = inbox.Envelope([msgspec.Raw(json.dumps(event).encode())] * inbox.MANY + [msgspec.Raw(escaped.encode())])
+    assert {verdict.status for verdict, _ in inbox.take(envelope, "", private=False)} == {"refused"}
+    assert _sent(event, theirs)["session_id"] == theirs
+    assert _sent({**EVENT, "session_id": theirs[3:]})["session_id"] == theirs[3:]
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "1e400", "-0.0", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["mood", "price"])
+def test_numbers_of_any_length_stay_as_they_are_where_a_field_is_left_out(name: str, number: str) -> None:
+    """Python reads no integer of 5,000 digits, and makes Infinity of 1e400, which is no JSON."""
+    value = json.dumps({**EVENT, "visitor_id": "v", "event_id": "e"})[:-1] + f',"{name}":{number}}}'
+    for token, private in ((',"token":"t"', False), ("", True), (',"token":"t"', True)):
+        body = (value[:-1] + token + "}").encode()
+        [(verdict, taken)] = inbox.take(inbox.Envelope([msgspec.Raw(body)]), "", private=private)
+        assert verdict.status in {"accepted", "repaired"}
+        assert taken is not None
+        assert f'"{name}":{number}'.encode() in taken.value
+        assert b'"token"' not in taken.value
+        assert (b'"visitor_id"' in taken.value) is not private
 
 
 def test_an_event_id_is_added_where_there_is_none_and_kept_where_there_is_one() -> None:
