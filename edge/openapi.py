@@ -35,8 +35,10 @@ WHY: Final = {
     415: "A media type or an encoding that is not read",
     422: "No event of the body is one of the contract; the verdicts say why",
     429: "More than the limits of the key, the address or the session; Retry-After says when",
+    431: "The address and the headers are larger than 16 KB; the server says so itself, without a document",
     503: "Kafka or Redis is away, or too much is under way; nothing was kept, Retry-After says when to try again",
 }
+NO_HTTP: Final = "The request is not HTTP; the server says so itself, without a document"
 LIMITED: Final = (400, 401, 403, 405, 429)
 WITH_BODY: Final = (*LIMITED, 408, 413, 415, 503)
 WITH_TOKEN: Final = (*WITH_BODY, 410)
@@ -56,8 +58,8 @@ RECEIPT_EXAMPLE: Final = {
     "verdicts": [{"status": "accepted"}],
 }
 SESSION_EXAMPLE: Final = {
-    "session_id": "3f1c90b7a2d84e55a8f0c6d21b7e9f04",
-    "token": "demo.tflk00.3f1c90b7a2d84e55a8f0c6d21b7e9f04.9w2k5A7v0o8uWJ3x4y5zQg",
+    "session_id": "cs-3f1c90b7a2d84e55a8f0c6d21b7e9f04",
+    "token": "demo.tflk00.cs-3f1c90b7a2d84e55a8f0c6d21b7e9f04.9w2k5A7v0o8uWJ3x4y5zQg",
     "expires_at": 1_780_086_400_000,
     "now": 1_780_000_000_000,
 }
@@ -65,11 +67,11 @@ EXPOSURES_EXAMPLE: Final = {
     "exposures": [
         {"exposure_id": "5b1d0c2a9f3e4d77", "kind": "shown", "action": "timed-discount", "ts": 1_780_000_000_500}
     ],
-    "token": "demo.tflk00.3f1c90b7a2d84e55a8f0c6d21b7e9f04.9w2k5A7v0o8uWJ3x4y5zQg",
+    "token": "demo.tflk00.cs-3f1c90b7a2d84e55a8f0c6d21b7e9f04.9w2k5A7v0o8uWJ3x4y5zQg",
 }
 DECISION_EXAMPLE: Final = {
     "v": 2,
-    "session_id": "3f1c90b7a2d84e55a8f0c6d21b7e9f04",
+    "session_id": "cs-3f1c90b7a2d84e55a8f0c6d21b7e9f04",
     "stage": "Intent Buyer",
     "confidence": 0.972,
     "probabilities": [0.025, 0.0, 0.972, 0.003],
@@ -286,7 +288,9 @@ def _operation(
     parameters: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    responses = {str(status): {"description": WHY[status], "content": problem} for status in bad}
+    responses: dict[str, Any] = {str(status): {"description": WHY[status], "content": problem} for status in bad}
+    responses.setdefault("400", {"description": NO_HTTP})
+    responses["431"] = {"description": WHY[431]}
     for status, (name, example) in good.items():
         responses[str(status)] = {"description": WHY.get(status, "Done"), **_content(name, example)}
     operation: dict[str, Any] = {

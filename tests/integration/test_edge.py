@@ -177,6 +177,10 @@ def test_who_may(edge: EdgeProcess) -> None:
     assert status("GET", mine.replace("?", "/events?"), None, other.bearer) == 403
     assert status("DELETE", f"/v1/sessions/{page.session_id}?key=demo", None, other.bearer) == 403
     assert other.send(_event(session_id=page.session_id)).status == 422
+    named = json.dumps(_event(session_id=page.session_id))
+    refused = edge.ask("POST", f"{events}&decide=1", named, json_type)
+    assert (refused.status, "decision" in refused.json) == (422, False)
+    assert status("POST", "/v1/decide?key=demo", named, json_type) == 422
     assert status("PUT", events, body) == 405
     assert status("GET", "/v1/nothing") == 404
     renewed = edge.ask("POST", "/v1/sessions?key=demo", json.dumps({"token": page.token}), json_type)
@@ -223,6 +227,30 @@ def test_nothing_of_a_request_becomes_a_header(edge: EdgeProcess, line: str, hea
         answer = b"".join(iter(lambda: client.recv(4_096), b""))
     assert answer.startswith(b"HTTP/1.1 4"), answer
     assert b"x-evil" not in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Content-Length: 4\r\nContent-Length: 5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: +5\r\n",
+        f"Content-Length: {'9' * 30}\r\n",
+    ],
+)
+def test_a_request_smuggled_in_a_body_is_never_answered(edge: EdgeProcess, headers: str) -> None:
+    """Proxies read lengths in other ways: what may be read in two ways is refused, and ends the connection."""
+    with create_connection(("127.0.0.1", edge.port), PATIENCE_S) as client:
+        head = f"POST /v1/events?key=demo HTTP/1.1\r\nHost: edge\r\n{headers}\r\n"
+        client.sendall(head.encode() + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: edge\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(4_096), b""))
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"alive" not in answer
 
 
 def test_bodies_that_are_refused(edge: EdgeProcess) -> None:
