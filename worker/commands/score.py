@@ -18,13 +18,13 @@ from decisions.intake import Records
 from decisions.log_pass import LogPass, Scored
 from decisions.shipped import load_bundle, load_policy
 from featurestore.contract.decode import decode_unchecked
+from featurestore.contract.tables import Table, open_table
 from featurestore.errors import SettingsError
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
 from models.heads.scoring import word
 from models.heads.session_rows import RowScorer
 from worker.errors import ExitCode
-from worker.trackers.tables import Table, open_table
 from worker.wiring import fold_config
 
 NOTES: Final = """files:
