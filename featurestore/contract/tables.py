@@ -1,21 +1,31 @@
-"""Files as tables: CSV, Parquet or JSON lines, of events or of numbers, read in batches of rows."""
+"""Files as tables: CSV, Parquet or JSON lines, of events or of numbers, read in batches of rows.
+
+Events are those of the contract, or rows of a shop's own event log (`featurestore.contract.trackers.shop_rows`).
+"""
 
 import csv
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Final, Protocol, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.contract.decode import read
 from featurestore.contract.event import Event
-from featurestore.contract.files import MAX_LINE_BYTES
-from featurestore.errors import SettingsError
+from featurestore.contract.files import MAX_LINE_BYTES, Left
+from featurestore.contract.trackers.mapping import time_ms
+from featurestore.contract.trackers.shop_rows import holds_shop_events, orders_as_one, shop_row, what_is_missing
+from featurestore.errors import InvalidEvent, SettingsError
 
 EVENT_COLUMNS: Final = ("session_id", "type", "ts")
 _NAMES: Final = (
@@ -26,7 +36,16 @@ _TEXTS: Final = frozenset(_NAMES.split())
 _FIELDS: Final = frozenset(Event.__struct_fields__)
 _BLOCK: Final = 262_144
 """Bytes of lines that are read together."""
+_LOOKED_AT: Final = 20
+"""JSON lines that are looked at for the first object, which names the columns."""
+_TOGETHER: Final = 8_192
+"""Rows that are read together."""
+_SECONDS: Final = (10**9, 10**10)
+"""Epoch seconds from 2001 on look like milliseconds of January 1970."""
 _encode: Final = msgspec.json.Encoder().encode
+
+_DELIMITERS: Final = ",;\t|"
+"""Of CSV; the one that stands most often in the first line."""
 
 Batch = tuple[list[int], list[bytes]]
 
@@ -36,17 +55,19 @@ class Table(Protocol):
 
     Attributes:
         path: of the file.
-        columns: names of its columns; of JSON lines, those of its first line.
+        columns: names of its columns; of JSON lines, those of the first line that is an object.
+        types: what the shop's own names of types mean, as `shop_rows.own_types` says.
         size: of the whole, in the unit of `position`.
     """
 
     path: Path
     columns: Sequence[str]
+    types: Mapping[str, str]
     size: int
 
     @property
     def holds_events(self) -> bool:
-        """Whether the columns of events are there."""
+        """Whether the columns of events are there, of the contract's or of a shop's own."""
         ...
 
     def position(self) -> int:
@@ -54,7 +75,10 @@ class Table(Protocol):
         ...
 
     def events(self, most: int) -> Iterator[Batch]:
-        """Line numbers and events as JSON, at most ``most`` together; not more than that is held."""
+        """Line numbers and events as JSON, at most ``most`` together; not more than that is held.
+
+        A row that is no event is among them: the contract's reader says why.
+        """
         ...
 
     def numbers(self, columns: Sequence[str], most: int) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
@@ -68,19 +92,29 @@ class _Rows:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns: Sequence[str] = ()
+        self.types: Mapping[str, str] = MappingProxyType({})
         self.size = 0
 
     @property
+    def of_contract(self) -> bool:
+        """Whether the columns are those of the contract, and none means anything else."""
+        return set(EVENT_COLUMNS).issubset(self.columns) and not self.types
+
+    @property
     def holds_events(self) -> bool:
-        return set(EVENT_COLUMNS).issubset(self.columns)
+        return self.of_contract or holds_shop_events(self.columns)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Line number and cells of each row."""
         raise NotImplementedError
 
     def events(self, most: int) -> Iterator[Batch]:
-        for batch in _batches(self.rows(), most):
-            yield [n for n, _ in batch], [_encode(_event(row)) for _, row in batch]
+        if self.of_contract:
+            made = ((number, _event(row)) for number, row in self.rows())
+        else:
+            made = orders_as_one((number, shop_row(row, self.types)) for number, row in self.rows())
+        for batch in _batches(made, most):
+            yield [n for n, _ in batch], [_encode(event) for _, event in batch]
 
     def numbers(self, columns: Sequence[str], most: int) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
         for batch in _batches(self.rows(), most):
@@ -119,15 +153,18 @@ class JsonLines(_Text):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         lines = self.numbered()
-        self._first = list(islice(lines, 1))
+        self._first = list(islice(lines, _LOOKED_AT))
         self._lines = chain(self._first, lines)
-        self.columns = tuple(_object(self._first[0][1])) if self._first else ()
+        self.columns = next(filter(None, (tuple(_object(line)) for _, line in self._first)), ())
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         return ((number, _object(line)) for number, line in self._lines)
 
     def events(self, most: int) -> Iterator[Batch]:
-        """The lines as they are: they are read as a worker reads records."""
+        """Lines of the contract as they are: they are read as a worker reads records."""
+        if not self.of_contract and self.holds_events:
+            yield from super().events(most)
+            return
         numbers = [number for number, _ in self._first]
         values = [line.strip() for _, line in self._first]
         for first, lines in self._blocks(numbers[-1] if numbers else 0):
@@ -164,15 +201,25 @@ class Csv(_Text):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         csv.field_size_limit(MAX_LINE_BYTES)
-        self._reader = csv.DictReader(line.decode("utf-8-sig", errors="replace") for _, line in self.numbered())
-        self.columns = tuple(self._reader.fieldnames or ())
+        lines = (line.decode("utf-8-sig", errors="replace") for _, line in self.numbered())
+        head = next(lines, "")
+        delimiter = max(_DELIMITERS, key=head.count)
+        self._reader = csv.DictReader(chain([head], lines), delimiter=delimiter)
+        try:
+            self.columns = tuple(self._reader.fieldnames or ())
+        except csv.Error as error:
+            raise SettingsError(f"{path}: its first line is no header of CSV: {error}") from None
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        try:
-            for row in self._reader:
-                yield self._reader.line_num, row
-        except csv.Error as error:
-            raise SettingsError(f"{self.path}, line {self._reader.line_num}: is no CSV: {error}") from None
+        while True:
+            try:
+                row = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                row = {}  # as a line that is not JSON: a row in which nothing is told
+            row.pop(None, None)  # where more cells than columns go
+            yield self._reader.line_num, row
 
 
 class Parquet(_Rows, AbstractContextManager["Parquet"]):
@@ -202,24 +249,69 @@ class Parquet(_Rows, AbstractContextManager["Parquet"]):
         for part in self._file.iter_batches(batch_size=8_192):
             for row in part.to_pylist():
                 self._read += 1
-                yield self._read, row
+                yield self._read, {name: _plain(cell) for name, cell in row.items()}
 
 
-def open_table(path: Path) -> "AbstractContextManager[Table]":
+def open_table(
+    path: Path, types: Mapping[str, str] = MappingProxyType({}), *, lines_by_default: bool = False
+) -> "AbstractContextManager[Table]":
     """The file as a table, by its name.
+
+    Args:
+        path: the file.
+        types: what the shop's own names of types mean, as `shop_rows.own_types` says.
+        lines_by_default: a file of another name holds JSON lines.
 
     Raises:
         SettingsError: it cannot be read, or its name says no known kind.
     """
     kinds = {".jsonl": JsonLines, ".json": JsonLines, ".ndjson": JsonLines, ".csv": Csv, ".parquet": Parquet}
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    kind = kinds.get(suffix.lower())
+    kind = kinds.get(suffix.lower(), JsonLines if lines_by_default else None)
     if kind is None or (kind is Parquet and path.suffix == ".gz"):
         raise SettingsError(f"{path}: is neither .csv nor .jsonl (.gz too) nor .parquet; rename or convert it")
     try:
-        return cast("AbstractContextManager[Table]", kind(path))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from None
+        table = kind(path)
+        table.types = types
+        return cast("AbstractContextManager[Table]", table)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SettingsError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def file_events(
+    path: Path, left: Left, types: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[bytes, Event]]:
+    """The events of a file, in its order: as JSON of the contract that needs no repair, and decoded.
+
+    Args:
+        path: a table of events; a file of a name that says nothing holds JSON lines.
+        left: counts the rows that are no events.
+        types: as for `open_table`.
+
+    Raises:
+        SettingsError: it holds no events, too many of its rows are none, or its times are seconds.
+    """
+    with open_table(path, types, lines_by_default=True) as table:
+        if table.columns and not table.holds_events and not isinstance(table, JsonLines):
+            raise SettingsError(
+                f"{path}: has {what_is_missing(table.columns)}; it has {', '.join(map(str, table.columns[:20]))}"
+            )
+        newest = 0
+        for numbers, values in table.events(_TOGETHER):
+            for number, value in zip(numbers, values, strict=True):
+                try:
+                    event, problems = read(value)
+                except InvalidEvent as error:
+                    left.out(number, str(error))
+                    continue
+                newest = max(newest, event.ts)
+                yield _encode(_filled(event)) if problems else value, event
+        if _SECONDS[0] <= newest < _SECONDS[1]:
+            raise SettingsError(f"{path}: its times are seconds, or of 1970; `ts` is epoch milliseconds")
+
+
+def _filled(event: Event) -> dict[str, Any]:
+    return {name: value for name in Event.__struct_fields__ if (value := getattr(event, name)) is not None}
 
 
 def _batches(rows: Iterable[Any], most: int) -> Iterator[list[Any]]:
@@ -246,14 +338,28 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
 def _value(name: str, cell: Any) -> Any:
     if name in _TEXTS:
         return str(cell)
-    if hasattr(cell, "timestamp"):  # Parquet has times of its own
-        return round(cell.timestamp() * 1000)
     if not isinstance(cell, str):
         return cell
+    if name == "ts":
+        return ms if (ms := time_ms(cell)) is not None and not cell.strip().isdecimal() else _told(cell)
+    return _told(cell.lower() if name == "consent" else cell)
+
+
+def _told(cell: str) -> Any:
+    """A number, a list, true or false; else the text, and the contract's reader says what is wrong with it."""
     try:
-        return json.loads(cell.lower() if name == "consent" else cell)
+        return json.loads(cell)
     except (ValueError, RecursionError):
-        return cell  # the contract's reader says what is wrong with it
+        return cell
+
+
+def _plain(cell: Any) -> Any:
+    """Parquet's own times as epoch ms, UTC where they name no zone, and its decimals as numbers."""
+    if isinstance(cell, datetime):
+        return round((cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp() * 1000)
+    if isinstance(cell, date):
+        return cell.isoformat()
+    return float(cell) if isinstance(cell, Decimal) else cell
 
 
 def _number(cell: Any) -> float:

@@ -19,11 +19,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import BundleError, SettingsError
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
 from models.report import figures, live_figures, outcome_page, page
-from models.report.outcome_evaluation import run_outcomes
+from models.report.outcome_evaluation import LOGS, run_outcomes
 from models.study import cases, latency, measures, mistakes, published, shoppers
 from models.study.checks import asked_for
 from models.study.protocol import TREES, Study, build_study
@@ -356,22 +357,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--recurrent", action="store_true", help="with --outcomes: GRU and LSTM on L's log too; needs clickstage[torch]"
     )
     parser.add_argument(
+        "--only",
+        choices=LOGS,
+        action="append",
+        default=[],
+        help="with --outcomes: this log alone; may be given several times",
+    )
+    parser.add_argument(
         "file",
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="with --outcomes: judge the heads on this log alone, events of the contract as JSON lines or a shop's "
-        "event log as CSV (`clickstage replay --help`, format shop); .gz too",
+        help="with --outcomes: judge the heads on this log alone, events of the contract as JSON lines or your event "
+        "log as CSV, Parquet or JSON lines (docs/training.md); .gz too",
     )
+    parser.add_argument("--type", action="append", default=[], metavar="NAME=TYPE", help=TYPE_HELP)
     options = parser.parse_args(argv)
     if options.file is not None and not options.outcomes:
         parser.error("a FILE goes with --outcomes")
     if options.recurrent and (not options.outcomes or options.file is not None):
         parser.error("--recurrent goes with --outcomes, without a FILE: it compares on L's log")
+    if options.only and (not options.outcomes or options.file is not None):
+        parser.error("--only goes with --outcomes, without a FILE")
+    if options.type and options.file is None:
+        parser.error("--type goes with --outcomes FILE")
+    if options.outcomes and options.data.is_file():
+        parser.error(f"--data is the folder of other people's logs; to judge your own: --outcomes {options.data}")
     if options.outcomes:
         _writable(options.report)
         outcomes = run_outcomes(
-            options.report, options.seed, options.data, options.quick, options.file, options.recurrent
+            options.report,
+            options.seed,
+            options.data,
+            options.quick,
+            options.file,
+            options.recurrent,
+            types=own_types(options.type),
+            only=options.only,
         )
         Console().print(outcome_page.text_tables(outcomes), highlight=False, markup=False, soft_wrap=True)
         return 0

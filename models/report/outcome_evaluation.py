@@ -5,9 +5,10 @@ folder is there, C's clicks and the real labels of UCI 468.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +21,11 @@ from models.report import outcome_page
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.study import action_log, next_price, recurrent, shop_log, shoppers, uci_intent
-from models.study.outcome_study import judge_outcome, rank_later
+from models.study.outcome_study import judge_outcome, rank_later, visits_with
 from models.study.windows import WINDOWS, by_window, on_both_sides
 from models.training.dataset import observe_log
 from models.training.eventfile import read_events
+from models.training.outcome_fit import FEWEST_POSITIVE_VISITS
 from models.training.outcomes import (
     OutcomeRows,
     Parts,
@@ -37,6 +39,9 @@ SIMULATED: Final = SimConfig(sessions=20_000, seed=4_343, sessions_per_s=0.25)
 _QUICK_SESSIONS: Final = 3_500
 _QUICK_WINDOWS: Final = (4, 14)
 _FIRST: Final = 0.7
+_FOLDS: Final = 10
+LOGS: Final = ("simulator", "L", "shop", "eshop", "uci468")
+"""What there is to judge, as the option ``--only`` names it."""
 
 
 class OutcomeEvaluation:
@@ -47,12 +52,23 @@ class OutcomeEvaluation:
         data: the folder of other people's logs; what is not there is named.
         quick: rough figures.
         file: a log to judge instead of all these.
+        types: what names of its own mean there.
+        only: of `LOGS`; none for all.
         recurrent: GRU and LSTM on L's log too; needs torch.
     """
 
     def __init__(
-        self, seed: int, data: Path | None, quick: bool, file: Path | None = None, *, recurrent: bool = False
+        self,
+        seed: int,
+        data: Path | None,
+        quick: bool,
+        file: Path | None = None,
+        *,
+        recurrent: bool = False,
+        types: Mapping[str, str] = MappingProxyType({}),
+        only: Sequence[str] = (),
     ) -> None:
+        self.types, self.only = types, only
         self.seed, self.data, self.quick, self.file, self.recurrent = seed, data, quick, file, recurrent
         self.draws = 20 if quick else 200
         self.report: dict[str, Any] = {"seed": seed, "quick": quick, "logs": {}}
@@ -61,24 +77,36 @@ class OutcomeEvaluation:
         """What to do, by name."""
         if self.file is not None:
             return {self.file.name: partial(self.own_log, self.file)}
-        return {
-            "the simulated shop": self.simulated,
-            "L's log, generated": self.generated,
-            "a third party's shop": self.third_party,
-            "C's tasks": self.next_prices,
-            "real labels": self.real_labels,
+        steps = {
+            "simulator": ("the simulated shop", self.simulated),
+            "L": ("L's log, generated", self.generated),
+            "shop": ("a third party's shop", self.third_party),
+            "eshop": ("C's tasks", self.next_prices),
+            "uci468": ("real labels", self.real_labels),
         }
+        return {title: step for name, (title, step) in steps.items() if name in (self.only or steps)}
 
     def own_log(self, path: Path) -> None:
         """Later visits of a shop's own log; earlier ones train and calibrate.
 
+        Where too few visits have an outcome for that, it is judged by folds of visits, and the report says so.
+
         Raises:
             SettingsError: the file cannot be read, or no visit in it has ended.
         """
-        rows = _rows(read_events(path))
+        rows = _rows(read_events(path, types=self.types))
         if not rows.visit.size:
             raise SettingsError(f"{path}: no visit in it is over before its end; take a longer log")
-        self._judge(path.name, rows, [split_visits_by_time(rows)], BUILT_IN)
+        later, folds = [split_visits_by_time(rows)], visit_folds(rows, self.seed, 3 if self.quick else _FOLDS)
+        enough = {
+            outcome.name: min(visits_with(rows, part, outcome) for part in (later[0].train, later[0].test))
+            for outcome in BUILT_IN
+        }
+        by_folds = {name for name, visits in enough.items() if visits < FEWEST_POSITIVE_VISITS}
+        self._judge(path.name, rows, {o.name: folds if o.name in by_folds else later for o in BUILT_IN}, BUILT_IN)
+        judged = [name for name in self.report["logs"][path.name]["heads"] if name in by_folds]
+        if judged:
+            self.report["logs"][path.name]["by_folds"] = judged
 
     def simulated(self) -> None:
         """Later visits of the simulated shop."""
@@ -86,7 +114,7 @@ class OutcomeEvaluation:
         rows = _rows(
             [event for chunk in simulate(SIMULATED.model_copy(update={"sessions": sessions})) for event in chunk]
         )
-        self._judge("simulator", rows, [split_visits_by_time(rows)], BUILT_IN)
+        self._judge("simulator", rows, _all(BUILT_IN, [split_visits_by_time(rows)]), BUILT_IN)
 
     def generated(self) -> None:
         """L's counts; visits split at random, and L's windows beside the state."""
@@ -94,7 +122,7 @@ class OutcomeEvaluation:
         rows = _rows(action_log.generate(self.seed, sessions))
         parts = split_visits(rows, self.seed)
         asked = tuple(outcome for outcome in BUILT_IN if outcome.name in {"order_rest", "add_rest"})
-        self._judge("L", rows, [parts], asked)
+        self._judge("L", rows, _all(asked, [parts]), asked)
         events = ~rows.silent
         seen, cut = rows.take(events), Parts(*(part[events] for part in parts))
         sizes = _QUICK_WINDOWS if self.quick else WINDOWS
@@ -109,7 +137,8 @@ class OutcomeEvaluation:
         path = self._file(shop_log.FILE)
         if path is not None:
             rows = _rows(shop_log.load_shop_log(path))
-            self._judge("shop_synthetic_ecom", rows, visit_folds(rows, self.seed, 3 if self.quick else 10), BUILT_IN)
+            folds = visit_folds(rows, self.seed, 3 if self.quick else _FOLDS)
+            self._judge("shop_synthetic_ecom", rows, _all(BUILT_IN, folds), BUILT_IN)
             self.report["shop_in_time"] = {
                 outcome.name: rank_later(rows, outcome, self.seed, _FIRST, self.draws)
                 for outcome in BUILT_IN
@@ -138,14 +167,16 @@ class OutcomeEvaluation:
             return None
         return path
 
-    def _judge(self, log: str, rows: OutcomeRows, folds: Sequence[Parts], outcomes: Sequence[Outcome]) -> None:
-        found = {outcome.name: judge_outcome(rows, folds, outcome, self.seed, self.draws) for outcome in outcomes}
+    def _judge(
+        self, log: str, rows: OutcomeRows, folds: Mapping[str, Sequence[Parts]], outcomes: Sequence[Outcome]
+    ) -> None:
+        found = {o.name: judge_outcome(rows, folds[o.name], o, self.seed, self.draws) for o in outcomes}
         self.report["logs"][log] = {
             "visits": int(np.unique(rows.visit).size),
             "rows": int((~rows.silent).sum()),
             "censored": rows.censored,
-            "heads": {name: figures for name, figures in found.items() if figures is not None},
-            "left_out": [name for name, figures in found.items() if figures is None],
+            "heads": {name: figures for name, figures in found.items() if not isinstance(figures, str)},
+            "left_out": {name: why for name, why in found.items() if isinstance(why, str)},
         }
 
 
@@ -157,8 +188,11 @@ def run_outcomes(
     file: Path | None = None,
     recurrent_too: bool = False,
     console: Console | None = None,
+    *,
+    types: Mapping[str, str] = MappingProxyType({}),
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measure every log, or ``file`` alone; write ``outcomes.html`` and ``outcomes.json`` to ``folder``.
+    """Measure every log, those of ``only``, or ``file`` alone; write ``outcomes.html`` and ``.json`` to ``folder``.
 
     Returns what the JSON holds.
 
@@ -169,7 +203,7 @@ def run_outcomes(
     if recurrent_too:
         recurrent.torch_or_refuse()
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = OutcomeEvaluation(seed, data, quick, file, recurrent=recurrent_too)
+    evaluation = OutcomeEvaluation(seed, data, quick, file, recurrent=recurrent_too, types=types, only=only)
     steps = evaluation.steps()
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as bar:
@@ -183,6 +217,10 @@ def run_outcomes(
     (folder / "outcomes.html").write_text(outcome_page.build(report), encoding="utf-8")
     outcome_page.write_pictures(report, folder)
     return report
+
+
+def _all(outcomes: Sequence[Outcome], folds: Sequence[Parts]) -> dict[str, Sequence[Parts]]:
+    return dict.fromkeys((outcome.name for outcome in outcomes), folds)
 
 
 def _rows(events: list[SimEvent]) -> OutcomeRows:

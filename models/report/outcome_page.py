@@ -32,6 +32,15 @@ def head_rows(heads: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+def notes(log: Mapping[str, Any]) -> list[str]:
+    """What must be known of a log's figures: which heads have none and why, and which were judged by folds."""
+    told = [f"left out: {name}: {why}" for name, why in log["left_out"].items()]
+    if folded := log.get("by_folds"):
+        why = "too few of the first or of the last visits have the outcome"
+        told.append(f"judged by folds of visits, because {why}: {', '.join(folded)}")
+    return told
+
+
 def position_rows(heads: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """AUC of each head by position in the visit."""
     rows = []
@@ -58,7 +67,7 @@ def text_tables(report: Mapping[str, Any]) -> str:
         parts.append(f"### {name}: {log['visits']:,} visits, {log['rows']:,} rows at events\n")
         parts.append(markdown(HEAD, head_rows(log["heads"])))
         parts.append(markdown(_POSITION_HEAD, position_rows(log["heads"])))
-        parts += [f"left out, too few visits: {', '.join(log['left_out'])}\n"] * bool(log["left_out"])
+        parts += [f"{note}\n" for note in notes(log)]
     parts += [f"### {t.title}\n\n{markdown(t.head, t.rows)}\n{t.note}\n" for t in other_tables(report)]
     head, rows = _checked(report)
     parts += [f"### What was asked for\n\n{markdown(head, rows)}"] * bool(rows)
@@ -284,6 +293,7 @@ def _log(name: str, log: Mapping[str, Any]) -> Markup:
         words = "Of the visits that got to this click: how much oftener the tenth with the highest probability has it."
         parts.append(figure(lift_by_click(heads), words))
     parts += [table(HEAD, head_rows(heads)), table(_POSITION_HEAD, position_rows(heads))]
+    parts += [paragraph(note) for note in notes(log)]
     if heads:
         parts.append(figure(reliability(heads), "Mean probability and rate of the outcome, in tenths of the rows."))
     return section(name, name, parts)

@@ -23,6 +23,7 @@ from models.training.outcome_fit import FEWEST_POSITIVE_VISITS, fit_boosting, fi
 from models.training.outcomes import OutcomeRows, Parts, split_visits_by_time
 
 _LOGISTIC_ROWS: Final = 60_000
+_NAMED: Final = 3
 DRAWS: Final = 200
 """Of visits, for the intervals."""
 
@@ -37,21 +38,34 @@ class Scored(NamedTuple):
     logistic: NDArray[np.float64]
 
 
+def visits_with(rows: OutcomeRows, part: NDArray[np.bool_], outcome: Outcome) -> int:
+    """In how many visits of a ``part`` of the rows the outcome is still ahead at some row."""
+    chosen = part & outcome.eligible(rows.wide) & rows.label(outcome.name)
+    return int(np.unique(rows.visit[chosen]).size)
+
+
 def judge_outcome(
     rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, seed: int, draws: int = DRAWS
-) -> dict[str, Any] | None:
+) -> dict[str, Any] | str:
     """Train, calibrate and judge one head, over the test rows of all folds together.
 
-    None if a fold has fewer than `FEWEST_POSITIVE_VISITS` training visits with the outcome, or the test has none.
+    A text says why there are no figures: a fold has fewer than `FEWEST_POSITIVE_VISITS` training visits with the
+    outcome, or its rows to train or to judge on all have the same answer.
     """
-    scored = [_fold(rows, parts, outcome, seed) for parts in folds]
-    found = [part for part in scored if part is not None]
-    if len(found) < len(scored):
-        return None
-    test = Scored(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    fewest = min(visits_with(rows, parts.train, outcome) for parts in folds)
+    if fewest < FEWEST_POSITIVE_VISITS:
+        every = visits_with(rows, np.ones(rows.visit.size, np.bool_), outcome)
+        return (
+            f"{every:,} visits have it ({_asked(outcome)}), of which {fewest:,} are there to train; "
+            f"{FEWEST_POSITIVE_VISITS} are needed: take a longer log"
+        )
+    found = [_fold(rows, parts, outcome, seed) for parts in folds]
+    if any(part is None for part in found):
+        return "every row to train on has it"
+    test = Scored(*(np.concatenate(parts) for parts in zip(*filter(None, found), strict=True)))
     truth, visit, click = rows.label(outcome.name)[test.rows], rows.visit[test.rows], clicks(rows)[test.rows]
-    if not truth.any():
-        return None
+    if truth.all() or not truth.any():
+        return f"{'every' if truth.any() else 'no'} row to judge on has it: take a longer log"
     p = test.probability
     figures = {
         **measure.figures(truth, p),
@@ -86,7 +100,7 @@ def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Score
     y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
     train, calibrate = (np.flatnonzero(part & asked) for part in (parts.train, parts.calibrate))
     test = np.flatnonzero(parts.test & asked & ~rows.silent)
-    if np.unique(rows.visit[train][y[train]]).size < FEWEST_POSITIVE_VISITS:
+    if y[train].all():
         return None
     model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
     platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
@@ -94,6 +108,11 @@ def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Score
     stage = stage_rates(rows, y, train)[rows.stages[test]]
     logistic = _logistic(outcome.read(rows.wide), y, train, test, seed)
     return Scored(test, probability(IDENTICAL, z), probability(platt, z), stage, logistic)
+
+
+def _asked(outcome: Outcome) -> str:
+    told = outcome.meaning if len(outcome.events) > _NAMED else ", ".join(outcome.events)
+    return f"none of {told}" if outcome.absent and len(outcome.events) <= _NAMED else told
 
 
 def clicks(rows: OutcomeRows) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.event import PASSIVE
+from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import SettingsError
 from featurestore.session.features import FEATURES
 from featurestore.session.layout import N_GAPS
@@ -300,7 +301,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     aims = Aims()
     parser = argparse.ArgumentParser(prog="clickstage calibrate", description="Thresholds from a shop's own sessions.")
-    parser.add_argument("events", type=Path, metavar="EVENTS.jsonl", help="events of the contract, one a line (or .gz)")
+    parser.add_argument(
+        "events", type=Path, metavar="EVENTS", help="events of the contract, one a line (or .gz), or a table of events"
+    )
+    parser.add_argument("--type", action="append", default=[], metavar="NAME=TYPE", help=TYPE_HELP)
     parser.add_argument(
         "--max-bad-lines", type=int, metavar="N", help="leave out, count and name up to N lines that are no events"
     )
@@ -313,17 +317,18 @@ def main(arguments: Sequence[str]) -> int:
     for name, share in aims._asdict().items():
         if not 0 < share < 1:
             raise SettingsError(f"--{name} {share:g}: give a share between 0 and 1")
-    proposal = calibrate(read_events(options.events, options.max_bad_lines), aims)
+    proposal = calibrate(read_events(options.events, options.max_bad_lines, own_types(options.type)), aims)
     show(proposal, Console())
     if options.out is not None:
         save_rules(proposal.rules, options.out)
-        Console().print(f"Wrote {options.out}. {_next(proposal, options.out, options.events)}", soft_wrap=True)
+        Console().print(f"Wrote {options.out}. {_next(proposal, options)}", soft_wrap=True)
     return 0
 
 
-def _next(proposal: Calibration, rules: Path, events: Path) -> str:
+def _next(proposal: Calibration, options: argparse.Namespace) -> str:
     if not proposal.refused:
-        return f"Next: clickstage train --rules {rules} --events {events}"
+        own = "".join(f" --type {told}" for told in options.type)
+        return f"Next: clickstage train --rules {options.out} --events {options.events}{own}"
     return (
         f"This log is too short to train on, and `clickstage train` would refuse it:\n{proposal.refused}\n"
         f"Next: record a longer one, a day if you can, and run clickstage calibrate on it again"

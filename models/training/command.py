@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import SettingsError
 from models.bundle.bundle import Bundle, refuse_existing
 from models.heads.head import Head
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     names = set(TrainConfig.model_fields) & set(vars(options))
     config = TrainConfig.checked(**{name: getattr(options, name) for name in names})
     refuse_existing(options.out / f"{config.name}-{config.version}", replace=options.replace)
-    events = None if options.events is None else read_events(options.events, options.max_bad_lines)
+    events = (
+        None if options.events is None else read_events(options.events, options.max_bad_lines, own_types(options.type))
+    )
     created = options.created or datetime.now(UTC).date().isoformat()
     if options.refit is not None:
         return _refit(options, events, created)
@@ -134,7 +137,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--replace", action="store_true", help="replace a bundle of that name and version")
     parser.add_argument("--rules", type=Path, metavar="FILE", help="stage rules (.yaml or .json); default: built in")
-    parser.add_argument("--events", type=Path, metavar="FILE", help="own events, one a line; default: simulated")
+    parser.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="own events: JSON lines, or your event log as a table; default: simulated",
+    )
+    parser.add_argument("--type", action="append", default=[], metavar="NAME=TYPE", help=TYPE_HELP)
     parser.add_argument(
         "--max-bad-lines", type=int, metavar="N", help="leave out, count and name up to N lines that are no events"
     )

@@ -1,53 +1,63 @@
-"""A shop's own events from a file: JSON lines of the contract, or its event log as CSV."""
+"""A shop's own events from a file: JSON lines of the contract, or its event log as a table."""
 
+import logging
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
-from featurestore.contract.decode import decode
-from featurestore.contract.files import Left, byte_lines
-from featurestore.contract.trackers import encode, shop_events
-from featurestore.errors import InvalidEvent, SettingsError
+from featurestore.contract.event import TYPE_CODE
+from featurestore.contract.files import Left
+from featurestore.contract.tables import file_events
+from featurestore.errors import SettingsError
 from models.simulator.simulator import SimEvent
 
+log = logging.getLogger(__name__)
 
-def read_events(path: Path, max_bad_lines: int | None = None) -> list[SimEvent]:
+_NAMED: Final = 10
+
+
+def read_events(
+    path: Path, max_bad_lines: int | None = None, types: Mapping[str, str] = MappingProxyType({})
+) -> list[SimEvent]:
     """Events of the contract, one JSON object a line (.gz too), sorted by their time; blank lines are skipped.
 
     Args:
-        path: the file, for example a dump of the topic (``kcat -C``). A ``.csv`` is a shop's event log
-            (`featurestore.contract.trackers.shop_rows`).
+        path: the file, for example a dump of the topic (``kcat -C``), or a shop's event log as CSV, Parquet or JSON
+            lines (`featurestore.contract.tables`).
         max_bad_lines: lines that are no events are left out and named; more than this, and the file is refused. None
             for the limits of `featurestore.contract.files`.
+        types: what the shop's own names of types mean (`featurestore.contract.trackers.own_types`).
 
     Raises:
         SettingsError: if the file cannot be read, holds no event, or too many lines that are none.
     """
     left = Left(path, max_bad_lines)
-    table = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    strange: Counter[str] = Counter()
+    events: list[SimEvent] = []
     try:
-        events = list(_of_csv(path, left) if table.lower() == ".csv" else _of_lines(path, left))
+        for value, event in file_events(path, left, types):
+            events.append((event.session_id.encode(), value, event.ts))
+            if event.type not in TYPE_CODE:
+                strange[event.type] += 1
     except (OSError, EOFError, zlib.error) as error:
         raise SettingsError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not events:
         why = f"; {left.named[0]}" if left.named else ""
-        raise SettingsError(f"{path}: holds no event{why}; write one JSON object of the event contract a line")
+        raise SettingsError(
+            f"{path}: holds no event{why}. Write one JSON object of the event contract a line, or a table; "
+            "`clickstage replay FILE --format FORMAT --out events.jsonl` makes such lines of GA4, Segment, Snowplow, "
+            "OTTO and eshop files"
+        )
     left.say()
+    if strange:
+        told = ", ".join(f"{name} ({count:,})" for name, count in strange.most_common(_NAMED))
+        log.warning(
+            "%s: names that are no type of the contract count as clicks: %s; --type NAME=TYPE says what one means",
+            path.name,
+            told,
+        )
     events.sort(key=lambda event: event[2])
     return events
-
-
-def _of_lines(path: Path, left: Left) -> Iterator[SimEvent]:
-    for number, line in byte_lines(path, left):
-        value = line.strip()
-        try:
-            event = decode(value)
-        except InvalidEvent as error:
-            left.out(number, str(error))
-        else:
-            yield event.session_id.encode(), value, event.ts
-
-
-def _of_csv(path: Path, left: Left) -> Iterator[SimEvent]:
-    for made in shop_events(path, left):
-        yield made["session_id"].encode(), encode(made), made["ts"]

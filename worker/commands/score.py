@@ -19,6 +19,7 @@ from decisions.log_pass import LogPass, Scored
 from decisions.shipped import load_bundle, load_policy
 from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.tables import Table, open_table
+from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import SettingsError
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
@@ -30,8 +31,9 @@ from worker.wiring import fold_config
 NOTES: Final = """files:
   .jsonl, .json, .ndjson   one JSON object a line          .csv   a header and a row each
   .parquet                 needs `pip install pyarrow`     .gz    behind .jsonl or .csv
-  With the columns session_id, type and ts a file holds events of the contract, in the order in which they arrived.
-  Without them it holds sessions, one a row: columns are the nine features of the stage (docs/model.md), or those that
+  With the columns session_id, type and ts a file holds events of the contract, in the order in which they arrived. A
+  shop's own event log will do too, with columns such as event_time, event_type and user_session (docs/training.md).
+  Any other file holds sessions, one a row: columns are the nine features of the stage (docs/model.md), or those that
   a head reads (docs/outcomes.md). An empty cell is a missing value. A head whose columns are not there is left out.
 
 The output has a line number of the file, session_id and ts (of events), and a column a probability. A head that is
@@ -58,12 +60,13 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--type", action="append", default=[], metavar="NAME=TYPE", help=TYPE_HELP)
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the model; default: the one that ships")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the CSV goes; default: standard output")
     args = parser.parse_args(argv)
     bundle = load_bundle(args.bundle)
     with ExitStack() as stack:
-        table = stack.enter_context(open_table(args.file))
+        table = stack.enter_context(open_table(args.file, own_types(args.type)))
         out = sys.stdout
         if args.out is not None:
             try:

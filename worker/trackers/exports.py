@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from featurestore.contract.files import Left, csv_rows
-from featurestore.contract.trackers import WHY, Mapped, encode, ga4, segment, shop_events, snowplow_enriched
+from featurestore.contract.tables import file_events
+from featurestore.contract.trackers import WHY, Mapped, encode, ga4, segment, snowplow_enriched
 from worker.trackers.rows import Click, json_lines
 
 MOST_WAITING: Final = 10_000
@@ -24,9 +25,9 @@ def of_snowplow(path: Path, left: Left) -> Iterator[Click]:
 
 
 def of_shop(path: Path, left: Left) -> Iterator[Click]:
-    """A shop's event log, CSV with a row a view, addition, removal and article of an order."""
-    for event in shop_events(path, left):
-        yield Click(event["session_id"], event["ts"], encode(event))
+    """A shop's event log, a table with a row a view, addition, removal and article of an order."""
+    for value, event in file_events(path, left):
+        yield Click(event.session_id, event.ts, value)
 
 
 def of_segment(path: Path, left: Left) -> Iterator[Click]:

@@ -7,17 +7,18 @@ with a reason of `LEFT_OUT`, and a field that cannot be read costs that field, n
 from featurestore.contract.trackers.ga4 import ga4
 from featurestore.contract.trackers.mapping import LEFT_OUT, WHY, Mapped, encode
 from featurestore.contract.trackers.segment import segment
-from featurestore.contract.trackers.shop_rows import shop_events, shop_row
+from featurestore.contract.trackers.shop_rows import TYPE_HELP, own_types, shop_row
 from featurestore.contract.trackers.snowplow import snowplow_enriched, snowplow_tracker
 
 __all__ = [
     "LEFT_OUT",
+    "TYPE_HELP",
     "WHY",
     "Mapped",
     "encode",
     "ga4",
+    "own_types",
     "segment",
-    "shop_events",
     "shop_row",
     "snowplow_enriched",
     "snowplow_tracker",

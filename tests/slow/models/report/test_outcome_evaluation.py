@@ -30,17 +30,19 @@ def shop_log(path: Path, *, carts: bool) -> Path:
 
 
 @pytest.mark.parametrize("carts", [True, False])
-def test_a_shops_own_log_is_judged_by_time_with_and_without_carts(
+def test_a_shops_own_log_is_judged_with_and_without_carts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], carts: bool
 ) -> None:
-    """A head that the log cannot teach is left out and named; the others are judged on the latest visits."""
+    """A head that the log cannot teach is left out, with the reason; one with few orders is judged by folds."""
     log = shop_log(tmp_path / "october.csv", carts=carts)
     assert main(["evaluate", "--outcomes", str(log), "--quick", "--report", str(tmp_path / "out")]) == ExitCode.OK
     assert "### october.csv: 900 visits" in capsys.readouterr().out
     [found] = json.loads((tmp_path / "out" / "outcomes.json").read_text())["logs"].values()
     assert {"order_rest", "exit_next"} <= found["heads"].keys()
     assert ("add_rest" in found["heads"]) is carts
-    assert "checkout_rest" in found["left_out"]
+    assert found["left_out"]["checkout_rest"].startswith("0 visits have it")
+    assert "order_rest" in found["by_folds"], "360 of 900 visits, 90 of them among the last"
+    assert "exit_next" not in found["by_folds"]
     order = found["heads"]["order_rest"]
     assert order["auc"] > order["stage_alone"]["auc"], "prices tell who buys"
     assert order["interval"]["auc"][0] > 0.6

@@ -26,7 +26,13 @@ def report() -> dict[str, object]:
         "logistic": ranking,
         "before_first_addition": ranking,
     }
-    log = {"visits": 200, "rows": 3_000, "censored": 2, "heads": {"order_rest": head}, "left_out": ["add_rest"]}
+    log = {
+        "visits": 200,
+        "rows": 3_000,
+        "censored": 2,
+        "heads": {"order_rest": head},
+        "left_out": {"add_rest": "9 visits have it"},
+    }
     ahead = {"ahead": -0.0005, "ahead_low": -0.002, "ahead_high": 0.001}
     windows = {"order_rest": {4: {"accuracy": 0.9, "auc": 0.8123, "ap": 0.4, **ahead}}}
     sides = {
@@ -51,7 +57,7 @@ def test_the_tables_hold_what_was_measured() -> None:
     assert "### shop: 200 visits, 3,000 rows at events" in text
     assert "| order_rest | 3,000 |" in text
     assert "0.61" in text
-    assert "left out, too few visits: add_rest" in text
+    assert "left out: add_rest: 9 visits have it" in text
     assert "0.8123" in text
     assert "| -0.05 (-0.20 to +0.10) |" in text
     assert "| order, accuracy: visits whole | 93.45% |" in text

@@ -36,13 +36,20 @@ needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="../shared/dat
 T = 1_704_164_645_678
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 ISO = "2024-01-02T03:04:05.678Z"
+_LOST = {"session_id": "no_session", "ts": "no_time", "type": "no_action"}
 MAPPINGS: dict[str, Callable[[Any], Mapped]] = {
     "ga4": lambda payload: ga4(payload, T),
     "segment": lambda payload: segment(payload, T),
     "snowplow_tracker": lambda payload: snowplow_tracker(payload, T),
     "snowplow_enriched": lambda payload: snowplow_enriched(payload if isinstance(payload, dict) else {}),
-    "shop": lambda payload: shop_row(payload if isinstance(payload, dict) else {}),
+    "shop": lambda payload: _shop(payload if isinstance(payload, dict) else {}),
 }
+
+
+def _shop(row: dict[str, Any]) -> Mapped:
+    made = shop_row(row)
+    lost = [why for name, why in _LOST.items() if name not in made]
+    return Mapped(left_out=lost[:1]) if lost else Mapped([made])
 
 
 def _ga4(*events: object, **fields: object) -> dict[str, Any]:

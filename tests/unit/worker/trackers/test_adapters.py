@@ -214,7 +214,7 @@ def test_a_shops_event_log_becomes_events_and_an_order_one_purchase(tmp_path: Pa
 def test_a_table_without_the_columns_of_a_log_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("event_time,event_type,price\n2019-10-01,view,1")
-    with pytest.raises(SettingsError, match="no column 'user_session'"):
+    with pytest.raises(SettingsError, match="no column for the session or the visitor, such as user_session"):
         read("shop", path)
 
 
