@@ -109,6 +109,7 @@ class _Rows:
         raise NotImplementedError
 
     def events(self, most: int) -> Iterator[Batch]:
+        made: Iterator[tuple[int, dict[str, Any]]]
         if self.of_contract:
             made = ((number, _event(row)) for number, row in self.rows())
         else:
@@ -155,14 +156,16 @@ class JsonLines(_Text):
         lines = self.numbered()
         self._first = list(islice(lines, _LOOKED_AT))
         self._lines = chain(self._first, lines)
-        self.columns = next(filter(None, (tuple(_object(line)) for _, line in self._first)), ())
+        first: dict[str, Any] = next(filter(None, (_object(line) for _, line in self._first)), {})
+        self.columns = tuple(first)
+        self._as_they_are = not isinstance(first.get("ts"), str)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         return ((number, _object(line)) for number, line in self._lines)
 
     def events(self, most: int) -> Iterator[Batch]:
-        """Lines of the contract as they are: they are read as a worker reads records."""
-        if not self.of_contract and self.holds_events:
+        """Lines of the contract as they are, as a worker reads records, unless their times are texts such as dates."""
+        if self.holds_events and not (self.of_contract and self._as_they_are):
             yield from super().events(most)
             return
         numbers = [number for number, _ in self._first]
@@ -306,8 +309,17 @@ def file_events(
                     continue
                 newest = max(newest, event.ts)
                 yield _encode(_filled(event)) if problems else value, event
-        if _SECONDS[0] <= newest < _SECONDS[1]:
-            raise SettingsError(f"{path}: its times are seconds, or of 1970; `ts` is epoch milliseconds")
+        refuse_seconds(path, newest)
+
+
+def refuse_seconds(path: Path, ts: int) -> None:
+    """Refuse times that can only be seconds: as milliseconds they would make one visit of a month.
+
+    Raises:
+        SettingsError: ``ts`` is one.
+    """
+    if _SECONDS[0] <= ts < _SECONDS[1]:
+        raise SettingsError(f"{path}: its times are seconds, or of 1970; `ts` is epoch milliseconds")
 
 
 def _filled(event: Event) -> dict[str, Any]:

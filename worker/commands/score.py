@@ -18,7 +18,7 @@ from decisions.intake import Records
 from decisions.log_pass import LogPass, Scored
 from decisions.shipped import load_bundle, load_policy
 from featurestore.contract.decode import decode_unchecked
-from featurestore.contract.tables import Table, open_table
+from featurestore.contract.tables import Table, open_table, refuse_seconds
 from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import SettingsError
 from featurestore.session.stages import STAGES
@@ -128,11 +128,12 @@ class _Order:
         """The middle time of a batch, so that one wrong clock ends nobody's session; it never goes back.
 
         Raises:
-            SettingsError: most of a batch is older than a session may pause.
+            SettingsError: most of a batch is older than a session may pause, or its times are seconds.
         """
         times = found.t if found.t.size else np.array([decode_unchecked(v).ts for v in values[:1] if not found.bad])
         if times.size:
             middle = int(np.median(times))
+            refuse_seconds(self._path, middle)
             if middle < self._at - self._gap_ms:
                 raise SettingsError(f"{self._path}: is not in the order of time; sort it by ts, then score it")
             self._at = max(self._at, middle)

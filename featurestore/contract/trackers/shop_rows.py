@@ -64,7 +64,7 @@ TYPES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Names as `words` writes them; other names mean what they mean to Segment."""
 
-_ITEM: Final = {name: (name,) for name in ("item_id", "category", "price", "quantity")}
+_ITEM: Final[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in ("item_id", "category", "price", "quantity")}
 
 
 TYPE_HELP: Final = (
@@ -187,7 +187,7 @@ def _settled(waiting: Iterable[tuple[int, Event]], orders: Mapping[str, list[Eve
 @lru_cache(maxsize=64)
 def _known(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """The names of a table's columns, by what they hold, in the order of `COLUMNS`."""
-    plain = {_plain(name): name for name in reversed(columns) if isinstance(name, str)}
+    plain = {_plain(name): name for name in reversed(columns)}
     return {what: tuple(plain[name] for name in names if name in plain) for what, names in COLUMNS.items()}
 
 

@@ -175,6 +175,14 @@ def test_what_is_read_needs_no_repair_any_more(tmp_path: Path) -> None:
     assert all(event == read and event.visitor_id is None for event, read in found)
 
 
+def test_lines_of_the_contract_may_name_dates(tmp_path: Path) -> None:
+    """Their other fields are kept."""
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"session_id": "s", "type": "click", "ts": "2019-10-01T00:00:00Z", "device": "mobile"}))
+    [event] = [event for _, event in tables.file_events(path, Left(path))]
+    assert (event.ts, event.device) == (T, "mobile")
+
+
 def test_seconds_are_refused_and_so_is_a_table_of_something_else(tmp_path: Path) -> None:
     """As milliseconds, seconds would make one visit of a month."""
     path = tmp_path / "log.jsonl"
