@@ -21,7 +21,7 @@ from models.report import outcome_page
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
 from models.study import action_log, next_price, recurrent, shop_log, shoppers, uci_intent
-from models.study.outcome_study import judge_outcome, rank_later, visits_with
+from models.study.outcome_study import auc_by_folds, judge_outcome, rank_later, visits_with
 from models.study.windows import WINDOWS, by_window, on_both_sides
 from models.training.dataset import observe_log
 from models.training.eventfile import read_events
@@ -40,6 +40,7 @@ _QUICK_SESSIONS: Final = 3_500
 _QUICK_WINDOWS: Final = (4, 14)
 _FIRST: Final = 0.7
 _FOLDS: Final = 10
+_OTHER_DRAWS: Final = 4
 LOGS: Final = ("simulator", "L", "shop", "eshop", "uci468")
 """What there is to judge, as the option ``--only`` names it."""
 
@@ -139,11 +140,17 @@ class OutcomeEvaluation:
             rows = _rows(shop_log.load_shop_log(path))
             folds = visit_folds(rows, self.seed, 3 if self.quick else _FOLDS)
             self._judge("shop_synthetic_ecom", rows, _all(BUILT_IN, folds), BUILT_IN)
+            asked = [outcome for outcome in BUILT_IN if outcome.name in {"order_rest", "add_rest"}]
             self.report["shop_in_time"] = {
                 outcome.name: rank_later(rows, outcome, self.seed, _FIRST, self.draws)
-                for outcome in BUILT_IN
-                if outcome.name in {"order_rest", "add_rest"}
+                | {"other_folds": [auc_by_folds(rows, drawn, outcome, self.seed) for drawn in self._others(rows)]}
+                for outcome in asked
             }
+
+    def _others(self, rows: OutcomeRows) -> list[list[Parts]]:
+        """Other draws of the folds: how much of a figure is the draw."""
+        draws, folds = (1, 3) if self.quick else (_OTHER_DRAWS, _FOLDS)
+        return [visit_folds(rows, self.seed + draw, folds) for draw in range(1, draws + 1)]
 
     def next_prices(self) -> None:
         """`eshop_clothing_2008`: C's tasks from prefixes, and the published way beside them."""

@@ -96,6 +96,20 @@ def rank_later(rows: OutcomeRows, outcome: Outcome, seed: int, train: float, dra
     return {"auc": measure.auc(y[late], z), "interval": interval, "visits": int(np.unique(rows.visit[late]).size)}
 
 
+def auc_by_folds(rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, seed: int) -> float:
+    """AUC over the test rows of all folds together, as `judge_outcome` has it; each fold has its own Platt pair."""
+    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
+    truth, told = [], []
+    for parts in folds:
+        train, calibrate = np.flatnonzero(parts.train & asked), np.flatnonzero(parts.calibrate & asked)
+        test = np.flatnonzero(parts.test & asked & ~rows.silent)
+        model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
+        platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
+        told.append(probability(platt, log_odds(model, outcome.read(rows.wide[test]))))
+        truth.append(y[test])
+    return measure.auc(np.concatenate(truth), np.concatenate(told))
+
+
 def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Scored | None:
     y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
     train, calibrate = (np.flatnonzero(part & asked) for part in (parts.train, parts.calibrate))
