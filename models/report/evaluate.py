@@ -4,7 +4,6 @@ report.json holds fractions, not percent. Its top level has the headline figures
 rest, as shown on the page.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -19,12 +18,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from featurestore.contract.trackers import TYPE_HELP, own_types
+from featurestore.contract.trackers import own_types
 from featurestore.errors import BundleError, SettingsError
 from featurestore.session.stages import STAGES
 from models.bundle.bundle import Bundle
 from models.report import figures, live_figures, outcome_page, page
-from models.report.outcome_evaluation import LOGS, run_outcomes
+from models.report.options import read_options
+from models.report.outcome_evaluation import run_outcomes
 from models.study import cases, latency, measures, mistakes, published, shoppers
 from models.study.checks import asked_for
 from models.study.protocol import TREES, Study, build_study
@@ -35,7 +35,6 @@ from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 
 BUNDLES: Final = Path(__file__).parents[1] / "bundles"
-DATA: Final = Path(__file__).parents[2].parent / "shared" / "data"
 LIBRARIES: Final = ("numpy", "scikit-learn", "numba", "matplotlib")
 
 
@@ -246,9 +245,6 @@ class Evaluation:
         self.pictures["shoppers"] = live_figures.shoppers(self.report["shoppers"])
 
 
-REPORT: Final = Path("out") / "report"
-
-
 def run(
     report_dir: Path,
     seed: int = 42,
@@ -335,54 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         ClickstageError: as in `run`.
     """
-    parser = argparse.ArgumentParser(prog="clickstage evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--report", type=Path, default=REPORT, metavar="DIR", help="where report.html and .json go (%(default)s)"
-    )
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="judge what workers decided, from their topics, instead; `evaluate --live --help` has its options",
-    )
-    parser.add_argument("--seed", type=int, default=42, help="of everything that is drawn (default: %(default)s)")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the served bundle (default: the one that ships)")
-    parser.add_argument(
-        "--data", type=Path, default=DATA, metavar="DIR", help=f"folder of {shoppers.FILE} (default: ../shared/data)"
-    )
-    parser.add_argument("--quick", action="store_true", help="rough figures in seconds")
-    parser.add_argument(
-        "--outcomes", action="store_true", help="the outcome heads instead: outcomes.html, .json, and tables printed"
-    )
-    parser.add_argument(
-        "--recurrent", action="store_true", help="with --outcomes: GRU and LSTM on L's log too; needs clickstage[torch]"
-    )
-    parser.add_argument(
-        "--only",
-        choices=LOGS,
-        action="append",
-        default=[],
-        help="with --outcomes: this log alone; may be given several times",
-    )
-    parser.add_argument(
-        "file",
-        type=Path,
-        nargs="?",
-        metavar="FILE",
-        help="with --outcomes: judge the heads on this log alone, events of the contract as JSON lines or your event "
-        "log as CSV, Parquet or JSON lines (docs/training.md); .gz too",
-    )
-    parser.add_argument("--type", action="append", default=[], metavar="NAME=TYPE", help=TYPE_HELP)
-    options = parser.parse_args(argv)
-    if options.file is not None and not options.outcomes:
-        parser.error("a FILE goes with --outcomes")
-    if options.recurrent and (not options.outcomes or options.file is not None):
-        parser.error("--recurrent goes with --outcomes, without a FILE: it compares on L's log")
-    if options.only and (not options.outcomes or options.file is not None):
-        parser.error("--only goes with --outcomes, without a FILE")
-    if options.type and options.file is None:
-        parser.error("--type goes with --outcomes FILE")
-    if options.outcomes and options.data.is_file():
-        parser.error(f"--data is the folder of other people's logs; to judge your own: --outcomes {options.data}")
+    options = read_options(argv)
     if options.outcomes:
         _writable(options.report)
         outcomes = run_outcomes(
