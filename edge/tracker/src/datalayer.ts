@@ -35,8 +35,12 @@ export function toEvent(entry: any): [string, EventFields] | undefined {
 export function listen(track: (type: string, fields: EventFields) => void): void {
   const layer: unknown[] = ((window as any).dataLayer ??= []);
   const take = (entry: unknown): void => {
-    const event = toEvent(entry);
-    if (event) track(...event);
+    try {
+      const event = toEvent(entry);
+      if (event) track(...event);
+    } catch {
+      // not as GA4 has it; the shop's push goes on, since other tags read it too
+    }
   };
   layer.forEach(take);
   const { push } = layer;

@@ -47,7 +47,15 @@ export function render(decision: Decision | undefined): void {
 function content(element: Element, slot: Slot): string | Node | undefined | void {
   if (!shown || shown.action === "none" || reported("dismissed", shown, slot.name)) return;
   const { action, label } = shown;
-  if (registered[action]) return registered[action](shown, element);
+  if (registered[action])
+    try {
+      return registered[action](shown, element);
+    } catch (error) {
+      // shows in the console; other slots and the next decisions go on
+      return void setTimeout(() => {
+        throw error;
+      });
+    }
   const template = slot.templates.find((t) => t.dataset.clickstageAction!.split(" ").includes(action));
   return template ? document.importNode(template.content, true) : slot.templates.length ? undefined : label;
 }

@@ -43,7 +43,8 @@ function send(visit: Visit, type: string, fields: EventFields): void {
     write("u", visitor_id);
     Object.assign(event, { visitor_id, consent: true });
   }
-  enqueue(visit, event);
+  // As it is now, and as JSON can say it: what cannot be sent throws here, and not while others wait behind it.
+  enqueue(visit, JSON.parse(JSON.stringify(event)));
 }
 
 // -- decisions -------------------------------------------------------------------------------------

@@ -120,6 +120,24 @@ test("a registered template decides what a slot shows; without one that fits, th
   await until(() => slot.textContent === "own");
 });
 
+test("a template that throws leaves its slot as it is; other slots and later decisions go on", async () => {
+  const edge = new Edge();
+  const html = `<div data-clickstage-slot="a">own</div><p data-clickstage-slot="b">own</p>`;
+  const { document, clickstage, errors } = visit(edge, { html });
+  clickstage.template("odd", (d, slot) => {
+    if (slot.tagName === "DIV") throw new Error("a fault of the shop");
+    return "fits";
+  });
+  const stream = await until(() => edge.streams[0]);
+  stream.send("decision", decision("odd", 1));
+  await until(() => document.querySelector("p").textContent === "fits");
+  assert.equal(document.querySelector("div").textContent, "own");
+  await until(() => errors.length);
+  assert.match(errors[0], /a fault of the shop/);
+  stream.send("decision", decision("fine", 2));
+  await until(() => document.querySelector("div").textContent === "fine label");
+});
+
 test("slots that come later are filled, too", async () => {
   const edge = new Edge();
   const { document, clickstage } = visit(edge);

@@ -97,6 +97,31 @@ test("GA4's dataLayer: gtag calls and ecommerce pushes, before and after the scr
   assert.deepEqual(errors, []);
 });
 
+test("a dataLayer entry that is not as GA4 has it costs that entry; the shop's push goes on, and so do the events behind it", async () => {
+  const edge = new Edge();
+  const { window, errors } = visit(edge);
+  const circular = {};
+  circular.itself = circular;
+  const odd = [{ items: [null] }, { items: [Object.create(null)], get currency() { throw new Error("no"); } }, { currency: circular }, { currency: 10n }];
+  for (const ecommerce of odd) assert.equal(typeof window.dataLayer.push({ event: "view_item", ecommerce }), "number");
+  assert.equal(window.dataLayer.length, odd.length);
+  window.dataLayer.push({ event: "search", search_term: "boots" });
+  await until(() => edge.events.length === 3);
+  assert.equal(edge.events[2].query, "boots");
+  assert.deepEqual(errors, []);
+});
+
+test("fields that cannot be sent throw where they are given, and block nothing", async () => {
+  const edge = new Edge();
+  const { clickstage } = visit(edge);
+  assert.throws(() => clickstage.track("view_item", { price: 10n }));
+  const fields = { item_id: "p1" };
+  clickstage.track("view_item", fields);
+  fields.item_id = "changed later";
+  await until(() => edge.events.length === 3);
+  assert.equal(edge.events[2].item_id, "p1");
+});
+
 test("data-auto and data-datalayer switch off what a shop tells by itself", async () => {
   const edge = new Edge();
   const { clickstage, window } = visit(edge, { attributes: { "data-key": "k", "data-auto": "false", "data-datalayer": "false" } });
