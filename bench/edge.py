@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,11 +33,26 @@ ROUNDS: Final = 20
 
 
 class EdgeProcess:
-    """``clickstage edge`` on a stack, one process, without limits."""
+    """``clickstage edge`` on a stack, one process, without limits.
 
-    def __init__(self, stack: Stack, topics: Topics, group: str, options: Mapping[str, object] | None = None) -> None:
+    Args:
+        stack: where.
+        topics: which.
+        group: of the worker.
+        options: more flags.
+        tree: the checkout whose edge runs (`bench.edge_turns`).
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        topics: Topics,
+        group: str,
+        options: Mapping[str, object] | None = None,
+        tree: Path = REPOSITORY,
+    ) -> None:
         self.port = free_port()
-        self.log = stack.directory / f"edge-{group}.log"
+        self.log = stack.directory / f"edge-{group}-{self.port}.log"
         flags = {
             "kafka": stack.kafka.bootstrap,
             "redis": stack.redis.url,
@@ -53,7 +69,11 @@ class EdgeProcess:
             disown(client)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "edge", *arguments], cwd=REPOSITORY, stdout=log, stderr=log
+                [sys.executable, "-m", "worker", "edge", *arguments],
+                cwd=tree,
+                env=os.environ | {"PYTHONPATH": str(tree)},
+                stdout=log,
+                stderr=log,
             )
 
     def wait_ready(self) -> None:
@@ -79,9 +99,9 @@ class EdgeProcess:
 
     def memory_mb(self) -> float:
         """Resident memory of the process that serves."""
-        return rss_mb(self._serving())
+        return rss_mb(self.serving())
 
-    def _serving(self) -> int:
+    def serving(self) -> int:
         """The process that serves: the largest child."""
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
@@ -91,7 +111,7 @@ class EdgeProcess:
         """What the open-loop client measures, and ``cpu_ms``: of the edge, for each request that was answered."""
         plan = {"requests": requests, "rate": rate, "seconds": seconds, "connections": connections}
         command = [sys.executable, "-m", "bench.edge_client", "127.0.0.1", str(self.port)]
-        serving = self._serving()
+        serving = self.serving()
         before = usage(serving).cpu_s
         said = subprocess.run(
             command, input=json.dumps(plan), cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -135,7 +155,8 @@ def edge(context: Context) -> Samples:
     return samples
 
 
-def _event(session: int, number: int) -> dict[str, Any]:
+def event_of(session: int, number: int) -> dict[str, Any]:
+    """An event of a shopper who looks around, now and then with something for the cart."""
     kind = ("page_view", "view_item", "view_item", "add_to_cart")[number % 4]
     now = time.time_ns() // 1_000_000
     return {"session_id": f"bench-{session}", "type": kind, "ts": now, "page": f"/p/{number % 17}", "price": 20.5}
@@ -145,7 +166,7 @@ def _inline(served: EdgeProcess, seconds: float) -> list[tuple[str, float]]:
     """1,000 decisions a second: on events that go to Kafka too (collect), and on events that do not (ask)."""
     found = []
     for name, path in (("decide", "/v1/decide?key=demo"), ("events_decide", "/v1/events?key=demo&decide=1")):
-        requests = [(path, json.dumps(_event(i % SESSIONS, i))) for i in range(INLINE_RATE * 4)]
+        requests = [(path, json.dumps(event_of(i % SESSIONS, i))) for i in range(INLINE_RATE * 4)]
         told = served.load(requests, INLINE_RATE, seconds, 64)
         found += [
             (f"{name}_per_s", told["per_s"]),
@@ -158,9 +179,10 @@ def _inline(served: EdgeProcess, seconds: float) -> list[tuple[str, float]]:
 
 def _collect(served: EdgeProcess, seconds: float) -> list[tuple[str, float]]:
     """As many events a second as 64 connections can send, one and fifty a request."""
-    one = [("/v1/events?key=demo", json.dumps(_event(i % SESSIONS, i))) for i in range(2_000)]
+    one = [("/v1/events?key=demo", json.dumps(event_of(i % SESSIONS, i))) for i in range(2_000)]
     fifty = [
-        ("/v1/events?key=demo", json.dumps([_event((i + k) % SESSIONS, i + k) for k in range(50)])) for i in range(100)
+        ("/v1/events?key=demo", json.dumps([event_of((i + k) % SESSIONS, i + k) for k in range(50)]))
+        for i in range(100)
     ]
     told = served.load(one, 0, seconds, 64)
     many = served.load(fifty, 0, seconds, 32)
@@ -186,12 +208,12 @@ def _push(context: Context, served: EdgeProcess) -> list[tuple[str, float]]:
         burst, single = [], []
         numbers = itertools.count(1)
         for number in range(context.size(ROUNDS)):
-            burst += _told(client, streams, some, next(numbers))
-            single += _told(client, streams, [some[number % len(some)]], next(numbers))
+            burst += told(client, streams, some, next(numbers))
+            single += told(client, streams, [some[number % len(some)]], next(numbers))
         streams.open(crowd[len(some) :])
         time.sleep(1.0)
         crowd_kb = (served.memory_mb() - before) * 1000 / len(crowd)
-        all_of_them = [delay for _ in range(3) for delay in _told(client, streams, crowd, next(numbers))]
+        all_of_them = [delay for _ in range(3) for delay in told(client, streams, crowd, next(numbers))]
     return [
         ("push_all_p50_ms", float(np.percentile(burst, 50)) * 1000),
         ("push_all_p99_ms", float(np.percentile(burst, 99)) * 1000),
@@ -204,7 +226,7 @@ def _push(context: Context, served: EdgeProcess) -> list[tuple[str, float]]:
     ]
 
 
-def _told(client: Any, streams: Streams, sessions: list[tuple[str, str]], number: int) -> list[float]:
+def told(client: Any, streams: Streams, sessions: list[tuple[str, str]], number: int) -> list[float]:
     """Seconds from the write of a decision to each of these sessions until its stream has heard it.
 
     All are one pipeline: the time is from its beginning, so the writes themselves are part of it.
