@@ -167,14 +167,14 @@ def decode(records: Sequence[Records], ids: IdKey = AS_SENT, pages: Pages = USUA
     offsets = np.concatenate([_numbers(part.offsets) for part in records])
     record_ms = np.fromiter(chain.from_iterable(part.record_ms for part in records), np.int64, n)
     filled = values if None not in values else [value or b"" for value in values]
-    ends = np.cumsum(np.fromiter(map(len, filled), np.int64, n))  # type: ignore[arg-type] # none is None
+    ends = np.fromiter(map(len, filled), np.int64, n).cumsum()  # type: ignore[arg-type] # none is None
     raw = b"".join(filled)  # type: ignore[arg-type]
     made = scan(raw, ends, record_ms, pages)
     parts, first = [], 0
     for part in records:
         parts.append((part.partition, first, first + len(part.values)))
         first += len(part.values)
-    left = np.flatnonzero(~made.read) if not ids else np.arange(n)
+    left = (~made.read).nonzero()[0] if not ids else np.arange(n)
     made.rows["offset"] = offsets
     decoded = Decoded(parts, made.rows, Texts(raw, made.starts, made.ends), made.hashes, record_ms, {})
     return _one_by_one(decoded, values, left, ids, pages) if left.size else decoded

@@ -81,6 +81,9 @@ def apply_overlays(plan: Plan, loaded: Iterable[bytes | None], overlays: Sequenc
     """The stored sessions of a plan, in its order, as earlier changes, oldest first, left them; for `unpack`."""
     beside = [overlay.blobs.raw for overlay in overlays]
     column = stored(loaded, beside)
+    if not overlays:
+        return column
+    column = Blobs(column.raw, column.starts.copy(), column.ends.copy())  # each is pointed elsewhere by itself
     at = int(column.ends[-1]) if len(column) else 0
     for overlay, raw in zip(overlays, beside, strict=True):
         overlay.point(plan, column, at)

@@ -25,7 +25,7 @@ class Column(Sequence[T], Generic[T]):
     Attributes:
         raw: what the strings are cut from; may hold more than they are.
         starts: shape (n,).
-        ends: shape (n,).
+        ends: shape (n,); may share memory with ``starts``.
     """
 
     __slots__ = ("_cut", "ends", "raw", "starts")
@@ -39,8 +39,9 @@ class Column(Sequence[T], Generic[T]):
     @classmethod
     def joined(cls, parts: Sequence[bytes], beside: Iterable[bytes] = ()) -> Self:
         """A column of these byte strings; ``beside`` follows in the buffer and belongs to no string."""
-        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
-        return cls(b"".join([*parts, *beside]), _starts(ends), ends)
+        edges = np.zeros(len(parts) + 1, np.int64)
+        np.fromiter(map(len, parts), np.int64, len(parts)).cumsum(out=edges[1:])
+        return cls(b"".join([*parts, *beside]), edges[:-1], edges[1:])
 
     @classmethod
     def split(cls, out: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:

@@ -34,9 +34,9 @@ def partition_of(session_id: str, partitions: int) -> int:
 def partitions_of(session_ids: Sequence[str], partitions: int) -> NDArray[np.int64]:
     """The partition of each session; shape (n,)."""
     names = Texts.of(session_ids)
-    hashes = np.empty(len(names), np.uint32)
-    _hash_all(names.data, names.starts, names.ends, hashes)
-    return (hashes & _POSITIVE).astype(np.int64) % partitions
+    out = np.empty(len(names), np.int64)
+    _place_all(names.data, names.starts, names.ends, partitions, out)
+    return out
 
 
 def bucket_of(session_id: str, buckets: int) -> int:
@@ -50,17 +50,19 @@ def murmur2(data: bytes) -> int:
     >>> murmur2(b"21") - 2**32
     -973932308
     """
-    out = np.empty(1, np.uint32)
-    _hash_all(np.frombuffer(data, np.uint8), np.zeros(1, np.int64), np.array([len(data)]), out)
-    return int(out[0])
+    return int(_hash(np.frombuffer(data, np.uint8), 0, len(data)))
 
 
 @compiled
-def _hash_all(
-    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], out: NDArray[np.uint32]
+def _place_all(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    partitions: int,
+    out: NDArray[np.int64],
 ) -> None:
     for i in range(out.size):
-        out[i] = _hash(data, starts[i], ends[i])
+        out[i] = np.int64(_hash(data, starts[i], ends[i]) & _POSITIVE) % partitions
 
 
 @compiled

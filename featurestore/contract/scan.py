@@ -21,6 +21,9 @@ from featurestore.contract.row import may_be_junk, put_none, put_number, put_tex
 
 _DIGITS: Final = 15
 """So many decimal digits are exact in a float64, and so is a power of ten: their quotient is the nearest float64."""
+_START: Final = 0
+_END: Final = 1
+_HASH: Final = 2
 _REQUIRED: Final = 1 << known.SESSION | 1 << known.TYPE | 1 << known.TS
 _TENS: Final = 10.0 ** np.arange(_DIGITS + 1)
 _NUMERIC: Final = np.array([kind in {known.WHOLE, known.TIME, known.NUMBER} for kind in range(len(known.KINDS))])
@@ -44,10 +47,6 @@ class Scanned(NamedTuple):
     hashes: NDArray[np.uint64]
 
 
-_SESSION: Final = np.dtype([("start", "<i8"), ("end", "<i8"), ("hash", "<u8")])
-"""Where a session id lies in the values, and its hash."""
-
-
 def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64], pages: Pages = USUAL) -> Scanned:
     """Read values that lie end to end in ``raw``.
 
@@ -59,13 +58,13 @@ def scan(raw: bytes, ends: NDArray[np.int64], record_ms: NDArray[np.int64], page
     """
     n = ends.size
     read = np.zeros(n, np.bool_)
-    rows = np.repeat(BLANK, n)
-    cells = rows.view(np.uint8).reshape(n, EVENT.itemsize)
-    sessions = np.zeros(n, _SESSION)
+    cells = np.empty((n, EVENT.itemsize), np.uint8)
+    rows = cells.view(EVENT).reshape(n)
+    sessions = np.zeros((3, n), np.int64)
+    hashes = sessions[_HASH].view(np.uint64)
     if n:
         _scan(np.frombuffer(raw, np.uint8), ends, record_ms, pages.table, read, rows, cells, sessions)
-    starts, stops, hashes = (np.ascontiguousarray(sessions[name]) for name in ("start", "end", "hash"))
-    return Scanned(read, rows, starts, stops, hashes)
+    return Scanned(read, rows, sessions[_START], sessions[_END], hashes)
 
 
 @compiled
@@ -77,14 +76,15 @@ def _scan(
     read: NDArray[np.bool_],
     rows: NDArray[np.void],
     cells: NDArray[np.uint8],
-    sessions: NDArray[np.void],
+    sessions: NDArray[np.int64],
 ) -> None:
     page = np.empty(MAX_VALUE_BYTES + 2, np.uint8)
     start = 0
     for i in range(ends.size):
         end = ends[i]
+        rows[i] = BLANK[0]
         if end - start <= MAX_VALUE_BYTES:
-            read[i] = _object(data, start, end, pages[0], page, rows[i], cells[i], sessions[i])
+            read[i] = _object(data, start, end, pages[0], page, rows[i], cells[i], sessions[:, i])
             rows[i]["arrival"] = record_ms[i] if 0 <= record_ms[i] <= MAX_TS else 0
         start = end
 
@@ -98,7 +98,7 @@ def _object(
     page: NDArray[np.uint8],
     row: np.void,
     cells: NDArray[np.uint8],
-    session: np.void,
+    session: NDArray[np.int64],
 ) -> bool:
     """One value; False where it is not what this pass reads."""
     at = past_white(data, at, end)
@@ -162,7 +162,7 @@ def _text(
     pages: np.void,
     page: NDArray[np.uint8],
     row: np.void,
-    session: np.void,
+    session: NDArray[np.int64],
 ) -> int:
     """Read the text that begins at ``at``; where what follows it begins, -1 where it is not what this pass reads."""
     stop, length = text_end(data, at, end)
@@ -174,8 +174,8 @@ def _text(
     if role == known.SESSION:
         if may_be_junk(data, at, stop):
             return -1
-        session["start"], session["end"] = at, stop
-        session["hash"] = hash_span(data, at, stop)
+        session[_START], session[_END] = at, stop
+        session[_HASH] = hash_span(data, at, stop)
     elif role > 0 and not put_text(data, at, stop, role, row, length, pages, page):
         return -1
     return stop + 1

@@ -96,7 +96,7 @@ def unpack(blobs: Sequence[bytes | None], sessions: NDArray[np.uint64] | Sequenc
     if _unpacked(column, hashes, states, memory, NEWEST, status):
         _unpack_older(column, hashes, states, memory, status)
     states["session"] = hashes
-    return Unpacked(states, memory, np.flatnonzero(status))
+    return Unpacked(states, memory, status.nonzero()[0])
 
 
 def warm_up() -> None:
