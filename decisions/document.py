@@ -7,6 +7,7 @@ A decision's identity is ``(source, session_id, seq)``: derived, so that a decis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
@@ -151,6 +152,11 @@ def _fields() -> Iterator[Field]:
         yield Field(name, **meta.extra)
 
 
+HERE: Final = b"\0"
+"""Stands for the time of the decision; JSON has no such byte."""
+MOST_TAILS: Final = 4_096
+"""Different ends of documents that are remembered."""
+
 FIELDS: Final = tuple(_fields())
 """The fields in the order of the document."""
 
@@ -228,6 +234,27 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+class Between:
+    """The texts between the values of documents: in all of a batch the same, and in all batches but for one number.
+
+    Args:
+        pieces: the texts; `HERE` stands for the time of the decision, once.
+    """
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._before, _, self._after = b"".join(pieces).partition(HERE)
+        self._like = Blobs.joined(pieces)
+
+    def at(self, decided_at: int) -> Blobs:
+        """The texts of decisions of this moment, epoch ms."""
+        number = b"%d" % decided_at
+        raw = self._before + number + self._after
+        if len(raw) != len(self._like.raw):
+            self._like = Blobs.joined([piece.replace(HERE, number) for piece in self._pieces])
+        return Blobs(raw, self._like.starts, self._like.ends)
+
+
 class Vocabulary(msgspec.Struct, frozen=True):
     """The words behind the codes of a batch of decisions."""
 
@@ -255,13 +282,16 @@ class DecisionEncoder:
         self._guards = words.guards
         self._shown = [words.shown.get(action, ("", {})) for action in words.actions]
         version = OUTCOMES_VERSION if words.outputs else DECISION_VERSION
-        named = {"v": version, "model": words.model, "policy": words.policy, "source": words.source}
-        self._fixed = {name: _json.encode(value) for name, value in named.items()}
-        self._layout = layout(words.outputs)
+        fixed = {"v": version, "model": words.model, "policy": words.policy, "source": words.source}
+        named = {name: _json.encode(value) for name, value in fixed.items()}
+        laid_out = layout(words.outputs)
+        self._program = laid_out.program
+        self._between = Between(laid_out.pieces({**named, "decided_at": HERE}))
         texts = [*STAGES, *words.actions, *words.routes]
         self._words = Blobs.joined([_text(text).encode() for text in texts])
         self._first_action = len(STAGES)
         self._first_route = len(STAGES) + len(words.actions)
+        self._tail = lru_cache(MOST_TAILS)(self._made_tail)
 
     def pack(
         self,
@@ -292,10 +322,14 @@ class DecisionEncoder:
         tails, which = self._tails(decisions, reasons)
         ends = decided_at + ttl_ms
         _fill(decisions, probabilities, event_ms, seqs, which, self._first_action, self._first_route, ends, rows)
-        fixed = Blobs.joined(self._layout.pieces({**self._fixed, "decided_at": b"%d" % decided_at}))
-        program = self._layout.program
         return PackedDecisions(
-            session_ids, rows, fixed, self._words, Blobs.joined(tails), program, _thousandths(outputs)
+            session_ids,
+            rows,
+            self._between.at(decided_at),
+            self._words,
+            Blobs.joined(tails),
+            self._program,
+            _thousandths(outputs),
         )
 
     def _tails(
@@ -303,8 +337,7 @@ class DecisionEncoder:
     ) -> tuple[list[bytes], NDArray[np.int64]]:
         """The ends of the documents (label to arm), each kind once, and which one each row has."""
         which = np.empty(decisions.size, np.int64)
-        kinds = _kinds(decisions, which)
-        pieces = [self._tail(row) for row in decisions[kinds]]
+        pieces = [self._tail(*kind) for kind in _kinds(decisions, which).tolist()]
         tails = [before + after for before, after in pieces]
         told = [row for row, words in reasons.items() if words]
         for row, kind in zip(told, which[told].tolist(), strict=True):
@@ -313,20 +346,20 @@ class DecisionEncoder:
             tails.append(b'%b,"reasons":%b%b' % (before, _json.encode(reasons[row]), after))
         return tails, which
 
-    def _tail(self, row: np.void) -> tuple[bytes, bytes]:
-        """What stands before the reasons and after them."""
-        label, parameters = self._shown[row["action"]]
+    def _made_tail(self, action: int, held: int, guards: int, arms: int) -> tuple[bytes, bytes]:
+        """What stands before the reasons and after them; ``held`` is the stage that is waited for, -1 for none."""
+        label, parameters = self._shown[action]
         before, after = [], []
         if label:
             before.append(b',"label":' + _json.encode(label))
         if parameters:
             before.append(b',"parameters":' + _json.encode(parameters))
-        if row["route"] == HELD:
-            before.append(b',"likeliest":' + _json.encode(STAGES[row["top"]]))
-        if guards := int(row["guards"]):
+        if held >= 0:
+            before.append(b',"likeliest":' + _json.encode(STAGES[held]))
+        if guards:
             names = [name for bit, name in enumerate(self._guards) if guards >> bit & 1]
             after.append(b',"guards":' + _json.encode(names))
-        if arms := int(row["arms"]):
+        if arms:
             after.append(b',"arm":' + _json.encode(self._arms[arms]))
         return b"".join(before), b"".join(after) + b"}"
 
@@ -370,34 +403,43 @@ def said(outputs: NDArray[np.float64]) -> list[list[float | None]]:
 def _thousandths(outputs: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
     if outputs is None:
         return None
-    known = ~np.isnan(outputs)
-    found = np.full(outputs.shape, NO_OUTPUT)
-    found[known] = np.rint(np.clip(outputs[known], -1e12, 1e12) * 1000)
+    found = np.empty(outputs.shape, np.int64)
+    _round(np.ascontiguousarray(outputs), found)
     return found
 
 
 @compiled
+def _round(outputs: NDArray[np.float64], found: NDArray[np.int64]) -> None:
+    for i in range(outputs.shape[0]):
+        for j in range(outputs.shape[1]):
+            x = outputs[i, j]
+            found[i, j] = NO_OUTPUT if np.isnan(x) else np.int64(np.rint(min(max(x, -1e12), 1e12) * 1000))
+
+
+@compiled
 def _kinds(decisions: NDArray[np.void], which: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A row of each different end of a document, of which there are a handful; ``which`` of them each row has."""
-    kinds = np.empty(decisions.size, np.int64)
+    """What tells the ends of documents apart, of which there are a handful: the arguments of `_made_tail`, a row each.
+
+    ``which`` of the rows each decision has.
+    """
+    kinds = np.empty((decisions.size, 4), np.int64)
     count = 0
     for i in range(decisions.size):
+        d = decisions[i]
+        held = int(d["top"]) if d["route"] == HELD else -1
         kind = 0
-        while kind < count and not _same_end(decisions[kinds[kind]], decisions[i]):
+        while kind < count and not _same_end(kinds[kind], d, held):
             kind += 1
         if kind == count:
-            kinds[count] = i
+            kinds[kind, 0], kinds[kind, 1], kinds[kind, 2], kinds[kind, 3] = d["action"], held, d["guards"], d["arms"]
             count += 1
         which[i] = kind
     return kinds[:count]
 
 
 @inlined
-def _same_end(a: np.void, b: np.void) -> bool:
-    if a["guards"] != b["guards"] or a["arms"] != b["arms"] or a["action"] != b["action"]:
-        return False
-    held_a, held_b = a["route"] == HELD, b["route"] == HELD
-    return held_a == held_b and (not held_a or a["top"] == b["top"])
+def _same_end(kind: NDArray[np.int64], d: np.void, held: int) -> bool:
+    return bool(kind[0] == d["action"] and kind[1] == held and kind[2] == d["guards"] and kind[3] == d["arms"])
 
 
 def _text(value: str) -> str:

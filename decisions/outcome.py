@@ -9,7 +9,7 @@ from featurestore.columns.jit import compiled
 from featurestore.contract.event import CLEAR as WITHDRAWN
 from featurestore.contract.event import TICK
 from featurestore.session.clock import arrival_of
-from featurestore.session.fold import FoldConfig, deadlines
+from featurestore.session.fold import FoldConfig, fill_deadlines
 from featurestore.session.observation import CLEAR, END
 from featurestore.session.state import IS_BOT, LIVE, SILENT, UPLOADED
 
@@ -59,7 +59,9 @@ def outcome(
         config: of the fold.
     """
     indices = np.empty((7, states.size), np.int64)
-    sizes = _outcome(events, rows, scored, states, deadlines(states, config), indices)
+    sizes = _outcome(
+        events, rows, scored, states, config.idle_after_ms, config.idle_mean_ms, config.session_gap_ms, indices
+    )
     return Outcome(*(part[:size] for part, size in zip(indices, sizes, strict=True)))
 
 
@@ -69,10 +71,14 @@ def _outcome(
     rows: NDArray[np.void],
     scored: NDArray[np.bool_],
     states: NDArray[np.void],
-    due: NDArray[np.int64],
+    idle_after_ms: int,
+    idle_mean_ms: int,
+    session_gap_ms: int,
     out: NDArray[np.int64],
 ) -> tuple[int, int, int, int, int, int, int]:
     n = states.size
+    due = np.empty(n, np.int64)
+    fill_deadlines(states, due, idle_after_ms, idle_mean_ms, session_gap_ms)
     touched = np.zeros(n, np.bool_)
     fallen = np.full(n, -1, np.int64)
     closed = np.full(n, -1, np.int64)

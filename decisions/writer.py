@@ -11,6 +11,7 @@ from decisions.intake import Plan
 from decisions.outcome import outcome
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words
 from decisions.reasons import Explainer, outcome_words
+from featurestore.columns.jit import compiled
 from featurestore.session.observation import SILENCE, Observations
 from featurestore.session.stages import EXPLORER
 from featurestore.store.packed import PackedDecisions
@@ -69,17 +70,18 @@ class DocumentWriter:
     def pack(self, plan: Plan, judgement: Judgement, at: NDArray[np.int64]) -> PackedDecisions:
         """All that the documents of some rows say; ``at`` are scored rows, ascending."""
         rows = judgement.observations.rows
-        decisions = judgement.decisions[at]
+        # `take` of rows of many fields costs a fraction of an index: numpy's index copies field by field.
+        decisions = judgement.decisions.take(at)
         return self._encoder.pack(
-            plan.sessions.take(rows["session_index"][at]),
+            plan.sessions.take(rows["session_index"].take(at)),
             decisions,
-            judgement.probabilities[at],
-            rows["t"][at],
-            rows["seq"][at],
+            judgement.probabilities.take(at, axis=0),
+            rows["t"].take(at),
+            rows["seq"].take(at),
             self._reasons(judgement, at),
             judgement.at,
             self.ttl_ms,
-            judgement.outputs[at][:, self._columns] if self.words.outputs else None,
+            judgement.outputs.take(at, axis=0).take(self._columns, axis=1) if self.words.outputs else None,
         )
 
     def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -121,15 +123,30 @@ class DocumentWriter:
         return found
 
     def _stage_reasons(self, judgement: Judgement, at: NDArray[np.int64]) -> dict[int, list[str]]:
-        # That a session begins as an Explorer needs no reason.
-        seen, decisions = judgement.observations, judgement.decisions[at]
-        begins = (decisions["stage"] == EXPLORER) & (seen.features[at, 1] <= 1)
-        told = np.flatnonzero((decisions["changed"] & STAGE_CHANGED != 0) & ~begins)
+        seen = judgement.observations
+        told = _stage_changes(judgement.decisions, seen.features, at)
         reasons: dict[int, list[str]] = {}
         if told.size:
+            decisions = judgement.decisions[at]
             # Most live sessions are silent, and keep this decision for half an hour: the strongest reason will do.
             silent = seen.rows["kind"][at[told]] == SILENCE
             words = self._explainer.words(seen.features[at[told]], decisions["stage"][told], silent)
             for i, texts, bits in zip(told.tolist(), words, decisions["guards"][told].tolist(), strict=True):
                 reasons[i] = [*texts, *guard_words(bits)] if bits else texts
         return reasons
+
+
+@compiled
+def _stage_changes(
+    decisions: NDArray[np.void], features: NDArray[np.float64], at: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Which of the rows ``at`` came to another stage. That a session begins as an Explorer needs no reason."""
+    told = np.empty(at.size, np.int64)
+    count = 0
+    for i in range(at.size):
+        d = decisions[at[i]]
+        begins = d["stage"] == EXPLORER and features[at[i], 1] <= 1
+        if d["changed"] & STAGE_CHANGED != 0 and not begins:
+            told[count] = i
+            count += 1
+    return told[:count]

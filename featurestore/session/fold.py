@@ -148,8 +148,8 @@ def ticks(indices: NDArray[np.int64] | list[int], t_ms: int) -> NDArray[np.void]
 
 def deadlines(states: NDArray[np.void], config: FoldConfig) -> NDArray[np.int64]:
     """Each session's next deadline, epoch ms: its silence, its end, when it is forgotten; 0 for absent sessions."""
-    out = np.zeros(states.size, np.int64)
-    _deadlines(states, out, config.idle_after_ms, config.idle_mean_ms, config.session_gap_ms)
+    out = np.empty(states.size, np.int64)
+    fill_deadlines(states, out, config.idle_after_ms, config.idle_mean_ms, config.session_gap_ms)
     return out
 
 
@@ -389,9 +389,10 @@ def _observe(states: NDArray[np.void], out: NDArray[np.float64]) -> None:
 
 
 @compiled
-def _deadlines(
+def fill_deadlines(
     states: NDArray[np.void], out: NDArray[np.int64], idle_after_ms: int, idle_mean_ms: int, session_gap_ms: int
 ) -> None:
+    """`deadlines`, for compiled code."""
     for i in range(states.size):
         s = states[i]
         if not s["flags"] & LIVE:

@@ -123,22 +123,17 @@ class PackedDecisions:
         n = len(self.names)
         if n == 0:
             return Blobs.joined([])
-        rows, tails = self.rows, self._tails
-        size = int((tails.ends - tails.starts)[rows["tail"]].sum())
-        size += n * (_size(self._fixed) + _room(self._program, _longest(self._words), self.outputs.shape[1]))
-        out = np.empty(size, np.uint8)
         ends = np.empty(n, np.int64)
-        _write_documents(
-            rows,
+        out = _write_documents(
+            self.rows,
             self.outputs,
             self._program,
             self._fixed.data,
             self._fixed.ends,
             self._words.data,
             self._words.ends,
-            tails.data,
-            tails.ends,
-            out,
+            self._tails.data,
+            self._tails.ends,
             ends,
         )
         return Blobs.split(out, ends)
@@ -217,16 +212,6 @@ class PackedDecisions:
 
 def _size(column: Column[Any]) -> int:
     return int((column.ends - column.starts).sum())
-
-
-def _room(program: NDArray[np.uint8], longest_word: int, outputs: int) -> int:
-    """The most bytes that the values of one document take."""
-    words, lists = (int(np.count_nonzero(program[:, 0] == kind)) for kind in (WORD, SHARES))
-    return words * longest_word + lists * N_SHARES * _SHARE + (len(program) + outputs) * _DECIMAL
-
-
-def _longest(column: Column[bytes]) -> int:
-    return int((column.ends - column.starts).max())
 
 
 def _as_json(session_ids: Texts) -> Texts:
@@ -310,9 +295,13 @@ def _write_documents(
     word_ends: NDArray[np.int64],
     tails: NDArray[np.uint8],
     tail_ends: NDArray[np.int64],
-    out: NDArray[np.uint8],
     ends: NDArray[np.int64],
-) -> None:
+) -> NDArray[np.uint8]:
+    room = rows.size * (fixed.size + _room(program, word_ends, outputs.shape[1]))
+    for i in range(rows.size):
+        tail = rows[i]["tail"]
+        room += tail_ends[tail] - (tail_ends[tail - 1] if tail > 0 else 0)
+    out = np.empty(room, np.uint8)
     at = 0
     for i in range(rows.size):
         row = rows[i]
@@ -335,6 +324,23 @@ def _write_documents(
                 at = _write_thousandths(outputs[i, which], out, at)
         at = _piece(tails, tail_ends, row["tail"], out, at)
         ends[i] = at
+    return out
+
+
+@compiled
+def _room(program: NDArray[np.uint8], word_ends: NDArray[np.int64], outputs: int) -> int:
+    """The most bytes that the values of one document take."""
+    longest = begin = 0
+    for end in word_ends:
+        longest = max(longest, end - begin)
+        begin = end
+    room = (len(program) + outputs) * _DECIMAL
+    for p in range(len(program)):
+        if program[p, 0] == WORD:
+            room += longest
+        elif program[p, 0] == SHARES:
+            room += N_SHARES * _SHARE
+    return room
 
 
 @compiled
