@@ -144,16 +144,23 @@ class Judge:
             events: `EVENT`, in log order within a session, ``session_index`` its row; ticks let time pass.
             at: what documents give as the time of the decision, epoch ms; nothing else depends on it.
         """
-        known = profiles.copy()
+        known = profiles.copy() if profiles.size else profiles
         seen = fold(states, profiles, events, self.config, wide=self._wide, centres=self._centres)
         scored = seen.rows["kind"] <= SILENCE
-        chosen = np.flatnonzero(scored)
-        probabilities = np.zeros((scored.size, len(STAGES)))
-        if chosen.size:
-            probabilities[chosen] = self.scorer.score(_taken(seen.features, chosen))
+        chosen = scored.nonzero()[0]
+        probabilities = self._probabilities(seen.features, chosen)
         outputs = self._outputs(seen, chosen)
         decisions, ended = self.policy.decide(seen, probabilities, outputs, states, memories, known)
         return Judgement(at, states, memories, seen, scored, probabilities, outputs, decisions, (seen.ended, ended))
+
+    def _probabilities(self, features: NDArray[np.float64], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of the stages, for each row; 0 but in the ``chosen`` rows, mostly all."""
+        if chosen.size == len(features) > 0:
+            return self.scorer.score(features)
+        probabilities = np.zeros((len(features), len(STAGES)))
+        if chosen.size:
+            probabilities[chosen] = self.scorer.score(features.take(chosen, axis=0))
+        return probabilities
 
     def outputs_of(self, seen: Observations, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
         """The other heads' outputs of some observations, shape (chosen.size, k); also of those without a decision.

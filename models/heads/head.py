@@ -14,7 +14,7 @@ from models.heads.views import VIEWS, WIDE
 from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions
 from models.trees.kernels import LOGISTIC
-from models.trees.layouts import Finish
+from models.trees.layouts import Finish, LeafSets, Walk
 from models.trees.shapley import shapley
 
 Task = Literal["multiclass", "binary", "regression", "cluster"]
@@ -73,11 +73,13 @@ class Head:
     before_cart: bool = False
     places: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     finish: Finish = field(init=False, repr=False, compare=False)
+    layout: Walk | LeafSets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self)
         known = VIEWS[self.view]
         object.__setattr__(self, "places", np.array([known.index(column) for column in self.columns], np.int64))
+        object.__setattr__(self, "layout", self.model.filling(self.fill))
         slope, intercept = self.calibration
         plain = self.model.finish
         # slope * (bias + total / unit) + intercept, without a step more a row.
@@ -120,7 +122,7 @@ class Head:
 
     def score(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Outputs (n, k) of rows (n, columns), NaN where a value is missing. A row's outputs depend on it alone."""
-        return self.model.predict(self.filled(X), self.finish)
+        return self.model.predict(X, self.finish, self.layout)
 
     def contributions(self, X: NDArray[np.float64], outputs: NDArray[np.uint8]) -> NDArray[np.float64]:
         """What each column (n, columns) added to the raw score of the row's output (n,); see `models.trees.explain`."""

@@ -6,13 +6,14 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featurestore.columns.jit import compiled
 from models.heads.head import SINGLE, Head
 from models.heads.views import VIEWS, WIDE
 from models.trees.ensemble import Merged
 
 Floats = NDArray[np.float64]
 N_TENTHS: Final = 10
-_CART: Final = [VIEWS[WIDE].index(name) for name in ("cart_additions", "checkout_step")]
+_CART: Final = tuple(VIEWS[WIDE].index(name) for name in ("cart_additions", "checkout_step"))
 
 
 class OutputNames(tuple[str, ...]):  # noqa: SLOT001 - a tuple has no slots for values
@@ -102,13 +103,15 @@ class Heads:
 
         NaN for a head that is only asked before the cart, once there is one.
         """
-        n = len(next(iter(views.values())))
-        out = np.empty((n, self.n_others))
-        for group in self._groups:
-            out[:, group.outputs] = group.merged.predict(views[group.view])
+        if len(self._groups) == 1:  # its outputs are all of them, in order
+            [group] = self._groups
+            out = group.merged.predict(views[group.view])
+        else:
+            out = np.empty((len(next(iter(views.values()))), self.n_others))
+            for group in self._groups:
+                out[:, group.outputs] = group.merged.predict(views[group.view])
         if self._before_cart.size:
-            wide = views[WIDE]
-            out[np.ix_((wide[:, _CART] != 0).any(axis=1), self._before_cart)] = np.nan
+            _leave_out(views[WIDE], self._before_cart, out)
         return out
 
     def warm_up(self) -> None:
@@ -116,6 +119,15 @@ class Heads:
         for head in self:
             head.warm_up()
         self.score_others({view: np.zeros((1, len(VIEWS[view]))) for view in self.views})
+
+
+@compiled
+def _leave_out(wide: NDArray[np.float64], before_cart: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """What is only asked before the cart is NaN where there is one."""
+    for i in range(out.shape[0]):
+        if wide[i, _CART[0]] != 0 or wide[i, _CART[1]] != 0:
+            for j in before_cart:
+                out[i, j] = np.nan
 
 
 def variables(head: Head) -> list[OutputNames]:

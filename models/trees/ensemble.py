@@ -15,7 +15,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,18 +101,25 @@ class Ensemble:
         """Compile, or load from the cache, all that scoring runs."""
         self.predict(np.zeros((1, self.n_features)))
 
-    def predict(self, X: NDArray[np.float64], finish: Finish | None = None) -> NDArray[np.float64]:
-        """Outputs (n, k) of ``X`` (n, n_features); by another ``finish`` than the ensemble's own if one is given.
+    def filling(self, fill: NDArray[np.float64]) -> Walk | LeafSets:
+        """The layout for `predict` that takes ``fill`` (n_features,) where a value is missing."""
+        ranks = replace(self.layout.ranks, fill=np.array(fill, np.float64))
+        return replace(self.layout, ranks=ranks)
 
-        A row's result does not depend on the other rows, bit for bit. NaN goes right at every split: fill missing
-        values first (`models.heads.Head.score` does).
+    def predict(
+        self, X: NDArray[np.float64], finish: Finish | None = None, layout: Walk | LeafSets | None = None
+    ) -> NDArray[np.float64]:
+        """Outputs (n, k) of ``X`` (n, n_features), by the ensemble's own ``finish`` and ``layout`` or those given.
+
+        A row's result does not depend on the other rows, bit for bit. NaN goes right at every split, unless the layout
+        is that of `filling`.
 
         Raises:
             ValueError: if X has another shape.
         """
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise ValueError(f"X has shape {X.shape}, the ensemble needs (n, {self.n_features})")
-        return _predicted(self.layout, finish or self.finish, X)
+        return _predicted(layout or self.layout, finish or self.finish, X)
 
     def predict_plain(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """What `predict` computes, one row, one tree, one comparison at a time."""
