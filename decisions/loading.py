@@ -15,7 +15,7 @@ from decisions.intake import Plan
 from decisions.outcome import visitors_wanted
 from decisions.overlay import Overlay, apply_overlays
 from featurestore.session.codec import unpack
-from featurestore.session.visitors import PROFILE
+from featurestore.session.visitors import NOBODY, PROFILE
 from featurestore.session.visitors import unpack as unpack_profiles
 from featurestore.store.keys import Namespace
 from featurestore.store.protocols import SessionReader
@@ -114,7 +114,7 @@ class Loading:
         requests = plan.requests()
         self._sessions = loader.ask("load", lambda: loader.reader.begin_load(requests))
         self._opened: tuple[NDArray[np.void], NDArray[np.void]] | None = None
-        self._wanted = np.zeros(0, _WANTED)
+        self._wanted = _NONE_WANTED
         self._keys: list[str] = []
         self.unread: list[Unread] = []
         self._profiles: Callable[[], list[bytes | None]] = list
@@ -140,7 +140,7 @@ class Loading:
         """Read the profiles as well; ``overlays`` as for `open`, those since then included. Once."""
         self.open(overlays)
         assert self._opened is not None  # noqa: S101 - `open` sets it
-        profiles = np.zeros(0, PROFILE)
+        profiles = NOBODY
         if self._keys:
             blobs = self._profiles()
             for overlay in overlays:
@@ -154,6 +154,7 @@ class Loading:
 
 
 _WANTED: Final = np.dtype([(name, PROFILE[name]) for name in ("visitor", "first", "end")])
+_NONE_WANTED: Final = np.zeros(0, _WANTED)
 
 
 def _distinct(plan: Plan, wanted: NDArray[np.int64]) -> NDArray[np.void]:
@@ -161,6 +162,8 @@ def _distinct(plan: Plan, wanted: NDArray[np.int64]) -> NDArray[np.void]:
 
     Which of two partitions' events come first is not known, so that what one brings is not known to the other.
     """
+    if not wanted.size:
+        return _NONE_WANTED
     found = np.zeros(wanted.size, _WANTED)
     found["visitor"] = plan.events["visitor"][wanted]
     firsts, ends = _by_partition(plan)

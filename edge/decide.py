@@ -10,17 +10,19 @@ waits for the next one.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from decisions.engine import Engine
-from decisions.intake import Plan, Records, decode, plan
+from decisions.intake import Records, decode, plan
 from decisions.loading import Loader
 from decisions.policy import Policy
 from edge.metrics import EdgeMetrics
 from edge.publisher import Record
 from edge.store import Outage
+from featurestore.columns.jit import compiled
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
@@ -156,12 +158,14 @@ class Decider:
             self._loader = None
             raise self._outage.began(error) from None
         self._outage.over()
-        applied = np.where(_absent(states), -1, states["offset"]).tolist()
-        _leave_out_applied(batch, states)
+        applied = np.empty(states.size, np.int64)
+        fresh = np.empty(batch.events.size, np.bool_)
+        if _find_applied(batch.events, states, applied, fresh) < fresh.size:
+            batch.events, batch.record_ms = batch.events[fresh], batch.record_ms[fresh]
         judgement = self.engine.judge.judge(states, memories, profiles, batch.events, time.time_ns() // 1_000_000)
         documents = self.engine.writer.newest(batch, judgement)
         live = (judgement.states["flags"] & LIVE != 0).tolist()
-        answers = dict(zip(batch.sessions, map(Answer, documents, live, applied), strict=True))
+        answers = dict(zip(batch.sessions, map(Answer, documents, live, applied.tolist()), strict=True))
         return [answers.get(self._ids.session(question.session_id), GONE) for question in questions]
 
     def _records(self, questions: list[Question]) -> list[Records]:
@@ -175,15 +179,20 @@ class Decider:
         return list(by_partition.values())
 
 
-def _leave_out_applied(batch: Plan, states: np.ndarray[Any, np.dtype[np.void]]) -> None:
-    """Leave out the events that a stored state has already seen: it knows the offset of the last one."""
-    index = batch.events["session_index"]
-    fresh = _absent(states)[index] | (batch.events["offset"] > states["offset"][index])
-    if not fresh.all():
-        batch.events, batch.record_ms = batch.events[fresh], batch.record_ms[fresh]
+@compiled
+def _find_applied(
+    events: NDArray[np.void], states: NDArray[np.void], applied: NDArray[np.int64], fresh: NDArray[np.bool_]
+) -> int:
+    """How far each stored state has come, and which events it has not seen yet; how many these are.
 
-
-def _absent(states: np.ndarray[Any, np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which states say nothing. One that withdrew is not live, and its place in the log is kept all the same."""
-    absent: np.ndarray[Any, np.dtype[np.bool_]] = (states["flags"] & LIVE == 0) & (states["offset"] == 0)
-    return absent
+    A state knows the offset of the last event; one that says nothing has -1. One that withdrew is not live, and its
+    place in the log is kept all the same.
+    """
+    for k in range(states.size):
+        s = states[k]
+        applied[k] = -1 if s["flags"] & LIVE == 0 and s["offset"] == 0 else s["offset"]
+    count = 0
+    for i in range(events.size):
+        fresh[i] = events[i]["offset"] > applied[events[i]["session_index"]]
+        count += fresh[i]
+    return count
