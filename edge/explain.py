@@ -32,8 +32,9 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig, deadlines, observe
 from featurestore.session.stages import STAGES
 from featurestore.session.state import LIVE, SILENT
+from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.keys import Shard
-from featurestore.store.protocols import SessionReader
+from featurestore.store.protocols import SessionReader, unavailable
 from models.bundle.bundle import Bundle
 
 
@@ -143,8 +144,16 @@ class _Source:
         self._reader: SessionReader | None = None
 
     def connected(self) -> SessionReader:
+        """The store.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
         if self._reader is None:
-            self._reader = self._connect()
+            try:
+                self._reader = self._connect()
+            except AWAY as error:
+                raise unavailable(error, "explaining a session") from None
         return self._reader
 
 

@@ -215,8 +215,13 @@ class Publisher:
 
     def _produce(self, records: Sequence[Record]) -> None:
         produce = self._producer.produce
-        for record in records:
-            produce(record.topic, record.value, record.key, on_delivery=record.delivered, timestamp=record.at_ms)
+        for place, record in enumerate(records):
+            try:
+                produce(record.topic, record.value, record.key, on_delivery=record.delivered, timestamp=record.at_ms)
+            except BufferError:  # large events fill the client's memory before there are `MOST_QUEUED`
+                full = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's name
+                self._returned += [(one, full) for one in records[place:]]
+                break
         if not self._hurries:
             self._hurries = True
             self._next_look.cancel()

@@ -90,8 +90,8 @@ class Replay:
         if self._producer is None:
             self._producer = Producer(self._config, logger=logging.getLogger("edge.kafka"))
         self._errors = []
-        for topic, key, value, at_ms in records:
-            self._producer.produce(topic, value, key, on_delivery=self._delivered, timestamp=at_ms)
+        for record in records:
+            self._produce(self._producer, record)
         while len(self._producer):
             self._producer.poll(0.1)
         passing = [error for error in self._errors if error.code() not in REFUSED]
@@ -103,6 +103,14 @@ class Replay:
         if self._errors:
             log.error("Kafka refused spooled events for good; they are left out", extra={"records": len(self._errors)})
         return True
+
+    def _produce(self, producer: Producer, record: Spooled) -> None:
+        topic, key, value, at_ms = record
+        while True:
+            try:
+                return producer.produce(topic, value, key, on_delivery=self._delivered, timestamp=at_ms)
+            except BufferError:  # the client's memory is full of large events: Kafka takes some, or their time is over
+                producer.poll(0.1)
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
         if error is not None:
