@@ -30,7 +30,8 @@ fight the loop for the interpreter over every single report."""
 IDLE_S: Final = 0.5
 """And this often while there are none: the client's own messages are served too."""
 WAITING_S: Final = 0.01
-"""The spool's mark is looked at this often: a look costs a tenth of a request. What this process spools, it knows."""
+"""The spool's mark is looked at this often: a look costs a tenth of a request. Other processes set it; this process
+knows at once when it spools itself."""
 MOST_QUEUED: Final = 100_000
 """Records under way to Kafka. A request that finds no room is refused whole."""
 

@@ -44,7 +44,7 @@ class EdgeSettings(AccessSettings):
     edge_key_rate: _Rate = Field(20_000, description="Events a second of one write key, per process; 0: no limit")
     edge_address_rate: _Rate = Field(500, description="Events a second of one address, per process; 0: no limit")
     edge_session_rate: _Rate = Field(50, description="Events a second of one session, per process; 0: no limit")
-    edge_burst_s: _Seconds = Field(4.0, description="So many seconds of a rate may come at once")
+    edge_burst_s: _Seconds = Field(4.0, description="What a rate allows in this many seconds may come at once")
     edge_body_kb: _Positive = Field(512, description="Largest body, sent or inflated")
     edge_body_s: _Seconds = Field(10.0, description="A body must arrive within this")
     edge_events_most: _Positive = Field(500, description="Most events in a request")
