@@ -16,7 +16,8 @@ from featurestore.errors import StoreUnavailable
 
 KEY_HEADER: Final = b"x-clickstage-key"
 LOOK_AGAIN_S: Final = 30.0
-"""So long a token that was found good is not looked up again: a withdrawal at another process counts after that."""
+"""A token that was found good is not looked up again for this long; until then a withdrawal at another process may not
+be noticed."""
 MOST_TOKENS: Final = 50_000
 PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),

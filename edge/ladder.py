@@ -1,7 +1,7 @@
 """What may be shown of a session: the fresh decision, the last known one, or the neutral action. Pure.
 
 The rules are those of every reader (docs/decisions-for-readers.md): another source is always newer, a smaller seq of
-the same source is refused, and an ended one is not shown, nor one before it.
+the same source is refused, and an expired one is not shown, nor any that is older.
 """
 
 from collections import OrderedDict

@@ -9,7 +9,7 @@ MOST_BUCKETS: Final = 100_000
 class Limit:
     """One bucket a name: ``rate`` units a second, ``burst`` at once. A rate of 0 is no limit.
 
-    Of the names only the `MOST_BUCKETS` latest are kept; one that comes back after that begins with a full bucket.
+    The `most` names that were used last are kept; a forgotten name that comes back begins with a full bucket.
     """
 
     def __init__(self, rate: float, burst: float, most: int = MOST_BUCKETS) -> None:

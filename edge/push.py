@@ -259,7 +259,7 @@ class Hub:
                 if hash(session_id) % BEATS == part:
                     for stream in list(streams):
                         if stream.heard:
-                            stream.heard = False  # it was written to: that told it that we live
+                            stream.heard = False  # a decision was as good as a heartbeat
                         else:
                             self._begin(stream, self._sign(stream))
 

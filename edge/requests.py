@@ -68,7 +68,7 @@ class Request:
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The query; of a name that comes twice the last value."""
+        """The query; where a name is repeated, its last value."""
         if self._query is None:
             raw = self._scope.get("query_string", b"")
             self._query = _short_query(raw) if len(raw) <= SHORT_QUERY else _parsed(raw)

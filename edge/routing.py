@@ -1,7 +1,8 @@
 """The ASGI application around endpoints: which one a path leads to, and the life of a process. No framework.
 
 A path is an address, or a pattern whose segments may be parameters: ``/v1/sessions/{session_id}``. Addresses without
-parameters are found in one step. A segment of a pattern takes anything but nothing.
+parameters are found in one step. A parameter matches
+any segment that is not empty.
 """
 
 import logging
