@@ -65,6 +65,20 @@ _DECIDES: Final = {
 }
 
 
+class _Need(NamedTuple):
+    """A stage needs more than ``most`` of a feature; ``why`` a log may have none."""
+
+    feature: str
+    most: int
+    why: str
+
+
+_NEEDS: Final = {
+    INTENT_BUYER: _Need("cart_additions", 0, "no event adds to a cart"),
+    EVALUATOR: _Need("pages_viewed", 1, "no visit has a second page: the events name none, or always the same"),
+}
+
+
 def _grown(name: str) -> str:
     if name not in {*GROWN, RULES}:
         raise ValueError(f"{name!r} cannot be trained; there are {', '.join((*GROWN, RULES))}")
@@ -199,8 +213,9 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
         forest = rule_tree(rules, X[chosen])
     else:
         everywhere = filled(space_rows(rules, round(config.space * chosen.size), config.seed), medians)
-        if without_carts(recording.live):
-            everywhere = everywhere[everywhere[:, FEATURES.index("cart_additions")] == 0]
+        for stage in impossible(recording.live):
+            feature, most, _ = _NEEDS[stage]
+            everywhere = everywhere[everywhere[:, FEATURES.index(feature)] <= most]
         learnt = weighted(
             np.concatenate([X[chosen], everywhere]),
             np.concatenate([labels, rules.label(everywhere)]),
@@ -226,7 +241,7 @@ def train_on(recording: Recording, config: TrainConfig, rules: StageRules, repor
         held_out,
         steady,
         len(recording.names),
-        left_out={STAGES[INTENT_BUYER]: "no event adds to a cart"} if without_carts(recording.live) else {},
+        left_out={STAGES[stage]: _NEEDS[stage].why for stage in impossible(recording.live)},
     )
 
 
@@ -300,9 +315,10 @@ def check_rows(rows: Rows, config: TrainConfig) -> None:
             problems.append(f"{feature} is missing in every row{why}")
         elif np.isinf(rows.X[:, j]).any():
             problems.append(f"{feature} has an infinite value")
+    absent = impossible(rows)
     counts = np.bincount(rows.stages, minlength=len(STAGES))
     for stage, count in enumerate(counts.tolist()):
-        if count < _FEWEST_ROWS and not (stage == INTENT_BUYER and without_carts(rows)):
+        if count < _FEWEST_ROWS and stage not in absent:
             problems.append(
                 f"{STAGES[stage]} has {count} of {rows.t.size:,} rows, {_FEWEST_ROWS} are needed: {_DECIDES[stage]}"
             )
@@ -327,9 +343,13 @@ def split_rows(recording: Recording, config: TrainConfig) -> Split:
     return split
 
 
-def without_carts(rows: Rows) -> bool:
-    """Whether nobody ever put anything into a cart: a log without carts, in which nobody is an Intent Buyer."""
-    return not rows.X[:, FEATURES.index("cart_additions")].any()
+def impossible(rows: Rows) -> list[int]:
+    """The stages that a log cannot have, because it never tells what they need; others without rows are a mistake."""
+    return [
+        stage
+        for stage, need in _NEEDS.items()
+        if not (rows.X[:, FEATURES.index(need.feature)] > need.most).any() and not (rows.stages == stage).any()
+    ]
 
 
 def searched(

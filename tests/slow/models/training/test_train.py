@@ -13,7 +13,7 @@ from models.simulator.simulator import simulate
 from models.study.cases import case_rows
 from models.training.dataset import Recording, Rows, record
 from models.training.doubt import LEAST_MAJORITY, evaluator_chance, weighted
-from models.training.train import BOUNCE, TrainConfig, Trained, check_rows, searched, train, train_on
+from models.training.train import BOUNCE, TrainConfig, Trained, check_rows, impossible, searched, train, train_on
 from models.trees.kernels import SOFTMAX
 
 RULES = StageRules()
@@ -95,6 +95,16 @@ def test_a_single_class_is_refused_with_the_remedy(recording: Recording) -> None
         check_rows(rows, SMALL)
     assert str(caught.value).count("has 0 of") == 3
     assert "lower buyer_cart_additions" in str(caught.value)
+
+
+def test_a_log_that_names_no_pages_can_be_learned_from_without_evaluators(recording: Recording) -> None:
+    """Nor can one without carts have Intent Buyers; a stage that thresholds keep away is refused all the same."""
+    X = recording.live.X.copy()
+    X[:, FEATURES.index("pages_viewed")] = 1
+    rows = recording.live._replace(X=X, stages=RULES.label(X))
+    check_rows(rows, SMALL)
+    assert impossible(rows) == [EVALUATOR]
+    assert impossible(recording.live) == []
 
 
 @pytest.mark.parametrize("feature", FEATURES)
