@@ -1,6 +1,6 @@
 """Delayed truth: were yesterday's decisions right? Joins the ``decisions`` topic with the ``sessions`` that finished.
 
-Two questions, per UTC day of the session's end:
+Three questions, per UTC day of the session's end:
 
 - Agreement. The last decision that was made on an event (not on silence) saw the same features as the finished session
   shows, so the rules' stage of those features is the truth of that decision. Macro-F1 and accuracy are of the stage
@@ -9,15 +9,18 @@ Two questions, per UTC day of the session's end:
   (`FORETOLD`): an Intent Buyer buys, the other three do not. Actions change outcomes, so this is no test of the model
   alone; it says what a stage is worth as a forecast.
 
+- Probabilities. What the outcome heads said, against what came later in the session (`worker.checks.outcome_truth`).
+
 A session belongs to the topic it came from (``source``) and ends with the summary whose ``seq`` is the first not below
 its decisions': one session id can have several sessions. Bots are left out. What cannot be read is counted, not fatal.
 """
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +32,7 @@ from featurestore.session.features import FEATURES, N_FEATURES
 from featurestore.session.observation import SEQ_STEP
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
+from worker.checks.outcome_truth import Asked, HeadDay, Moment, find_later, judge_moment
 from worker.metrics.labels import SESSION_OUTCOMES
 from worker.metrics.metrics import TruthMetrics
 
@@ -49,6 +53,7 @@ class _Decision(msgspec.Struct):
     seq: int
     stage: str
     probabilities: list[float]
+    outcomes: dict[str, float | None] = {}
 
 
 class _Summary(msgspec.Struct):
@@ -75,6 +80,7 @@ class Day:
         predicted: the same for the model's own answer.
         outcomes: sessions by stage shown and outcome.
         decisions: decisions of these sessions, on silence too.
+        heads: what the outcome heads said of these sessions, and what came, by head.
     """
 
     day: date
@@ -82,6 +88,7 @@ class Day:
     predicted: NDArray[np.int64] = field(default_factory=lambda: np.zeros((4, 4), np.int64))
     outcomes: Counter[tuple[int, str]] = field(default_factory=Counter)
     decisions: int = 0
+    heads: dict[str, HeadDay] = field(default_factory=dict)
 
     @property
     def sessions(self) -> int:
@@ -107,6 +114,7 @@ class Truth:
         unmatched: finished sessions without a decision on an event.
         bots: finished sessions of bots, left out.
         models: finished sessions by the bundle that decided them.
+        clicks_gone: sessions with outcomes of heads whose clicks are no longer in the topic.
     """
 
     days: list[Day]
@@ -114,6 +122,7 @@ class Truth:
     unmatched: int = 0
     bots: int = 0
     models: Counter[str] = field(default_factory=Counter)
+    clicks_gone: int = 0
 
     def last_full_day(self, now_ms: int) -> Day | None:
         """The latest day that was over at ``now_ms`` and has sessions."""
@@ -138,17 +147,32 @@ def accuracy(confusion: NDArray[np.int64]) -> float:
 class _Found:
     """The last decision on an event of one finished session."""
 
-    __slots__ = ("decisions", "predicted", "seq", "shown", "summary")
+    __slots__ = ("decisions", "moment", "predicted", "seq", "shown", "summary")
 
     def __init__(self, summary: _Summary) -> None:
         self.summary = summary
         self.seq = -1
         self.shown = self.predicted = 0
         self.decisions = 0
+        self.moment = Moment(summary.seq)
 
 
-def join(decisions: Iterable[bytes], summaries: Iterable[bytes], rules: StageRules) -> Truth:
-    """Judge the decisions of the sessions that ``summaries`` finish. Memory grows with sessions, not with decisions."""
+def join(
+    decisions: Iterable[bytes],
+    summaries: Iterable[bytes],
+    rules: StageRules,
+    clicks: Callable[[], Iterable[tuple[int, bytes]]] = tuple,
+    asked: Mapping[str, Asked] = MappingProxyType({}),
+) -> Truth:
+    """Judge the decisions of the sessions that ``summaries`` finish. Memory grows with sessions, not with decisions.
+
+    Args:
+        decisions: the documents.
+        summaries: of the sessions that ended.
+        rules: what a stage is.
+        clicks: gives offset and value of the records of the clicks topic; asked only if a decision carries an outcome.
+        asked: what the outcome heads ask.
+    """
     truth = Truth([])
     sessions: dict[tuple[str, str], list[_Found]] = {}
     for document in summaries:
@@ -173,7 +197,14 @@ def join(decisions: Iterable[bytes], summaries: Iterable[bytes], rules: StageRul
             truth.unreadable += 1
             continue
         _assign(decision, stage, sessions.get((decision.source, decision.session_id), []))
-    _judge([session for found in sessions.values() for session in found], rules, truth)
+    found = [session for among in sessions.values() for session in among]
+    moments: dict[str, list[Moment]] = {}
+    for session in found:
+        if not asked.keys().isdisjoint(session.moment.outcomes):
+            moments.setdefault(session.summary.session_id, []).append(session.moment)
+    if moments:
+        find_later(clicks(), moments)
+    _judge(found, rules, truth, asked)
     return truth
 
 
@@ -187,9 +218,11 @@ def _assign(decision: _Decision, stage: int, found: list[_Found]) -> None:
         session.seq = decision.seq
         session.shown = stage
         session.predicted = int(np.argmax(decision.probabilities))
+    if decision.seq % SEQ_STEP == 0 and decision.outcomes:
+        session.moment.offer(decision.session_id, decision.seq, decision.outcomes)
 
 
-def _judge(found: list[_Found], rules: StageRules, truth: Truth) -> None:
+def _judge(found: list[_Found], rules: StageRules, truth: Truth, asked: Mapping[str, Asked]) -> None:
     judged = [session for session in found if session.seq >= 0]
     truth.unmatched = len(found) - len(judged)
     if not judged:
@@ -204,6 +237,8 @@ def _judge(found: list[_Found], rules: StageRules, truth: Truth) -> None:
         day.outcomes[session.shown, session.summary.outcome] += 1
         day.decisions += session.decisions
         truth.models[session.summary.model] += 1
+        if not asked.keys().isdisjoint(session.moment.outcomes):
+            truth.clicks_gone += not judge_moment(session.moment, asked, day.heads)
     truth.days = [days[day] for day in sorted(days)]
 
 
@@ -251,6 +286,7 @@ def report(truth: Truth) -> str:
         lines += [
             f"| {stage} | " + " | ".join(map(str, row)) + " |" for stage, row in zip(STAGES, day.shown, strict=True)
         ]
+    lines += _outcomes(truth)
     lines += [
         "",
         f"Left out: {truth.bots} sessions of bots, {truth.unmatched} sessions without a decision on an event,",
@@ -258,6 +294,36 @@ def report(truth: Truth) -> str:
         "Decided by: " + (", ".join(f"{model} ({n})" for model, n in truth.models.most_common()) or "nobody") + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _outcomes(truth: Truth) -> list[str]:
+    """What the outcome heads said, by day; nothing if no decision carries an outcome."""
+    lines = [
+        f"| {day.day} | {name} | {f['sessions']:,} | {f['expected']:.1f} | {f['observed']} | {f['ratio']:.2f} | "
+        f"{f['auc']:.3f} | {f['lift_10']:.1f} |"
+        for day in truth.days
+        for name, head in sorted(day.heads.items())
+        for f in [head.figures()]
+    ]
+    if lines:
+        head = "| day | outcome | sessions | expected | came | came / expected | AUC | lift 10 % |"
+        said = "Each session counts once, at one of its moments, drawn at random."
+        lines = [
+            "",
+            "What outcome heads said, against what came later in the session",
+            "",
+            head,
+            "|" + "---|" * 8,
+            *lines,
+            "",
+            said,
+        ]
+    if truth.clicks_gone:
+        lines += [
+            "",
+            f"Of {truth.clicks_gone} sessions the clicks are no longer in the topic, so nobody knows what came.",
+        ]
+    return lines
 
 
 def as_json(truth: Truth) -> dict[str, Any]:
@@ -273,6 +339,10 @@ def as_json(truth: Truth) -> dict[str, Any]:
                 "model_macro_f1": _number(macro_f1(day.predicted)),
                 "confusion": day.shown.tolist(),
                 "precision": {STAGES[stage]: share for stage, share in day.precision().items()},
+                "outcomes": {
+                    name: {key: _number(value) for key, value in head.figures().items()}
+                    for name, head in sorted(day.heads.items())
+                },
             }
             for day in truth.days
         ],
@@ -280,6 +350,7 @@ def as_json(truth: Truth) -> dict[str, Any]:
         "unmatched": truth.unmatched,
         "unreadable": truth.unreadable,
         "models": dict(truth.models),
+        "clicks_gone": truth.clicks_gone,
     }
 
 

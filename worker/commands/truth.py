@@ -1,7 +1,8 @@
 """``clickstage evaluate --live``: yesterday's decisions against what came of them, as a report and as metrics.
 
-Reads the ``decisions`` and ``sessions`` topics from a point in time to their ends, with a consumer that joins no group
-and commits nothing, so it can run anywhere and as often as wanted.
+Reads the ``decisions`` and ``sessions`` topics from a point in time to their ends, and the clicks of the same time if
+decisions carry outcomes of heads. Its consumer joins no group and commits nothing, so it can run anywhere and as often
+as wanted.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from decisions.shipped import load_bundle
 from featurestore import logs
 from featurestore.errors import SettingsError
 from worker.checks.decision_accuracy import Truth, as_json, export, join, report
+from worker.checks.outcome_truth import asked_by
 from worker.clock import SystemClock
 from worker.commands.options import KAFKA, add_settings, settings_from
 from worker.errors import ExitCode
@@ -45,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--every-h", type=float, metavar="HOURS", help="repeat, until stopped")
     wanted = (
         *KAFKA,
+        "topic",
         "decisions_topic",
         "sessions_topic",
         "bundle",
@@ -94,15 +97,26 @@ def judge(settings: Settings, now_ms: int, days: int) -> Truth:
     """
     if not settings.decisions_topic or not settings.sessions_topic:
         raise SettingsError("evaluate --live needs both topics: set CLICKSTAGE_DECISIONS_TOPIC and _SESSIONS_TOPIC")
-    rules = load_bundle(settings.bundle).rules
+    bundle = load_bundle(settings.bundle)
     since_ms = (now_ms // DAY_MS - days) * DAY_MS
     summaries = read_topic(settings, settings.sessions_topic, since_ms)
     decisions = read_topic(settings, settings.decisions_topic, since_ms - DAY_MS)
-    return join(decisions, summaries, rules)
+    return join(
+        decisions,
+        summaries,
+        bundle.rules,
+        lambda: read_records(settings, settings.topic, since_ms - DAY_MS),
+        asked_by(bundle.heads),
+    )
 
 
 def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]:
-    """The values of ``topic`` from the first record at or after ``since_ms`` to the ends as they are now; blocks.
+    """As `read_records`, the values alone."""
+    return (value for _, value in read_records(settings, topic, since_ms))
+
+
+def read_records(settings: Settings, topic: str, since_ms: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and value of the records of ``topic`` at or after ``since_ms``, to the ends as they are now; blocks.
 
     Raises:
         SettingsError: Kafka does not answer, or there is no such topic.
@@ -112,7 +126,7 @@ def read_topic(settings: Settings, topic: str, since_ms: int) -> Iterator[bytes]
             spans = _spans(consumer, topic, since_ms)
             for m in records(consumer, settings, topic, spans):
                 if (value := value_of(m)) is not None:
-                    yield value
+                    yield m.offset() or 0, value
         except KafkaException as error:
             raise SettingsError(
                 f"Kafka at {settings.kafka} did not answer while reading {topic} ({error.args[0].name()}): "

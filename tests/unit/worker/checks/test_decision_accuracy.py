@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from decisions.shipped import load_bundle
 from featurestore.session.features import FEATURES
 from featurestore.session.observation import SEQ_STEP
 from featurestore.session.stages import DROP_OFF_RISK, EVALUATOR, EXPLORER, INTENT_BUYER, STAGES
 from models.rules import StageRules
 from worker.checks.decision_accuracy import accuracy, as_json, export, join, macro_f1, report
+from worker.checks.outcome_truth import Asked, asked_by
 from worker.metrics.catalogue import PREFIX
 
 DAY_MS = 86_400_000
@@ -141,4 +143,64 @@ def test_the_report_says_what_was_judged_and_what_was_left_out() -> None:
         "unmatched": 0,
         "unreadable": 0,
         "models": {},
+        "clicks_gone": 0,
     }
+
+
+ASKED = {
+    "order_rest": Asked(frozenset({"purchase"}), absent=False),
+    "exit_next": Asked(frozenset({"click"}), absent=True),
+}
+
+
+def click(session: str, kind: str) -> bytes:
+    return json.dumps({"session_id": session, "type": kind, "ts": 1}).encode()
+
+
+def test_probabilities_are_judged_by_what_came_strictly_later() -> None:
+    """The order itself is no later order, nor is one after the session's end; an unknown type is a click."""
+    order = {"order_rest": 0.5, "exit_next": None}
+    decisions = [
+        decision("a", 0, EXPLORER, outcomes=order),
+        decision("b", 2, EXPLORER, outcomes=order),
+        decision("c", 4, EXPLORER, outcomes={"order_rest": 0.25, "exit_next": 0.5, "another": 0.5}),
+        decision("c", 4, EXPLORER, outcomes={"order_rest": 1.0}, seq=4 * SEQ_STEP + 1),  # in silence
+        decision("gone", 9, EXPLORER, outcomes=order),
+    ]
+    kinds = ["click", "purchase", "purchase", "click", "click", "tried_on", "purchase"]
+    log = [click(session, kind) for session, kind in zip("aabbccc", kinds, strict=True)]
+    ends = {"a": 1, "b": 3, "c": 5, "gone": 9}
+    summaries = [summary(session, at, PLAIN) for session, at in ends.items()]
+    truth = join(decisions, summaries, RULES, lambda: [(0, b"{"), *enumerate(log)], ASKED)
+    found = as_json(truth)["days"][0]["outcomes"]
+    assert found["order_rest"] == {
+        "sessions": 3, "expected": 1.25, "observed": 1, "ratio": 0.8, "auc": 0.75, "lift_10": 3.0,
+    }  # fmt: skip
+    assert (found["exit_next"]["sessions"], found["exit_next"]["observed"]) == (1, 0)
+    assert found.keys() == {"order_rest", "exit_next"}
+    assert truth.clicks_gone == 1
+    assert "| 1970-01-11 | order_rest | 3 | 1.2 | 1 | 0.80 | 0.750 | 3.0 |" in report(truth)
+
+
+def test_a_session_counts_once_at_the_same_moment_whatever_the_order() -> None:
+    decisions = [decision("a", at, EXPLORER, outcomes={"order_rest": at / 10}) for at in range(1, 9)]
+    log = [(at, click("a", "click")) for at in range(1, 9)]
+    ways = [join(order, [summary("a", 8, PLAIN)], RULES, lambda: log, ASKED) for order in (decisions, decisions[::-1])]
+    said = [way.days[0].heads["order_rest"].said for way in ways]
+    assert said[0] == said[1]
+    assert len(said[0]) == 1
+
+
+def test_clicks_are_not_read_for_decisions_without_outcomes() -> None:
+    def read() -> list[tuple[int, bytes]]:
+        raise AssertionError("read")
+
+    truth = join([decision("a", 1, EXPLORER)], [summary("a", 1, PLAIN)], RULES, read, ASKED)
+    assert "outcome heads" not in report(truth)
+
+
+def test_the_heads_of_the_bundle_that_ships_are_asked() -> None:
+    asked = asked_by(load_bundle(None).heads)
+    assert asked["order_rest"] == ASKED["order_rest"]
+    assert asked["exit_next"].absent
+    assert "stage" not in asked
