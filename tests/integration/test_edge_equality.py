@@ -79,7 +79,7 @@ def _event(chance: random.Random, visitor: str, last_id: str) -> dict[str, Any]:
 def _shop(page: Page, chance: random.Random, events: int) -> Iterator[tuple[str, dict[str, Any]]]:
     last_id = ""
     for i in range(events):
-        event = {"event_id": f"{page.session_id[:8]}-{i}", **_event(chance, f"v{chance.randrange(50)}", last_id)}
+        event = {"event_id": f"{page.session_id[-8:]}-{i}", **_event(chance, f"v{chance.randrange(50)}", last_id)}
         last_id = event["event_id"]
         answer = page.send(event, query="&decide=1")
         assert answer.status == 202, answer.body
@@ -144,7 +144,7 @@ def _to_and_fro(edges: list[EdgeProcess], number: int, pause_s: float) -> list[t
     told = []
     for i in range(A_SESSION // 2):
         event = {
-            "event_id": f"{page.session_id[:8]}-{i}",
+            "event_id": f"{page.session_id[-8:]}-{i}",
             **_event(chance, "", ""),
             "visitor_id": f"v-{page.session_id}",
         }
