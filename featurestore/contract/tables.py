@@ -47,6 +47,12 @@ _encode: Final = msgspec.json.Encoder().encode
 _DELIMITERS: Final = ",;\t|"
 """Of CSV; the one that stands most often in the first line."""
 
+OTHER_FILES: Final = (
+    "`clickstage replay FILE --format FORMAT --out events.jsonl` makes events of files of GA4, Segment, Snowplow, OTTO "
+    "and the eshop"
+)
+"""What to do with a file that is no table of events, for messages."""
+
 Batch = tuple[list[int], list[bytes]]
 
 
@@ -55,7 +61,7 @@ class Table(Protocol):
 
     Attributes:
         path: of the file.
-        columns: names of its columns; of JSON lines, those of the first line that is an object.
+        columns: names of its columns; of JSON lines, those of the first line that looks like an event, or is an object.
         types: what the shop's own names of types mean, as `shop_rows.own_types` says.
         size: of the whole, in the unit of `position`.
     """
@@ -102,7 +108,7 @@ class _Rows:
 
     @property
     def holds_events(self) -> bool:
-        return self.of_contract or holds_shop_events(self.columns)
+        return _holds_events(self.columns)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Line number and cells of each row."""
@@ -156,7 +162,8 @@ class JsonLines(_Text):
         lines = self.numbered()
         self._first = list(islice(lines, _LOOKED_AT))
         self._lines = chain(self._first, lines)
-        first: dict[str, Any] = next(filter(None, (_object(line) for _, line in self._first)), {})
+        objects = [found for _, line in self._first if (found := _object(line))]
+        first = next((one for one in objects if _holds_events(one)), next(iter(objects), {}))
         self.columns = tuple(first)
         self._as_they_are = not isinstance(first.get("ts"), str)
 
@@ -295,10 +302,9 @@ def file_events(
         SettingsError: it holds no events, too many of its rows are none, or its times are seconds.
     """
     with open_table(path, types, lines_by_default=True) as table:
-        if table.columns and not table.holds_events and not isinstance(table, JsonLines):
-            raise SettingsError(
-                f"{path}: has {what_is_missing(table.columns)}; it has {', '.join(map(str, table.columns[:20]))}"
-            )
+        if table.columns and not table.holds_events:
+            told = ", ".join(map(str, table.columns[:20]))
+            raise SettingsError(f"{path}: has {what_is_missing(table.columns)}; it has {told}. {OTHER_FILES}")
         newest = 0
         for numbers, values in table.events(_TOGETHER):
             for number, value in zip(numbers, values, strict=True):
@@ -320,6 +326,10 @@ def refuse_seconds(path: Path, ts: int) -> None:
     """
     if _SECONDS[0] <= ts < _SECONDS[1]:
         raise SettingsError(f"{path}: its times are seconds, or of 1970; `ts` is epoch milliseconds")
+
+
+def _holds_events(columns: Iterable[str]) -> bool:
+    return set(EVENT_COLUMNS).issubset(columns) or holds_shop_events(columns)
 
 
 def _filled(event: Event) -> dict[str, Any]:

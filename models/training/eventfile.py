@@ -10,7 +10,7 @@ from typing import Final
 
 from featurestore.contract.event import TYPE_CODE
 from featurestore.contract.files import Left
-from featurestore.contract.tables import file_events
+from featurestore.contract.tables import OTHER_FILES, file_events
 from featurestore.errors import SettingsError
 from models.simulator.simulator import SimEvent
 
@@ -47,9 +47,7 @@ def read_events(
     if not events:
         why = f"; {left.named[0]}" if left.named else ""
         raise SettingsError(
-            f"{path}: holds no event{why}. Write one JSON object of the event contract a line, or a table; "
-            "`clickstage replay FILE --format FORMAT --out events.jsonl` makes such lines of GA4, Segment, Snowplow, "
-            "OTTO and eshop files"
+            f"{path}: holds no event{why}. Write one JSON object of the contract a line, or a table; {OTHER_FILES}"
         )
     left.say()
     if strange:

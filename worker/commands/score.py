@@ -18,7 +18,7 @@ from decisions.intake import Records
 from decisions.log_pass import LogPass, Scored
 from decisions.shipped import load_bundle, load_policy
 from featurestore.contract.decode import decode_unchecked
-from featurestore.contract.tables import Table, open_table, refuse_seconds
+from featurestore.contract.tables import OTHER_FILES, Table, open_table, refuse_seconds
 from featurestore.contract.trackers import TYPE_HELP, own_types
 from featurestore.errors import SettingsError
 from featurestore.session.stages import STAGES
@@ -105,7 +105,7 @@ def score_sessions(table: Table, bundle: Bundle, out: TextIO, advance: Callable[
     if not scorer.heads:
         raise SettingsError(
             f"{table.path}: has neither session_id, type and ts of events nor the columns of a head; "
-            f"the stage wants {', '.join(bundle.stage.columns)}"
+            f"the stage wants {', '.join(bundle.stage.columns)}. If it holds events: {OTHER_FILES}"
         )
     out.write(",".join(["line", *scorer.names]) + "\n")
     rows = 0

@@ -81,8 +81,9 @@ def test_sessions_that_are_all_alike_are_refused_before_anything_grows() -> None
     """A shop without readers: a stage is missing, and the message says what to lower. Carts may be missing."""
     steps: list[str] = []
     config = TrainConfig(trees=5, jobs=1, bounce_rate=0.3)
+    log = sorted([*events(200, page="/a"), *events(200, page="/b")], key=lambda event: event[2])
     with pytest.raises(SettingsError) as caught:
-        train(config, StageRules(), events(200), lambda step, share: steps.append(step))
+        train(config, StageRules(), log, lambda step, share: steps.append(step))
     assert "Evaluator has 0 of" in str(caught.value)
     assert "lower evaluator_pages, evaluator_clicks or evaluator_duration_s" in str(caught.value)
     assert "Intent Buyer" not in str(caught.value)

@@ -183,6 +183,16 @@ def test_lines_of_the_contract_may_name_dates(tmp_path: Path) -> None:
     assert (event.ts, event.device) == (T, "mobile")
 
 
+def test_another_trackers_lines_are_refused_with_the_command_that_maps_them(tmp_path: Path) -> None:
+    """At once, not after a thousand lines; a line that is no event before the others is only left out."""
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps({"session": 0, "events": [{"aid": 1, "ts": T, "type": "clicks"}]}))
+    with pytest.raises(SettingsError, match=r"no column for the time.*clickstage replay FILE --format"):
+        list(tables.file_events(path, Left(path)))
+    path.write_text('{"note": 1}\n' + json.dumps({"session_id": "s", "type": "click", "ts": T}))
+    assert len(list(tables.file_events(path, Left(path)))) == 1
+
+
 def test_seconds_are_refused_and_so_is_a_table_of_something_else(tmp_path: Path) -> None:
     """As milliseconds, seconds would make one visit of a month."""
     path = tmp_path / "log.jsonl"
