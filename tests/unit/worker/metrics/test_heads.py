@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from decisions.shipped import load_bundle
 from models.heads import Heads
-from tests.laws.heads import heads
 from worker.metrics.catalogue import PREFIX
 from worker.metrics.heads import HeadMonitor
 from worker.metrics.metrics import Metrics
@@ -22,7 +22,8 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 def test_sums_and_rows_are_counted_by_head(registry: CollectorRegistry) -> None:
     """A row where a head has no output counts for the others only."""
-    chosen = Heads(heads()[:3])
+    shipped = load_bundle(None).heads
+    chosen = Heads([shipped[name] for name in ("stage", "order_rest", "add_rest")])
     monitor = HeadMonitor(chosen, Metrics(registry))
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     outputs = np.array([[0.5, 0.25], [0.25, np.nan], [np.nan, np.nan]])
@@ -38,7 +39,7 @@ def test_sums_and_rows_are_counted_by_head(registry: CollectorRegistry) -> None:
 
 
 def test_the_means_of_training_stand_beside_them(registry: CollectorRegistry) -> None:
-    chosen = Heads(heads())
+    chosen = load_bundle(None).heads
     HeadMonitor(chosen, Metrics(registry))
     for head in chosen:
         for output, mean in zip(head.outputs, head.baseline.output_means, strict=True):
