@@ -75,14 +75,12 @@ def counted(bundle: Bundle, seen: list[tuple[Judgement, Any]], places: int = 1_0
     monitor = CalibrationMonitor(bundle.heads, Metrics(registry), places)
     for judgement, types in seen:
         monitor.observe(judgement, types)
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
     return {
-        (kind, f"{head.name} {tenth}"): registry.get_sample_value(
-            f"{PREFIX}outcomes_{kind}_total", {"head": head.name, "tenth": str(tenth)}
-        )
-        or 0.0
+        (kind, f"{sample.labels['head']} {sample.labels['tenth']}"): sample.value
         for kind in ("expected", "observed")
-        for head in bundle.heads.others
-        for tenth in range(1, 11)
+        for sample in samples
+        if sample.name == f"{PREFIX}outcomes_{kind}_total"
     }
 
 
