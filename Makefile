@@ -44,6 +44,7 @@ bench: $(DEV)  ## run the benchmarks (BENCH_ARGS="--list" names them)
 faults: $(DEV)  ## inject every fault, the central ones at three seeds (FAULT_SEEDS=4,5,6); writes out/faults.json
 	@CLICKSTAGE_FAULT_SEEDS=$(FAULT_SEEDS) $(BIN)/python -m tests.faults --jobs $(FAULT_JOBS) $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest -m nightly tests/unit tests/slow tests/integration tests/browser
+	@CLICKSTAGE_EXAMPLES=10 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m hypothesis tests/unit tests/laws
 
 identity: $(DEV)  ## run one log through an earlier revision and this tree, compare the bytes (IDENTITY_ARGS="--base main")
 	@$(BIN)/python -m tests.identity $(IDENTITY_ARGS)

@@ -14,14 +14,14 @@ import pytest
 import redis
 from hypothesis import settings
 
+from tests.examples import examples
 from tests.run_services import RunServices
 from tests.services import FLAVOURS, PrometheusServer, RedisServer
 from tests.services.kafka_broker import Kafka, OwnKafka
 from tests.services.node import Node
 
 # The first call of a compiled function may compile it, and the machine may be busy: time is no failure.
-# Few examples a run: each run draws others, so many runs look at many.
-settings.register_profile("patient", deadline=None, max_examples=40)
+settings.register_profile("patient", deadline=None, max_examples=examples(25))
 settings.load_profile("patient")
 
 RUN = pytest.StashKey[RunServices]()

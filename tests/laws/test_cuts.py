@@ -16,6 +16,7 @@ from featurestore.session.codec import unpack
 from featurestore.session.stages import STAGES
 from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
+from tests.examples import examples
 
 T: Final = 1_700_000_000_000
 ZERO: Final = Shard(0)
@@ -180,7 +181,7 @@ def _told(engine: Engine, log: list[tuple[bytes, int]], cuts: list[int]) -> tupl
 
 
 @given(_MOVES, st.data())
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(60), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_how_a_log_is_cut_into_batches_changes_nothing(engine: Engine, moves: list[Move], data: st.DataObject) -> None:
     """Sessions that end and go on under their id, visitors with several visits at once, limits for visitors."""
     log = _log(moves)

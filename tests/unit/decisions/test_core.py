@@ -19,6 +19,7 @@ from featurestore.session.state import LIVE
 from featurestore.store.keys import Shard, decision_key
 from featurestore.store.memory import MemoryStore
 from featurestore.store.streams import DECISIONS
+from tests.examples import examples
 from worker.checks.recompute import engine_for
 
 T = 1_700_000_000_000
@@ -104,7 +105,7 @@ def _log(steps: list[tuple[str, int, str, int | None, bool | None]]) -> list[byt
 
 
 @given(_steps, st.data())
-@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(15), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_decisions_and_states_do_not_depend_on_the_batches(
     engine: Engine, steps: list[tuple[str, int, str, int | None, bool | None]], data: st.DataObject
 ) -> None:
@@ -136,7 +137,7 @@ def test_decisions_and_states_do_not_depend_on_the_batches(
 
 @example(steps=[*(("c", gap, "scroll", 1, None) for gap in (500, 4_000, 700_000)), ("c", 500, "scroll", 1, False)])
 @given(_steps)
-@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(15), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_every_live_session_has_a_deadline_and_its_latest_decision(
     engine: Engine, steps: list[tuple[str, int, str, int | None, bool | None]]
 ) -> None:

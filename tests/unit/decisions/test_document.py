@@ -25,6 +25,7 @@ from featurestore.columns.column import Texts
 from featurestore.session.stages import STAGES
 from featurestore.store.packed import NUMBER, PLAIN, WORD, PackedDecisions
 from featurestore.versions import VERSION_BEFORE
+from tests.examples import examples
 
 WORDS = Vocabulary(
     actions=("none", 'free "shipping"', "Gutschein für 10 €"),
@@ -119,7 +120,7 @@ def _fast(rows: list[tuple[Any, ...]]) -> list[bytes]:
 
 
 @given(st.lists(_rows, max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 def test_the_batch_encoder_writes_what_msgspec_writes(rows: list[tuple[Any, ...]]) -> None:
     """Order of fields, omitted defaults, escapes, rounding: to the byte."""
     made = _packed(rows)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.spool import Place, Spool, Spooled, SpoolFull
+from tests.examples import examples
 
 START = Place(0, 0)
 
@@ -85,7 +86,7 @@ def test_segments_without_the_mark_wait_again_after_a_start(tmp_path: Path) -> N
     assert Spool(tmp_path, 1 << 20).waiting()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(cut=st.integers(1, 60), junk=st.binary(max_size=40))
 def test_half_a_record_is_passed_and_what_follows_is_read(
     tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes
@@ -100,7 +101,7 @@ def test_half_a_record_is_passed_and_what_follows_is_read(
     assert _values(spool, alone=False) == [b"before", b"after"]
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(cut=st.integers(0, 60))
 def test_a_torn_end_is_left_while_somebody_may_be_writing_it(
     tmp_path_factory: pytest.TempPathFactory, cut: int
@@ -116,7 +117,7 @@ def test_a_torn_end_is_left_while_somebody_may_be_writing_it(
     assert spool.read(place, 10, alone=True)[0] == []
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.binary(max_size=400))
 def test_junk_is_no_record_and_raises_nothing(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), 1 << 20)

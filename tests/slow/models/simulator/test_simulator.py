@@ -22,6 +22,7 @@ from models.simulator.knobs import KNOBS
 from models.simulator.personas import MAX_LENGTH, PERSONA_NAMES, joint_law, length_law
 from models.simulator.simulator import BLOCK, PRESETS, SimConfig, SimEvent, live, main, personas_of, simulate
 from models.training.dataset import Rows, record
+from tests.examples import examples
 
 
 def flat(config: SimConfig) -> list[SimEvent]:
@@ -214,7 +215,7 @@ def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> No
     assert message in str(caught.value)
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1e6), st.integers(1, 40))
 def test_any_rate_gives_valid_events_in_order(seed: int, rate: float, sessions: int) -> None:
     events = flat(SimConfig(sessions=sessions, seed=seed, sessions_per_s=rate))

@@ -24,6 +24,7 @@ from models.training.outcomes import (
     split_visits_by_time,
     visit_folds,
 )
+from tests.examples import examples
 
 START_MS = 1_767_225_600_000
 HOUR_MS = 3_600_000
@@ -82,7 +83,7 @@ def test_a_visit_cut_off_by_the_end_of_the_log_is_left_out() -> None:
     assert np.unique(rows.visit).size == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.sampled_from(["page_view", "add_to_cart", "purchase", "scroll"]), min_size=1, max_size=12))
 def test_labels_are_those_of_a_plain_look_ahead(names: list[str]) -> None:
     rows = one_visit(*names)

@@ -17,6 +17,7 @@ from featurestore.session.stages import STAGES
 from models.trees import kernels
 from models.trees.ensemble import Ensemble, write_npz
 from models.trees.layouts import LeafSets, Walk, choose
+from tests.examples import examples
 
 FAR = 1e34  # scikit-learn sums its input in float32 to look for NaN
 
@@ -72,7 +73,7 @@ def expected(estimator: Any, X: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from([RandomForestClassifier, ExtraTreesClassifier, DecisionTreeClassifier]),
@@ -92,7 +93,7 @@ def test_forests_agree_with_scikit_learn(seed: int, kind: Any, depth: int, class
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 4), init=st.sampled_from([None, "zero"]))
 def test_boosting_agrees_with_scikit_learn(seed: int, classes: int, init: str | None) -> None:
     X, y = drawn(seed, 200, classes)

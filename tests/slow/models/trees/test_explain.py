@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from featurestore.session.stages import STAGES
 from models.trees.ensemble import Ensemble
 from models.trees.explain import contributions, top_reasons
+from tests.examples import examples
 
 
 def drawn(seed: int, n: int = 300) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -35,7 +36,7 @@ def plainly(estimator: Any, row: NDArray[np.float64], stage: int) -> tuple[NDArr
     return values / len(estimator.estimators_), bias / len(estimator.estimators_)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(seed=st.integers(0, 2**32 - 1), depth=st.sampled_from([1, 4, None]))
 def test_bias_and_contributions_add_up_to_the_probability(seed: int, depth: int | None) -> None:
     X, y = drawn(seed)

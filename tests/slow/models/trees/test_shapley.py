@@ -14,6 +14,7 @@ from decisions.shipped import load_bundle
 from models.trees.ensemble import Ensemble
 from models.trees.kernels import IDENTITY
 from models.trees.shapley import shapley
+from tests.examples import examples
 
 M = 5
 
@@ -42,7 +43,7 @@ def by_coalitions(
     return values
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(seed=st.integers(0, 2**32 - 1), boosted=st.booleans())
 def test_the_values_are_those_of_the_definition(seed: int, boosted: bool) -> None:
     rng = np.random.default_rng(seed)

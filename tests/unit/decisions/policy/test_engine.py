@@ -16,6 +16,7 @@ from decisions.policy.engine import decide_rows
 from featurestore.contract.codes import currency_code
 from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE, UPLOAD
 from featurestore.session.stages import STAGES
+from tests.examples import examples
 from tests.unit.decisions.policy.policy_cases import (
     QUIET,
     START,
@@ -30,7 +31,7 @@ from tests.unit.decisions.policy.policy_cases import (
 from tests.unit.decisions.policy.policy_twin import Row, Twin
 
 DEFAULT = Path(__file__).parents[4] / "deploy" / "policies" / "default.yaml"
-SLOW = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 
 
 def at(seconds: float, stage: str, confidence: float = 0.95, **context: float) -> Row:

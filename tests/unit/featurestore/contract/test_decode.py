@@ -18,6 +18,7 @@ from featurestore.contract.pages import USUAL
 from featurestore.contract.scan import scan
 from featurestore.contract.schema import json_schema
 from featurestore.errors import InvalidEvent
+from tests.examples import examples
 
 GOOD = {"session_id": "s1", "type": "view_item", "ts": 1_700_000_000_000}
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
@@ -192,7 +193,7 @@ _fields = st.dictionaries(
 
 
 @given(_fields, st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @example({"quantity": 2.0}, True)
 @example({"items": [{"price": "1"}]}, True)
 @example({"visitor_id": "null\n"}, True)
@@ -213,7 +214,7 @@ def test_the_schema_complains_exactly_where_the_decoder_repairs_or_refuses(field
 
 
 @given(_fields)
-@settings(max_examples=100)
+@settings(max_examples=examples(40))
 def test_what_msgspec_accepts_means_the_same_here(fields: dict[str, Any]) -> None:
     value = json.dumps({**GOOD, **fields}).encode()
     try:

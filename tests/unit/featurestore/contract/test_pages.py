@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from featurestore.columns.hashing import hash_text
 from featurestore.contract.pages import PARAMETERS, PREFIXES, USUAL, Pages
 from featurestore.contract.scan import scan
+from tests.examples import examples
 
 MINE = Pages.of("ref, Affiliate* ,")
 
@@ -69,7 +70,7 @@ _pieces = st.sampled_from(_PIECES.split())
 
 
 @given(st.lists(_pieces, max_size=12).map("".join), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=examples(50))
 @example("https://?#/", True)
 @example("http://shop#x?y", False)
 def test_the_fast_reader_counts_the_same_pages(page: str, mine: bool) -> None:

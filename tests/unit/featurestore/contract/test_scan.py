@@ -15,6 +15,7 @@ from featurestore.contract.event import EVENT_TYPES, MAX_VALUE_BYTES, Event, col
 from featurestore.contract.scan import Scanned, scan
 from featurestore.errors import InvalidEvent
 from models.simulator.simulator import SimConfig, simulate
+from tests.examples import examples
 
 GOOD = {"session_id": "s1", "type": "view_item", "ts": 1_700_000_000_000}
 FIELDS = [field.name for field in msgspec.structs.fields(Event)]
@@ -77,7 +78,7 @@ _white = st.sampled_from(["", " ", "\n\t\r "])
 
 
 @given(_events, st.booleans(), st.booleans(), _white, _record_ms)
-@settings(max_examples=250)
+@settings(max_examples=examples(80))
 def test_what_is_read_is_what_the_contract_says(
     fields: dict[str, Any], base: bool, escaped: bool, white: str, record_ms: int
 ) -> None:
@@ -89,7 +90,7 @@ def test_what_is_read_is_what_the_contract_says(
 
 
 @given(st.binary(max_size=3), st.integers(0, 200), st.integers(0, 3))
-@settings(max_examples=250)
+@settings(max_examples=examples(80))
 @example(b'"', 10, 1)
 def test_a_damaged_event_is_never_read_as_another(piece: bytes, at: int, dropped: int) -> None:
     value = json.dumps({**GOOD, "page": "/schuhe/größe", "price": 12.5, "consent": True}, ensure_ascii=False).encode()

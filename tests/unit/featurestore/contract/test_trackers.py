@@ -30,6 +30,7 @@ from featurestore.contract.trackers import (
 )
 from featurestore.contract.trackers.mapping import MAX_ID, identifier, page, time_ms
 from featurestore.contract.trackers.segment import kind_of
+from tests.examples import examples
 
 FIXTURES = Path(__file__).resolve().parents[5] / "shared" / "data" / "fixtures"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="../shared/data is not here")
@@ -354,7 +355,7 @@ _event = {
 
 
 @given(_tree, st.dictionaries(_names, _tree, max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 def test_nothing_raises_and_what_comes_out_is_an_event_of_the_published_schema(
     tree: Any, fields: dict[str, Any]
 ) -> None:

@@ -13,6 +13,7 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig, deadlines
 from featurestore.session.observation import END, EVENT_ROW, SILENCE, UPLOAD
 from featurestore.session.state import LIVE
+from tests.examples import examples
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step, crooked_logs
 
 CONFIG = FoldConfig()
@@ -138,7 +139,7 @@ def test_old_clicks_that_arrive_during_a_visit_stretch_nothing() -> None:
     assert (_last(folded)["session_duration"], _last(folded)["num_clicks"]) == (10.0, 3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(crooked_logs(), st.sampled_from([-HOUR, -7_000, 3_000, 10 * MINUTE, 59 * MINUTE]))
 def test_a_clock_that_all_times_share_moves_what_is_seen_and_changes_nothing(log: list[Step], ahead: int) -> None:
     """A producer's host or the broker is ahead, record and event alike: all measures are differences."""

@@ -29,6 +29,7 @@ from featurestore.session.layout_v1 import V1, downgraded, plausible, upgraded
 from featurestore.session.residuals import MONEY
 from featurestore.session.state import LIVE
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
+from tests.examples import examples
 from tests.golden import session as golden_session
 from tests.unit.featurestore.session.fold_cases import SESSIONS, START_MS, Folded, Step, logs
 
@@ -56,7 +57,7 @@ def _kept(
 
 
 @given(logs(), st.integers(0, 4), st.sampled_from(VERSIONS))
-@settings(max_examples=40, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(20), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_unpack_undoes_pack(log: list[Step], n_actions: int, version: int) -> None:
     states = Folded(CONFIG).run(log).states
     states = states[states["flags"] & LIVE != 0]
@@ -69,7 +70,7 @@ def test_unpack_undoes_pack(log: list[Step], n_actions: int, version: int) -> No
 
 
 @given(st.lists(st.binary(min_size=STATE.itemsize, max_size=STATE.itemsize), min_size=1, max_size=3), st.binary())
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 def test_any_record_survives(records: list[bytes], mind: bytes) -> None:
     """Whatever stands in the fields, as long as codes are known, times lie after t_min and no amount is negative."""
     states = np.frombuffer(b"".join(records), STATE).copy()
@@ -136,7 +137,7 @@ def test_both_versions_may_stand_in_one_batch() -> None:
 
 
 @given(st.data(), st.sampled_from(VERSIONS))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_damaged_bytes_are_refused_and_read_no_memory_that_is_not_theirs(data: st.DataObject, version: int) -> None:
     """Cut short, grown, or with one byte changed: a corrupt row between two whole ones, which stay as they are."""
     states, memory = golden_session()

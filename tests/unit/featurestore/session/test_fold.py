@@ -15,11 +15,12 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig, deadlines, observe
 from featurestore.session.observation import BOT, CLEAR, END, EVENT_ROW, SILENCE
 from featurestore.session.state import LIVE
+from tests.examples import examples
 from tests.unit.featurestore.session.fold_cases import SESSIONS, START_MS, Folded, Step, by_oracle, crooked_logs, logs
 from tests.unit.featurestore.session.fold_oracle import Oracle, Row, Visit, features
 
 CONFIG = FoldConfig()
-QUICK = settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(max_examples=examples(20), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 """Shrinking a log takes minutes; the first failing one says enough."""
 SMALL = FoldConfig(idle_after_ms=30_000, idle_mean_ms=35_000, session_gap_ms=700_000, gap_cap_ms=600_000, bot_clicks=6)
 
@@ -58,7 +59,7 @@ def _same_state(state: np.void, visit: Visit) -> None:
 
 
 @given(crooked_logs() | logs(with_ticks=True), st.sampled_from([CONFIG, SMALL]))
-@settings(QUICK, max_examples=120)
+@settings(QUICK, max_examples=examples(40))
 def test_the_fold_agrees_with_the_plain_one(log: list[Step], config: FoldConfig) -> None:
     """Rows, features, states, finished sessions and duplicates, on any log, late events and ticks included."""
     folded = Folded(config).run(log)

@@ -11,6 +11,7 @@ from featurestore.session.features import FEATURES
 from featurestore.session.fold import FoldConfig
 from featurestore.session.observation import END, EVENT_ROW, SILENCE
 from featurestore.session.views import WIDE, wide
+from tests.examples import examples
 from tests.unit.featurestore.session.fold_cases import START_MS, Folded, Step
 
 CONFIG = FoldConfig()
@@ -47,7 +48,7 @@ def _measured(told: list[Told]) -> tuple[list[tuple[float, ...]], list[int], lis
     return clicks, silences, wide(folded.states)[0][COLUMNS].tolist(), state["dwell"].tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(1, 200_000), st.sampled_from(["page_view", "add_to_cart", "purchase"])), min_size=1),
     st.lists(st.tuples(st.integers(0, 1_000_000), st.integers(0, 900_000), st.sampled_from(sorted(PASSIVE)))),

@@ -12,6 +12,7 @@ from featurestore.session.observation import EVENT_ROW, SILENCE, Observations
 from featurestore.session.state import SILENT
 from featurestore.session.views import CART_COLUMNS, N_WIDE, NEVER, TOTALS, WIDE, wide
 from featurestore.session.visitors import PROFILE
+from tests.examples import examples
 from tests.unit.featurestore.session.fold_cases import START_MS, Step, logs
 
 SAME = {
@@ -106,7 +107,7 @@ def test_a_fold_without_the_view_computes_none() -> None:
     assert fold(states, profiles, rows, FoldConfig()).wide.shape[1] == 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(logs())
 def test_the_fold_s_view_is_that_of_the_state_finite_and_exact_in_32_bits(log: list[Step]) -> None:
     """A tree's thresholds are float32: a value that is none could fall on either side of one."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from decisions.intake import Records
 from featurestore.store.streams import SESSIONS
+from tests.examples import examples
 from tests.unit.worker.pipeline.loop_world import FOLD, PARTITIONS, T0, World
 
 GAP_MS = FOLD.session_gap_ms
@@ -79,7 +80,7 @@ def test_a_visitor_s_earlier_visits_are_known_whatever_partition_they_lie_in(fir
     assert "decisions" not in world.difference(), "one pass goes partition by partition: rates differ, decisions do not"
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(6))
 @given(
     st.lists(
         st.tuples(st.sampled_from([GAP_MS + LATE_MS, 2 * GAP_MS, 40 * GAP_MS]), st.integers(0, 1), st.integers(1, 3)),

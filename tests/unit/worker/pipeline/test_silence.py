@@ -20,12 +20,13 @@ from featurestore.session.state import IS_BOT, LIVE, REMEMBER_MS, SILENT
 from featurestore.store.expiry_buckets import EXPIRY_BUCKET_MS, expiry_bucket
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
+from tests.examples import examples
 from tests.unit.featurestore.session.fold_cases import START_MS, Step, logs
 from worker.checks.recompute import Expected, _apply, engine_for, let_time_pass
 
 SHARD = Shard(0)
 END_MS = START_MS + 2**36
-SLOW = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from featurestore.contract.decode import decode
 from featurestore.errors import SettingsError
+from tests.examples import examples
 from worker.trackers.adapters import FORMATS, read
 
 _NAMES = st.sampled_from(
@@ -99,7 +100,7 @@ def _takes(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(_GOOD))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(20))
 @given(data=st.data())
 @pytest.mark.issue(20, line=16, sibling=True)
 def test_a_row_of_json_is_an_event_or_left_out(kind: str, tmp_path: Path, data: st.DataObject) -> None:
@@ -138,7 +139,7 @@ _SHOP = ["event_time", "event_type", "product_id", "category_code", "price", "qu
 @pytest.mark.parametrize(
     ("kind", "head", "delimiter"), [("eshop", _ESHOP, ";"), ("snowplow", _SNOWPLOW, ","), ("shop", _SHOP, ",")]
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(15))
 @given(
     rows=st.lists(
         st.lists(_WORDS | st.text(max_size=4) | st.sampled_from(["2008", "purchase"]), max_size=12), max_size=5
