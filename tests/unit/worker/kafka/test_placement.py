@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Message
 
 from featurestore.contract.partitioner import partition_of
-from tests.unit.worker.pipeline.loop_world import FakeClock
+from tests.unit.worker.pipeline.loop_fakes import FakeClock
 from worker.checks.findings import GOOD, VOID
 from worker.checks.placement_check import clock_findings, placement_findings
 from worker.kafka.placement import Placement, placed

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisions.intake import Records
-from tests.unit.worker.pipeline.loop_world import FakeClock
+from tests.unit.worker.pipeline.loop_fakes import FakeClock
 from worker.kafka.polled import Polled
 from worker.kafka.source import Bounds, Changes
 from worker.kafka.time_order import ENDED_S, ENOUGH, PATIENCE_S, TimeOrdered

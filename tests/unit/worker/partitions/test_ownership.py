@@ -12,7 +12,7 @@ from featurestore.store.keys import Namespace, Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import FENCED, MOVED, ShardWrite, WriteResult
 from featurestore.store.streams import DECISIONS
-from tests.unit.worker.pipeline.loop_world import FakeClock
+from tests.unit.worker.pipeline.loop_fakes import FakeClock
 from worker.kafka.letters import Letter
 from worker.kafka.polled import Polled
 from worker.kafka.source import Bounds, Changes

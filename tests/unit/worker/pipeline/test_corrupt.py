@@ -15,7 +15,8 @@ from featurestore.store.protocols import APPLIED
 from featurestore.store.set_aside import MOST, SetAside
 from featurestore.store.set_aside import decode as set_aside
 from featurestore.store.write_ops import Part
-from tests.unit.worker.pipeline.loop_world import T0, World, engine
+from tests.unit.worker.pipeline.loop_fakes import T0
+from tests.unit.worker.pipeline.loop_world import World, engine
 from worker.metrics.metrics import Metrics
 
 ZERO = Shard(0)

@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
-from tests.unit.worker.pipeline.loop_world import FakeOutputs, FakeSource, LooksAway, World
+from tests.unit.worker.pipeline.loop_fakes import FakeOutputs, FakeSource, LooksAway
+from tests.unit.worker.pipeline.loop_world import World
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.gauges import SHOW_EVERY_S, Gauges

@@ -5,7 +5,8 @@ import pytest
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import FENCED, WriteResult
-from tests.unit.worker.pipeline.loop_world import FakeOutputs, FakeSource, World
+from tests.unit.worker.pipeline.loop_fakes import FakeOutputs, FakeSource
+from tests.unit.worker.pipeline.loop_world import World
 from worker.kafka.group_watch import Standing, standing_of
 from worker.kafka.source import Changes
 from worker.partitions.ownership import Ownership

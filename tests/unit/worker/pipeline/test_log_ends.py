@@ -6,7 +6,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
-from tests.unit.worker.pipeline.loop_world import FakeClock, FakeOutputs, FakeSource, World
+from tests.unit.worker.pipeline.loop_fakes import FakeClock, FakeOutputs, FakeSource
+from tests.unit.worker.pipeline.loop_world import World
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.log_ends import ASK_EVERY_S, LATE_S, RECOVERY_S, LogEnds

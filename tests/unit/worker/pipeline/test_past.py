@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from decisions.intake import Records
 from featurestore.store.streams import SESSIONS
 from tests.examples import examples
-from tests.unit.worker.pipeline.loop_world import FOLD, PARTITIONS, T0, World
+from tests.unit.worker.pipeline.loop_fakes import T0
+from tests.unit.worker.pipeline.loop_world import FOLD, PARTITIONS, World
 
 GAP_MS = FOLD.session_gap_ms
 HOUR_MS = 3_600_000

@@ -3,7 +3,8 @@
 from featurestore.store.keys import Shard
 from featurestore.store.memory import MemoryStore
 from featurestore.store.protocols import Due
-from tests.unit.worker.pipeline.loop_world import FakeOutputs, FakeSource, World
+from tests.unit.worker.pipeline.loop_fakes import FakeOutputs, FakeSource
+from tests.unit.worker.pipeline.loop_world import World
 from worker.partitions.ownership import Ownership
 from worker.partitions.partition import Partition
 from worker.pipeline.silence import MOST_A_TURN, Question, Silence
