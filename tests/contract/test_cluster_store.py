@@ -19,7 +19,7 @@ from featurestore.store.keys import DECISION_PREFIX, Namespace, Shard, decision_
 from featurestore.store.protocols import APPLIED, Due, Lease, ShardWrite, WriteResult
 from featurestore.store.redis.connection import connect_cluster
 from featurestore.store.set_aside import SetAside
-from tests.contract.test_session_store import CLUSTERS, LIFE_MS, SPACE, ZERO, _entry
+from tests.contract.store_bench import CLUSTERS, LIFE_MS, SPACE, ZERO, entry_of
 from tests.run_services import RunServices
 from tests.services import ClusterServers, RedisServer
 from worker.settings import Settings
@@ -105,14 +105,14 @@ def test_a_worker_that_dies_after_the_fence_leaves_its_decisions_to_the_next(ben
     dead, heir = bench.store(), bench.store()
     lease = lease_of(dead)
     doc = document(256)
-    dead.begin_write([batch(lease, None, 1, doc, profiles=[(SHOPPER, _entry(1))])], LIFE_MS)  # and never reads on
+    dead.begin_write([batch(lease, None, 1, doc, profiles=[(SHOPPER, entry_of(1))])], LIFE_MS)  # and never reads on
     taken = lease_of(heir)
     assert (taken.applied, taken.outboxes) == (1, (b"outbox 1",))
     assert bench.get() == doc
     assert 0 < bench.client.pttl(A) <= LIFE_MS
-    assert heir.profiles([SHOPPER]) == [append_entry(None, _entry(1))]
+    assert heir.profiles([SHOPPER]) == [append_entry(None, entry_of(1))]
     lease_of(bench.store())
-    assert heir.profiles([SHOPPER]) == [append_entry(None, _entry(1))], "written again, counted once"
+    assert heir.profiles([SHOPPER]) == [append_entry(None, entry_of(1))], "written again, counted once"
 
 
 def test_the_decisions_of_two_batches_may_be_under_way(bench: Bench) -> None:
@@ -265,7 +265,12 @@ def test_an_erasure_is_not_undone_by_what_is_under_way(bench: Bench) -> None:
     other = decision_key("other")
     docs = {A: document(256), other: document(257)}
     write = batch(
-        lease, None, 1, decided=[*map(session_of, docs)], decisions=[*docs.values()], profiles=[(SHOPPER, _entry(1))]
+        lease,
+        None,
+        1,
+        decided=[*map(session_of, docs)],
+        decisions=[*docs.values()],
+        profiles=[(SHOPPER, entry_of(1))],
     )
     finish = owner.begin_write([write], LIFE_MS)
     eraser = ClusterEraser(connect_cluster(bench.servers.url, timeout_s=5), SPACE, [ZERO, Shard(1)])

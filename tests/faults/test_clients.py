@@ -18,7 +18,8 @@ from tests.faults.kafka_proxy import (
     OFFSET_FETCH,
     KafkaProxy,
 )
-from tests.faults.rig import Rig, Worker
+from tests.faults.rig import Rig
+from tests.faults.worker_process import Worker
 from tests.run_services import RunServices
 from tests.services import KafkaBroker, create_topics, free_port
 from tests.services.process import wait_for

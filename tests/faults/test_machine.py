@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import SENDERS_TIME, Rig, Worker
+from tests.faults.rig import SENDERS_TIME, Rig
+from tests.faults.worker_process import Worker
 from tests.services import RedisServer
 from worker.errors import ExitCode
 

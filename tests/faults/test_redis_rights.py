@@ -11,8 +11,9 @@ from confluent_kafka import Producer
 from featurestore.contract.partitioner import PARTITIONER
 from featurestore.store.tombstones import tombstone
 from tests.faults.conftest import MakeRig
-from tests.faults.rig import Rig, Worker
+from tests.faults.rig import Rig
 from tests.faults.rights_page import redis_rights
+from tests.faults.worker_process import Worker
 from tests.integration.edges import EdgeProcess, Page
 from tests.services import RedisServer
 from tests.services.process import wait_for

@@ -19,7 +19,8 @@ from featurestore.session.stages import STAGES
 from featurestore.versions import RECORD_VERSION, VERSION_BEFORE
 from tests.faults.conftest import MakeRig
 from tests.faults.patches import FOLD
-from tests.faults.rig import SENDERS_TIME, Documents, Rig, Worker
+from tests.faults.rig import SENDERS_TIME, Documents, Rig
+from tests.faults.worker_process import Worker
 from tests.faults.zygote import Zygote
 from tests.revisions import C8D4F88, NoRevision, clean_environment, installed, newest_bundle
 from tests.run_services import RunServices

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import MakeRig, central
 from tests.faults.patches import STEPS
-from tests.faults.rig import Worker
+from tests.faults.worker_process import Worker
 from tests.services import read_topic
 from worker.checks.recompute import compare, engine_for, expect, records_of
 from worker.errors import ExitCode
