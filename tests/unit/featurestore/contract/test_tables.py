@@ -17,11 +17,12 @@ from featurestore.contract.decode import decode_unchecked
 from featurestore.contract.files import MAX_LINE_BYTES, Left
 from featurestore.contract.trackers import own_types
 from featurestore.errors import SettingsError
+from tests.examples import examples
 
 LINE = st.sampled_from([b"", b"  ", b'{"session_id":"a"}', b'{"ts":1}', b'{"x":"' + b"y" * 200_000 + b'"}'])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(20))
 @given(
     found=st.lists(LINE, max_size=12),
     end=st.sampled_from([b"\n", b"\r\n"]),
