@@ -8,7 +8,7 @@ from typing import Final
 from edge.batcher import Busy
 from edge.limits import Limit
 from edge.problems import Problem
-from edge.requests import Request
+from edge.requests import Request, household
 from edge.settings import EdgeSettings
 from edge.shops import Shop, Shops
 from edge.tokens import BadToken, Claim, Tokens
@@ -78,7 +78,7 @@ class Gate:
         now, units = time.monotonic(), max(units, 1)
         waits = (
             self._by_key.take(shop.name, units, now),
-            self._by_address.take(request.address, units, now),
+            self._by_address.take(household(request.address), units, now),
             self._by_session.take(session_id, units, now) if session_id else 0.0,
         )
         if any(waits):

@@ -232,6 +232,22 @@ def networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
 
 
+@lru_cache(maxsize=10_000)
+def household(address: str) -> str:
+    """Whom a limit by address counts: an IPv4 address, and of IPv6 the /64 network, which is all one customer's.
+
+    Text that is no address stays as it is.
+    """
+    if ":" not in address:
+        return address
+    found = _address(address)
+    if not isinstance(found, ipaddress.IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge.problems import Problem
-from edge.requests import Request, inflate, networks
+from edge.requests import Request, household, inflate, networks
 
 MOST = 1_000
 
@@ -100,3 +100,20 @@ def test_a_query_that_cannot_be_read_is_a_problem() -> None:
         _ = _request(query_string=b"key=\xff").query
     with pytest.raises(Problem):
         _ = _request(query_string=b"&".join([b"a=1"] * 200)).query
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("9.9.9.9", "9.9.9.9"),
+        ("::ffff:9.9.9.9", "9.9.9.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("no:address", "no:address"),
+    ],
+)
+def test_a_limit_by_address_counts_the_network_of_one_customer(address: str, counted: str) -> None:
+    """Who has a /64 has 2**64 addresses, and would have as many limits."""
+    assert household(address) == counted
