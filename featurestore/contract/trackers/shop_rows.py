@@ -46,6 +46,13 @@ TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "view": "view_item",
         "detail": "view_item",
+        "product view": "view_item",
+        "product page": "view_item",
+        "catalog": "view_item_list",
+        "home": "page_view",
+        "wishlist add": "add_to_wishlist",
+        "shipping details": "add_shipping_info",
+        "payment details": "add_payment_info",
         "clicks": "view_item",
         "cart": "add_to_cart",
         "carts": "add_to_cart",

@@ -108,6 +108,11 @@ CALLED: dict[str, tuple[tuple[str, str, str, str], tuple[str, str, str, str], Ca
         ("Product Viewed", "Product Added", "productRemoved", "order_completed"),
         lambda t: t // 1000,
     ),
+    "a shop's own": (
+        ("time", "event", "sku", "session_id"),
+        ("product_view", "addToCart", "remove", "buy"),
+        lambda t: t,
+    ),
     "of Parquet": (
         ("datetime", "action", "sku", "visit_id"),
         ("detail", "Add to Cart", "Remove", "ORDER"),
