@@ -96,16 +96,15 @@ def nearest(row: NDArray[np.float64], centres: np.void) -> int:
 
     The distance is Euclidean, of log(1 + value) less the mean, over the deviation; what is not known (-1) counts as 0.
     """
-    away = np.zeros(MOST_SEGMENTS)
-    for j in range(centres["columns"]):
-        value = (np.log1p(max(row[centres["column"][j]], 0.0)) - centres["mean"][j]) / centres["scale"][j]
-        for k in range(centres["segments"]):
+    found, least = -1, np.inf
+    for k in range(centres["segments"]):  # without an array: the fold calls this (`columns.jit.inlined`)
+        away = 0.0
+        for j in range(centres["columns"]):
+            value = (np.log1p(max(row[centres["column"][j]], 0.0)) - centres["mean"][j]) / centres["scale"][j]
             off = value - centres["centre"][k, j]
-            away[k] += off * off
-    found = -1
-    for k in range(centres["segments"]):
-        if found < 0 or away[k] < away[found]:
-            found = k
+            away += off * off
+        if found < 0 or away < least:
+            found, least = k, away
     return found
 
 
