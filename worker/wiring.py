@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import redis
@@ -15,7 +16,7 @@ from confluent_kafka.admin._resource import ResourceType
 from prometheus_client import CollectorRegistry
 
 from decisions.engine import Engine
-from decisions.policy import PolicyWatcher
+from decisions.policy import Policy, PolicyWatcher
 from decisions.settings import PREFIX
 from decisions.shipped import DEFAULT_POLICY, load_bundle, load_policy
 from featurestore.errors import BundleError, SettingsError, Unsafe
@@ -234,18 +235,9 @@ def build(
     Raises:
         SettingsError, BundleError, PolicyError: all that is wrong, reported at once.
     """
-    clock = clock or SystemClock()
-    problems: list[Exception] = []
-    bundle = _try(lambda: load_bundle(settings.bundle), problems)
-    named = () if bundle is None else bundle.heads.variables
-    policy = _try(lambda: load_policy(settings.policy, named), problems)
-    topic = _try(lambda: kafka_topic(settings), problems)
-    client = _try(lambda: redis_client(settings), problems)
-    if problems or bundle is None or policy is None or topic is None or client is None:
-        raise combined(problems)
+    bundle, policy, (topic_id, partitions), client = _opened(settings)
     refuse_worst(client)
-    held = clock = HeldBack(clock, lambda: redis_ms(client))
-    topic_id, partitions = topic
+    held = clock = HeldBack(clock or SystemClock(), lambda: redis_ms(client))
     namespace = namespace_of(settings, client, topic_id)
     record_partitions(client, namespace, partitions, settings.buckets)
     claim = Claim(client, settings, clock)
@@ -287,22 +279,40 @@ def build(
     if ordered is not None:
         loop.preparation.past = Past(ordered, gap_ms)
     watcher = PolicyWatcher(settings.policy or DEFAULT_POLICY, policy, clock.monotonic)
-
-    def reload_policy() -> None:
-        refused = watcher.refused
-        changed = watcher.poll()
-        if watcher.refused > refused:
-            metrics.policy_reloads.inc("refused")
-        if changed is not None:
-            metrics.policy_reloads.inc("ok")
-            engine.use_policy(changed)
-            observer.use_policy(changed)
-
-    loop.before_poll += [held.poll, claim.poll, reload_policy]
+    loop.before_poll += [held.poll, claim.poll, partial(_reload_policy, watcher, engine, observer, metrics)]
     if not settings.topic_id:
         watch = TopicWatch(admin, settings.topic, topic_id, partitions, clock)
         loop.before_poll.append(watch.poll)
     return Worker(loop, registry, metrics, engine, source)
+
+
+def _opened(settings: Settings) -> tuple[Bundle, Policy, tuple[str, int], Client]:
+    """Bundle, policy, the topic's id and partitions, Redis.
+
+    Raises:
+        SettingsError, BundleError, PolicyError: all that is wrong, reported at once.
+    """
+    problems: list[Exception] = []
+    bundle = _try(lambda: load_bundle(settings.bundle), problems)
+    named = () if bundle is None else bundle.heads.variables
+    policy = _try(lambda: load_policy(settings.policy, named), problems)
+    topic = _try(lambda: kafka_topic(settings), problems)
+    client = _try(lambda: redis_client(settings), problems)
+    if problems or bundle is None or policy is None or topic is None or client is None:
+        raise combined(problems)
+    return bundle, policy, topic, client
+
+
+def _reload_policy(watcher: PolicyWatcher, engine: Engine, observer: Observer, metrics: Metrics) -> None:
+    """Decide by the policy's file as it is now, if it has changed and is right."""
+    refused = watcher.refused
+    changed = watcher.poll()
+    if watcher.refused > refused:
+        metrics.policy_reloads.inc("refused")
+    if changed is not None:
+        metrics.policy_reloads.inc("ok")
+        engine.use_policy(changed)
+        observer.use_policy(changed)
 
 
 def combined(problems: list[Exception]) -> Exception:

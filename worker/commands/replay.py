@@ -43,8 +43,7 @@ STOP_S: Final = 2.0
 """After Ctrl-C, what is under way may take so long."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Read, send, say what was sent."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clickstage replay",
         description=__doc__,
@@ -78,7 +77,12 @@ def main(argv: Sequence[str]) -> int:
         "workers with --timers off",
     )
     add_settings(parser, (*KAFKA, "decision_prefix", *TOPICS, "bundle", "policy"))
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read, send, say what was sent."""
+    args = _parser().parse_args(argv)
     settings = settings_from(args)
     speed = _speed(args.speed)
     with spooled(args.kind, args.file, args.max_bad_lines) as spool:

@@ -27,6 +27,7 @@ from worker.commands.options import add_settings, settings_from
 from worker.errors import ExitCode
 from worker.memory import keep_freed_memory
 from worker.metrics.health import MOST, HealthServer
+from worker.pipeline.loop import Loop
 from worker.pipeline.watchdog import Watchdog
 from worker.settings import Settings
 from worker.wiring import build
@@ -62,6 +63,27 @@ def _start_not_limited() -> Iterator[None]:
     _limit_the_start()
 
 
+def _stop_when_asked(loop: Loop, ask: int) -> None:
+    """Have SIGTERM and SIGINT stop the loop, and write a byte to ``ask``."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        # Only a flag: an exception out of a signal handler inside poll() destroys fetched messages.
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    # A handler runs only once a call into librdkafka returns; the byte is written at once.
+    os.set_blocking(ask, False)
+    signal.set_wakeup_fd(ask, warn_on_full_buffer=False)
+
+
+def _collect_seldom() -> None:
+    """The hot path makes no cycles, and the collector would look at a batch's thousands of events again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 1_000)
+
+
 def run(settings: Settings) -> int:
     """Build, serve, loop, close; the exit code."""
     faulthandler.enable()
@@ -92,26 +114,15 @@ def run(settings: Settings) -> int:
         faulthandler.cancel_dump_traceback_later()
     logs.configure(settings.log_format, on_suppressed=worker.metrics.log_lines_suppressed.inc)
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        # Only a flag: an exception out of a signal handler inside poll() destroys fetched messages.
-        loop.stop()
-
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        # A handler runs only once a call into librdkafka returns; the byte is written at once.
-        os.set_blocking(ask, False)
-        signal.set_wakeup_fd(ask, warn_on_full_buffer=False)
+        _stop_when_asked(loop, ask)
     log.info(
         "worker started: bundle %s, policy %s, metrics on port %d",
         worker.engine.writer.model,
         worker.engine.judge.policy.label,
         health.port,
     )
-    # The hot path makes no cycles, and the collector would look at a batch's thousands of events again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 1_000)
+    _collect_seldom()
     try:
         loop.run()
     except Forked as error:
