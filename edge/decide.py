@@ -23,10 +23,12 @@ from edge.metrics import EdgeMetrics
 from edge.publisher import Record
 from edge.store import Outage
 from featurestore.columns.jit import compiled
+from featurestore.contract.event import EVENT
 from featurestore.contract.ids import IdKey
 from featurestore.contract.pages import USUAL, Pages
 from featurestore.contract.partitioner import partitions_of
 from featurestore.errors import StoreUnavailable
+from featurestore.session.layout import STATE
 from featurestore.session.state import LIVE
 from featurestore.store.cluster.cluster_connection import AWAY
 from featurestore.store.protocols import SessionReader, unavailable
@@ -112,11 +114,12 @@ class Decider:
         self._next_policy = policy
 
     def warm_up(self) -> None:
-        """Connect to Redis, on a Cluster to every node, so that the first page does not wait for it. Reads only.
+        """Compile, and connect to Redis, on a Cluster to every node: the first page does not wait for it. Reads only.
 
         Raises:
             StoreUnavailable: Redis does not answer.
         """
+        _find_applied(np.zeros(0, EVENT), np.zeros(0, STATE), np.zeros(0, np.int64), np.zeros(0, np.bool_))
         value = b'{"session_id":"warm-%d","type":"page_view","ts":1,"event_id":"w"}'
         self._judged([question(f"warm-{i}", [], [value % i], 1) for i in range(WARM_SESSIONS)])
 
