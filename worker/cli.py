@@ -100,7 +100,7 @@ def _said(error: ClickstageError) -> str:
 
 
 def _of_redis(error: Exception) -> str | None:
-    """What may be said of a failure of Redis that no command explains better; None for any other error."""
+    """Words for a failure of Redis that no command explains better; None for any other error."""
     from redis import RedisError
 
     from featurestore.store.protocols import refusal

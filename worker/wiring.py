@@ -119,7 +119,7 @@ def kafka_topic(settings: Settings) -> tuple[str, int]:
 
 
 def largest_records(admin: AdminClient, settings: Settings) -> dict[str, int]:
-    """The largest record that each output topic takes, bytes; not of those of which Kafka does not tell.
+    """The largest record that each output topic takes, in bytes; topics that Kafka says nothing about are left out.
 
     It wants the right to describe the topics' configuration. Without it the worker learns by refusals.
     """
@@ -135,7 +135,7 @@ def largest_records(admin: AdminClient, settings: Settings) -> dict[str, int]:
 
 
 def topic_id_of(admin: AdminClient, topic: str, where: str) -> str:
-    """The topic's id; a broker that has just come back leaves a question unanswered: it is asked again."""
+    """The topic's id. Asks again if there is no answer: a broker that has just come back may give none."""
     asked = 0
     while True:
         try:
@@ -179,7 +179,7 @@ def redis_client(settings: Settings) -> Client:
 
 
 def redis_ms(client: Client) -> int | None:
-    """What Redis takes the time to be, epoch milliseconds; of several nodes the earliest. None: it does not say."""
+    """The time by Redis's clock, epoch milliseconds; the earliest of several nodes. None if Redis does not answer."""
     try:
         told: Any = client.time()
     except AWAY:

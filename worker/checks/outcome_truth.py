@@ -58,7 +58,7 @@ class Moment:
     _drawn: int = 2**32
 
     def offer(self, session_id: str, seq: int, outcomes: Mapping[str, float | None]) -> None:
-        """Take this decision if its hash is the least so far: the same moment whatever the order of reading."""
+        """Take this decision if its hash is the smallest so far: the choice does not depend on the order of reading."""
         drawn = crc32(f"{seq}:{session_id}".encode())
         if drawn < self._drawn:
             self._drawn, self.at, self.outcomes = drawn, seq, outcomes

@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 def clock_findings(ahead_ms: int) -> Iterator[Finding]:
-    """What records of the future mean. Neither `ts` nor the histogram of clocks shows it where both are ahead."""
+    """What record times in the future mean. If `ts` is ahead too, the histogram of clocks does not show it."""
     if ahead_ms > AHEAD_MS:
         yield Finding(
             ADVICE,

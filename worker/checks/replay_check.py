@@ -13,7 +13,7 @@ ASK_EVERY_S: Final = 1.0
 
 
 def verify(settings: Settings, wait_s: float = WAIT_S) -> dict[str, Difference]:
-    """Compare every output topic once nothing is missing any more, or when ``wait_s`` is over; by topic.
+    """Wait until no document is missing, at most ``wait_s``, then compare every output topic; differences by topic.
 
     Raises:
         SettingsError, BundleError, PolicyError: Kafka, the bundle or the policy cannot be had.

@@ -40,7 +40,7 @@ REPORT_EVERY_S: Final = 2.0
 MOST_COUNTED: Final = 1_000_000
 """Session ids that are told apart."""
 STOP_S: Final = 2.0
-"""After Ctrl-C, what is under way may take so long."""
+"""After Ctrl-C, requests under way may take this long."""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from decisions.document import Decision, decode_decision
 
 GONE_MS: Final = 1_800_000
-"""A session without a decision for so long has ended."""
+"""A session has ended if it got no decision for this long."""
 MOST: Final = 100_000
 """Sessions that are kept in mind."""
 TOLD: Final = 6

@@ -46,7 +46,7 @@ class Letter(NamedTuple):
 
 
 def fitted(letter: Letter, limit: int) -> Letter:
-    """The letter, cut so that it takes at most ``limit`` bytes; one that was cut before says so of its first form.
+    """The letter, cut to at most ``limit`` bytes. A letter that is cut twice still describes its first form.
 
     >>> own = [("__connect.errors.reason", b"schema")]
     >>> cut = fitted(Letter(b"k" * 5_000, b"v" * 5_000, [("h", b"x" * 5_000)], own), 3_000)

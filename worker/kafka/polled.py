@@ -30,7 +30,7 @@ class Polled(NamedTuple):
         at_end: partitions whose end was reached, with the offset there (control records may lie before it).
         out_of_range: partitions whose wanted offset Kafka does not have.
         full: as much came as was asked for, so that more may wait.
-        waiting: partitions of which records wait for other partitions (`time_order`).
+        waiting: partitions whose records wait for other partitions (`time_order`).
         pass_ms: let time pass up to here before these records, epoch ms; None where none need pass.
         in_step: the partitions in which it may pass: no record that is older is left in them.
     """
@@ -95,9 +95,9 @@ def sort_messages(messages: list[Any], group: str, topic: str) -> Sorted:
 
 
 def received(partition: int, part: Sequence[Any]) -> Records:
-    """The records of one partition out of its messages, of which there is at least one.
+    """The records of one partition out of its messages; there must be at least one.
 
-    Those that stand for a batch that cannot be unpacked (`unreadable.Unreadable`) may be among them.
+    An `unreadable.Unreadable` among them stands for a batch that cannot be unpacked.
     """
     clients = set(map(type, part)) == {Message}  # then methods in C are called without a look-up each
     first, last = part[0].offset(), part[-1].offset()  # they ascend, and mostly there is no gap

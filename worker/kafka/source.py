@@ -35,8 +35,8 @@ ASK_S: Final = 1.0
 """How long to wait for the end of a partition's log; nobody stands still for it."""
 
 LOST_MS: Final = 5_000
-"""After this an answer about offsets counts as lost, and its connection is made anew. It is a minute in librdkafka: one
-answer that never came (who the coordinator is) kept a worker from taking partitions for so long."""
+"""After this, an answer about offsets counts as lost, and the client connects anew. librdkafka's default is a minute:
+an answer that never came (who the coordinator is) kept a worker from taking partitions that long."""
 
 OFFSETS_S: Final = 6.0
 """How long to wait for the group's offset, or a time's; longer than `LOST_MS`. The loop stands still for it."""
@@ -45,7 +45,7 @@ COORDINATOR_S: Final = 3.0
 """How long to wait for the group's coordinator; nobody stands still for it either."""
 
 POLL_BYTES: Final = 16_000_000
-"""One poll takes no further portion after so many bytes of values. A batch's memory is a few times that."""
+"""After this many bytes of values, a poll takes no further portion. A batch needs a few times as much memory."""
 
 PORTION: Final = 512
 """Records between two looks at their size."""

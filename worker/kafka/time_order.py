@@ -19,7 +19,7 @@ from worker.kafka.source import Bounds, Changes
 from worker.protocols import Consumer
 
 ENOUGH: Final = 10_000
-"""A partition of which so many records wait is not fetched on."""
+"""A partition with this many waiting records is not fetched further."""
 
 ENDED_S: Final = 0.5
 """A partition that was read to its end counts as ended when nothing came for so long: a replay may be writing."""

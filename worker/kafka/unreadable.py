@@ -55,7 +55,7 @@ class Unreadable:
 
 
 def value_of(message: Any) -> bytes | None:
-    """A message's value as `decisions.intake.decode` takes it: of an `Unreadable`, no event, and no tombstone."""
+    """A message's value for `decisions.intake.decode`; that of an `Unreadable` is neither event nor tombstone."""
     if isinstance(message, Unreadable):
         return UNREADABLE
     value: bytes | None = message.value()
@@ -77,7 +77,7 @@ class BatchEnds:
         self._found: dict[tuple[int, int], Future[int]] = {}
 
     def record(self, partition: int, first: int) -> Unreadable | None:
-        """What stands for the batch that begins at ``first``; None while its end is searched for. Never blocks."""
+        """A stand-in for the batch that begins at ``first``; None while its end is not known yet. Never blocks."""
         place = partition, first
         found = self._found.get(place)
         if found is None:

@@ -236,7 +236,7 @@ class Ownership:
         return start
 
     def _horizon(self, partition: Partition, bounds: Bounds, committed: int | None) -> int:
-        """The offset a horizon before the commit: what came after the commit was never decided, however old it is."""
+        """The offset a horizon before the commit. Records after the commit were never decided, however old they are."""
         now = self._clock.now_ms()
         upto = bounds.high if committed is None else min(committed, bounds.high)
         at = now if upto >= bounds.high else self._time_of(partition.number, upto, now)

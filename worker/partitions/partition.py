@@ -241,7 +241,7 @@ class Partition:
             self.ending = [{b: n for b, n in counts.items() if b >= bucket} for counts in self.ending]
 
     def puts(self, shard: Shard, wanted: Sequence[int]) -> list[int]:
-        """The expiry buckets that sessions go into: not before the one wanted, none that may be read, none too full."""
+        """The expiry buckets that sessions go into: those wanted, or later ones with room that are not being read."""
         counts, first = self.ending[shard.bucket], self.asked_bucket
         places = []
         for bucket in wanted:

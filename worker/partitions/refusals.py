@@ -108,7 +108,7 @@ class Refusals:
         return taken
 
     def note(self) -> Note | None:
-        """What the next write is to store, None where there is nothing to say and nothing was said before."""
+        """The note for the next write to store; None if there is no note, and none is stored."""
         if not (self._in_a_row or self._bad or self._noted):
             return None
         self._noted = bool(self._in_a_row or self._bad)

@@ -112,7 +112,7 @@ class Fencing:
             batch.answer = self._calls.begun(lambda: self._store.begin_write(writes, self._ttl_ms))
 
     def answers(self, batch: Batch) -> list[WriteResult]:
-        """What became of a batch's writes; after an unknown outcome the same call again, which applies them once."""
+        """The results of a batch's writes. If one is unknown, the call is made again; each write is applied once."""
         writes = [write for write, _ in batch.writes]
         begun: Callable[[], list[WriteResult]] | None
         begun, batch.answer = batch.answer, None

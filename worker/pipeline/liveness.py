@@ -1,6 +1,6 @@
 """Whether the worker gets on, and what is done if it does not.
 
-Well is a worker whose partitions move or are proven to be read to their ends, or one that its group does not need. A
+A worker is well if its partitions move, or are proven to be read to their ends, or if its group does not need it. A
 worker that waits because Kafka or Redis is away is not ready, but a restart would not help it. A client that does
 nothing although Kafka answers is replaced after half of ``stuck_after_s`` or a session timeout, whichever is longer. If
 the new one gets no partition either in the time that a group needs to miss the old one, the watchdog ends the process.

@@ -85,7 +85,7 @@ class Observer:
         self._kpis.use_policy(policy)
 
     def decoded(self, decoded: Decoded) -> None:
-        """Note what a batch says about its senders: their clocks, and fields that are not as they should be."""
+        """Note what a batch shows of its senders: how wrong their clocks are, and which fields are invalid."""
         for (name, outcome), n in decoded.problems.items():
             self.metrics.field_problems.inc(name, outcome, by=n)
         self._skews.append(skews(decoded.rows))

@@ -154,7 +154,7 @@ class Outputs:
                 return
 
     def _refused_at_once(self, error: KafkaException) -> None:
-        """The client knows already that the broker refuses (no right any more): told by `acknowledged`, as if later.
+        """Note what the client refuses at once (a right is gone); `acknowledged` reports it like any other refusal.
 
         Raises:
             KafkaException: the client is no longer usable.

@@ -63,7 +63,7 @@ class Preparation:
         self.past: Past | Present = Present()
 
     def batch(self, polled: Polled) -> Batch | None:
-        """The events of what was polled, planned; Redis is asked for their sessions. None where nothing is left."""
+        """Plan the polled events and ask Redis for their sessions; None if there is nothing to plan."""
         watch = self._observer.watch(self._clock)
         mine = [records for records in polled.records if self._owned(records.partition)]
         if not mine:

@@ -36,7 +36,7 @@ class Pulse:
         self.beat = self._clock.monotonic()
 
     def progressed(self, *, proven: bool = True) -> None:
-        """Something was applied, or there is nothing to apply; not ``proven``: it waits, for no fault of its own."""
+        """Note that something was applied, or nothing is left to apply. ``proven=False``: the loop waits for others."""
         self.progress = self._clock.monotonic()
         if proven:
             self.renewed = False

@@ -77,7 +77,7 @@ class Silence:
         return Question(queries, {p.number: p for p in times}, answer)
 
     def due(self, question: Question, found: list[Due]) -> list[Fallen]:
-        """Those of the found sessions whose partition is still ours, as many as one turn takes; the rest stays due."""
+        """The found sessions of partitions that we still own, as many as one turn takes; the others stay due."""
         fallen: list[Fallen] = []
         taken = 0
         self.more = False

@@ -65,7 +65,7 @@ def _received(
 
 
 def _mapped(payload: Any, mapping: Callable[[Any, int | None], Mapped], received_ms: int | None) -> Mapped:
-    """What a payload becomes; the time of receipt stands in for a missing time only, and corrects no clock."""
+    """The events of a payload. The time of receipt replaces a missing time; it corrects no clock."""
     made = mapping(payload, None)
     if "no_time" not in made.left_out or received_ms is None:
         return made
