@@ -6,6 +6,9 @@
 3. While something waits in the spool, records go behind it. The replay (`edge.replay`) empties it once Kafka is back.
 
 Without a spool, step 2 is a `NotKept`: the sender keeps the events and tries again.
+
+The client can give up for good (no right to produce any more, a broken sequence). It is emptied, as in step 2, and
+another takes its place.
 """
 
 import asyncio
@@ -15,10 +18,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from edge.spool import Spool, Spooled, SpoolFull
 
@@ -32,6 +36,8 @@ IDLE_S: Final = 0.5
 WAITING_S: Final = 0.01
 """The spool's mark is looked at this often: a look costs a tenth of a request. Other processes set it; this process
 knows at once when it spools itself."""
+RENEWED_S: Final = 1.0
+"""A client that gave up is replaced this long after it was made, at the earliest: the reason may last."""
 MOST_QUEUED: Final = 100_000
 """Records under way to Kafka. A request that finds no room is refused whole."""
 
@@ -133,6 +139,7 @@ class Publisher:
         client: settings of the Kafka client.
         spool: where records wait while Kafka is away; None: they are refused then.
         patience_s: how long a record may be under way before Kafka counts as away.
+        make: a Kafka client of its settings.
 
     Attributes:
         done: batches whose futures can end.
@@ -140,11 +147,20 @@ class Publisher:
         away: whether Kafka failed to take the latest records in time.
     """
 
-    def __init__(self, client: Mapping[str, Any], spool: Spool | None, patience_s: float) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        spool: Spool | None,
+        patience_s: float,
+        make: Callable[..., Producer] = Producer,
+    ) -> None:
         config = {**PRODUCER, "message.timeout.ms": round(patience_s * 1000), **client}
-        self._producer = Producer(config, logger=logging.getLogger("edge.kafka"))
+        self._make = partial(make, config, logger=logging.getLogger("edge.kafka"))
         self._spool = spool
         self._loop = asyncio.get_running_loop()
+        self._producer = self._make()
+        self._renewable_at = self._loop.time() + RENEWED_S
+        self._gave_up = False
         self._numbers = count(1)
         self._guard = threading.Lock()
         self._diverting = False
@@ -223,6 +239,8 @@ class Publisher:
                 full = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's name
                 self._returned += [(one, full) for one in records[place:]]
                 break
+            except KafkaException as error:  # the client knows already that the record cannot be sent
+                self._returned.append((record, error.args[0]))
         if not self._hurries:
             self._hurries = True
             self._next_look.cancel()
@@ -237,7 +255,7 @@ class Publisher:
 
     def _look(self) -> None:
         """Collect Kafka's reports."""
-        self._producer.poll(0)
+        self._poll(0)
         if self._returned:
             self.away = True
             if self._spool is not None:
@@ -248,7 +266,20 @@ class Publisher:
         _end_all(self.done)
         self._look_again()
 
+    def _poll(self, wait_s: float) -> None:
+        try:
+            self._producer.poll(wait_s)
+        except KafkaException as error:
+            self._gave_up = True
+            if not self.away:  # or each client in turn would say it
+                log.error("the Kafka client gave up; others will try again", extra={"reason": error.args[0].name()})  # noqa: TRY400
+            self.away = True
+
     def _look_again(self) -> None:
+        if self._gave_up and not len(self._producer) and self._loop.time() >= self._renewable_at:
+            self._gave_up = False
+            self._producer = self._make()
+            self._renewable_at = self._loop.time() + RENEWED_S
         self._hurries = len(self._producer) > 0
         self._next_look = self._loop.call_later(LOOK_S if self._hurries else IDLE_S, self._look)
 
@@ -268,7 +299,7 @@ class Publisher:
             log.error("the spool's directory cannot be written to: events are refused while Kafka is away")  # noqa: TRY400
         self._producer.purge()
         while len(self._producer):
-            self._producer.poll(0.05)
+            self._poll(0.05)
         records = [record for record, _ in sorted(self._returned, key=lambda pair: pair[0].number)]
         log.warning("Kafka does not take events in time; they go to the spool", extra={"records": len(records)})
         self._returned = []

@@ -61,6 +61,7 @@ class Replay:
                 elif self._producer is not None:
                     self._producer = None  # its connections are not needed until the next time
             except (OSError, KafkaException) as error:
+                self._producer = None  # it may have given up for good
                 log.error("the spool cannot be replayed; trying again", extra={"error_class": type(error).__name__})  # noqa: TRY400
 
     def _empty(self) -> None:

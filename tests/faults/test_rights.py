@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,45 +159,40 @@ def test_the_rights_of_a_worker_suffice_and_each_is_needed(
 def test_the_rights_of_an_edge_suffice_and_each_is_needed(
     guarded: tuple[KafkaBroker, str, Path], own_redis: StartRedis, tmp_path: Path
 ) -> None:
-    """It takes events and exposures; without one of them it says which topic."""
+    """It takes events; without one of them it says which topic, and takes events again once it is given back."""
     broker, address, trusted = guarded
     store, rights = own_redis("redis"), KafkaRights(broker.bootstrap)
     rights.add_user("edge")
     rights.allow("edge", listed := kafka_rights("edge"))
+    event = {"session_id": "e1", "type": "page_view", "ts": time.time_ns() // 1_000_000, "page": "/"}
+    port = free_port()
 
-    def served(log: Path, path: str, body: dict[str, Any]) -> tuple[int, str]:
-        """The status of a request once the edge answers, and what the edge said."""
-        port = free_port()
+    @contextmanager
+    def running(log: Path) -> Iterator[None]:
         values = environment(address, trusted, "edge", store)
         edge = start(["edge", "--edge-port", str(port), "--exposures-topic", "exposures"], values, log)
-        status = 0
-
-        def posted() -> bool:
-            nonlocal status
-            status = _post(port, path, body)[0]
-            return status < 500
-
         try:
-            wait_for(lambda: _try(posted), 40)
+            yield
         finally:
             edge.terminate()
             edge.wait(30)
-        return status, log.read_text()
 
-    def _try(ask: Any) -> bool:
+    def taken() -> bool:
         try:
-            return bool(ask())
+            return _post(port, "/v1/events?key=demo", event)[0] == 202
         except (OSError, ValueError):
             return False
 
-    event = {"session_id": "e1", "type": "page_view", "ts": time.time_ns() // 1_000_000, "page": "/"}
-    status, said = served(tmp_path / "edge.log", "/v1/events?key=demo", event)
-    assert status == 202, said
+    with running(tmp_path / "edge.log"):
+        assert wait_for(taken, 40), (tmp_path / "edge.log").read_text()
     for number, right in enumerate(listed):
         rights.revoke("edge", [right])
-        status, said = served(tmp_path / f"edge-{number}.log", "/v1/events?key=demo", event)
-        assert right.name in said, f"without {right}: {status} {said}"
-        rights.allow("edge", [right])
+        log = tmp_path / f"edge-{number}.log"
+        with running(log):
+            taken()
+            assert wait_for(lambda: right.name in log.read_text(), 40), f"without {right}"  # noqa: B023
+            rights.allow("edge", [right])
+            assert wait_for(taken, 40), f"{right} came back: {log.read_text()}"
 
 
 def _post(port: int, path: str, body: dict[str, Any]) -> tuple[int, bytes]:

@@ -1,9 +1,10 @@
 """Sends records for a command, and knows by their delivery reports which of them Kafka has.
 
-`flush() == 0` only says that nothing is under way. A record that Kafka refused is not under way either.
+`Producer.flush() == 0` only says that nothing is under way. A record that Kafka refused is not under way either.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -33,19 +34,19 @@ class Sender:
 
     Args:
         config: of the client. Its ``message.timeout.ms`` bounds how long a record may be under way.
+        make: a client of its settings.
 
     Attributes:
         delivered: records that Kafka acknowledged.
         refused: records that it did not, by the name of the client's error.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], make: Callable[..., Producer] = Producer) -> None:
         # Without its reports a record's fate is not known, whatever the settings of other producers are.
-        self._producer = Producer(
-            {**config, "delivery.report.only.error": False}, logger=logging.getLogger("worker.kafka")
-        )
+        self._producer = make({**config, "delivery.report.only.error": False}, logger=logging.getLogger("worker.kafka"))
         self.delivered = 0
         self.refused: Counter[str] = Counter()
+        self._gave_up: KafkaError | None = None  # the client, for good
 
     def send(
         self,
@@ -72,7 +73,7 @@ class Sender:
 
         def report(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
-                self.refused[error.name()] += 1
+                self.refused[(self._gave_up or error).name()] += 1
                 return
             self.delivered += 1
             if on_delivered is not None:
@@ -84,9 +85,9 @@ class Sender:
                     topic, value, key, headers=list(headers), timestamp=timestamp, on_delivery=report
                 )
             except BufferError:  # Kafka is slower than we are, or away
-                self._producer.poll(0.05)
+                self.poll(0.05)
             except KafkaException as error:  # refused before it was sent: too large, or the client knows of no right
-                self.refused[error.args[0].name()] += 1
+                self.refused[(self._gave_up or error.args[0]).name()] += 1
                 return True
             else:
                 return True
@@ -94,11 +95,16 @@ class Sender:
 
     def poll(self, wait_s: float = 0.0) -> None:
         """Take reports, for up to ``wait_s``."""
-        self._producer.poll(wait_s)
+        try:
+            self._producer.poll(wait_s)
+        except KafkaException as error:  # every record is told so
+            self._gave_up = error.args[0]
 
     def finish(self, wait_s: float) -> int:
         """Wait until every record has its report, or for ``wait_s``; how many Kafka does not have."""
-        left = self._producer.flush(wait_s)
+        until = time.monotonic() + wait_s
+        while (left := len(self._producer)) and time.monotonic() < until:
+            self.poll(0.05)
         if left:
             self.refused[NO_ANSWER] += left
         return self.refused.total()

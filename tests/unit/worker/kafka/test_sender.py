@@ -1,5 +1,9 @@
 """What a command sent is what Kafka acknowledged; everything else is counted by its cause."""
 
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
 from worker.kafka.sender import NO_ANSWER, Sender
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
@@ -33,3 +37,24 @@ def test_a_full_queue_is_waited_for_as_long_as_somebody_wants() -> None:
     assert sender.send("clicks", b"x", "s1")
     looks = iter([True, True, False])
     assert not sender.send("clicks", b"x", "s1", go_on=lambda: next(looks))
+
+
+class GivesUp(Producer):
+    """Tells of a fatal error at the next poll, as the client does: by an exception, whatever its callbacks are."""
+
+    told = False
+
+    def poll(self, *wait_s: Any) -> int:
+        if not self.told:
+            self.told = True
+            raise KafkaException(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "", True))
+        return super().poll(*wait_s)
+
+
+def test_a_client_that_gives_up_refuses_its_records_and_says_why() -> None:
+    sender = Sender({**NOWHERE, "message.timeout.ms": 50}, GivesUp)
+    sender.send("clicks", b"x", "s1")
+    assert sender.finish(20) == 1
+    assert sender.why() == (
+        "1 CLUSTER_AUTHORIZATION_FAILED: give this user IDEMPOTENT_WRITE on the cluster, or WRITE on the topic"
+    )
