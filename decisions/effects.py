@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.core import Judge, Judgement
-from decisions.document import Vocabulary
+from decisions.encoder import Vocabulary
 from decisions.intake import Plan
 from decisions.outcome import Outcome, outcome
 from decisions.overlay import Overlay

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.document import Vocabulary, said
+from decisions.encoder import Vocabulary, said
 from featurestore.contract.codes import country_name, currency_name
 from featurestore.contract.event import DEVICES, SOURCES
 from featurestore.session.features import FEATURES

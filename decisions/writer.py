@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decisions.core import Judge, Judgement
-from decisions.document import DecisionEncoder, Vocabulary
+from decisions.encoder import DecisionEncoder, Vocabulary
 from decisions.intake import Plan
 from decisions.outcome import outcome
 from decisions.policy.vocabulary import GUARDS, ROUTES, STAGE_CHANGED, guard_words

@@ -6,7 +6,7 @@ import sys
 from tests.revisions import REPOSITORY
 
 SCRIPT = """
-from decisions import document, intake
+from decisions import encoder, intake
 from decisions.shipped import load_bundle
 from featurestore.columns import hash_join
 from featurestore.contract import scan
@@ -22,7 +22,7 @@ engine().warm_up()
 resp.warm_up()
 drift.DriftMonitor(None, Metrics(None), SystemClock())
 calibration.CalibrationMonitor(load_bundle(None).heads, Metrics(None))
-used = (document._fill, packed._joined, packed._write_documents, hash_join._group, hash_join._match, resp._write_all,
+used = (encoder._fill, packed._joined, packed._write_documents, hash_join._group, hash_join._match, resp._write_all,
         resp._write_keyed, scan._scan, fold._fold, drift._count, calibration._follow, intake._newest)
 print(*(kernel.__name__ for kernel in used if not kernel.signatures))
 """

@@ -14,12 +14,11 @@ from decisions.document import (
     FIELDS,
     TAIL,
     Decision,
-    DecisionEncoder,
-    Vocabulary,
     decode_decision,
     json_schema,
     layout,
 )
+from decisions.encoder import DecisionEncoder, Vocabulary
 from decisions.policy.vocabulary import HELD, ROUTES
 from featurestore.columns.column import Texts
 from featurestore.session.stages import STAGES

@@ -5,7 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from decisions.document import Vocabulary
+from decisions.encoder import Vocabulary
 from decisions.summaries import Summaries, Summary, json_schema, outcome
 from featurestore.contract.event import Event
 from featurestore.session.features import N_FEATURES
