@@ -1,6 +1,7 @@
 """An inline decision where the worker was faster: the events are applied, and what is stored is the answer."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from edge.document import Presenter
 from edge.ladder import read
 from edge.metrics import EdgeMetrics
 from edge.pending import Pending
-from edge.publisher import Record
+from edge.publisher import NotKept, Record
 from edge.store import Asked, Stored
 from featurestore.contract.ids import IdKey
 from featurestore.session.observation import SEQ_STEP
@@ -125,3 +126,24 @@ def test_one_node_is_asked_once(engine: Engine) -> None:
     slow = Slow([older])
     assert _asked(engine, store, slow, _record(OFFSET, now), follow=False)["seq"] == OFFSET * SEQ_STEP
     assert slow.asked == 1
+
+
+def test_where_delivery_and_decision_fail_the_delivery_is_told_and_nothing_is_left_behind(engine: Engine) -> None:
+    """asyncio reports an exception that nobody looked at, as if the edge had a defect."""
+    reported: list[str] = []
+
+    async def failing() -> None:
+        await asyncio.sleep(0.01)  # the decision fails before: no decider is in use
+        raise NotKept
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+        unused: Any = None
+        deciding = Deciding(unused, Pending(), unused, Presenter(engine.judge.policy), lambda: False)
+        with pytest.raises(NotKept):
+            await deciding.sent(SESSION, failing())
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    gc.collect()
+    assert reported == []
