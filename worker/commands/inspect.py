@@ -237,9 +237,13 @@ def _state(s: np.void) -> Iterator[tuple[str, str]]:
 
 
 def _memory(m: np.void, settings: Settings) -> Iterator[tuple[str, str]]:
-    from decisions.shipped import load_policy
+    from decisions.policy.model import action_ids
+    from decisions.policy.policy import load_file
+    from decisions.shipped import DEFAULT_POLICY
 
-    actions = load_policy(settings.policy).action_of
+    # Only the names of its actions are wanted, so its conditions may name the heads of any bundle.
+    policy = load_file(settings.policy or DEFAULT_POLICY)
+    actions = dict(zip(action_ids(policy), policy.action_names, strict=True))
     yield "stage shown", STAGES[m["shown"] - 1] if m["shown"] else "none yet"
     if m["candidate"]:
         yield "candidate", f"{STAGES[m['candidate'] - 1]}, {m['candidate_n']} times in a row"
