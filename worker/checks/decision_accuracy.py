@@ -299,21 +299,21 @@ def report(truth: Truth) -> str:
 def _outcomes(truth: Truth) -> list[str]:
     """What the outcome heads said, by day; nothing if no decision carries an outcome."""
     lines = [
-        f"| {day.day} | {name} | {f['sessions']:,} | {f['expected']:.1f} | {f['observed']} | {f['ratio']:.2f} | "
-        f"{f['auc']:.3f} | {f['lift_10']:.1f} |"
+        f"| {day.day} | {name} | {f['sessions']:,} | {f['moments']:,} | {f['expected']:,.1f} | "
+        f"{f['observed']:,} | {f['ratio']:.2f} | {f['auc']:.3f} | {f['lift_10']:.1f} |"
         for day in truth.days
         for name, head in sorted(day.heads.items())
         for f in [head.figures()]
     ]
     if lines:
-        head = "| day | outcome | sessions | expected | came | came / expected | AUC | lift 10 % |"
-        said = "Each session counts once, at one of its moments, drawn at random."
+        head = "| day | outcome | sessions | moments | expected | came | came / expected | AUC | lift 10 % |"
+        said = "Figures are of moments. Of each session one is drawn at random, and stands for all of its moments."
         lines = [
             "",
             "What outcome heads said, against what came later in the session",
             "",
             head,
-            "|" + "---|" * 8,
+            "|" + "---|" * 9,
             *lines,
             "",
             said,

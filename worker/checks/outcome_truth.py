@@ -1,8 +1,10 @@
 """Delayed truth of the outcome heads: were the probabilities that decisions carried right, and did they rank?
 
-Each finished session counts once, at one of its decisions on an event that is drawn by a hash: a moment of a visit, as
-the policy meets it. What came strictly later in the session is read from the clicks, whose offset is in a decision's
-``seq``. A session whose clicks Kafka no longer has, from that moment on, is left out and counted.
+Heads are trained and calibrated on moments: one row for each event. Of each finished session one moment is drawn by a
+hash, among its decisions on events. It stands for all of them: its weight is their number. Without weights short visits
+would count too much, and a head that is right would seem to be off by half, since visits that order are long. What
+came strictly later in the session is read from the clicks, whose offset is in a decision's ``seq``. A session whose
+clicks Kafka no longer has, from that moment on, is left out and counted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,6 +48,7 @@ class Moment:
         until: ``seq`` of the session's end.
         at: ``seq`` of the decision; -1 while there is none.
         outcomes: what the decision said, by head.
+        stands_for: decisions that it was drawn from.
         later: types of the session's events after it.
         seen: whether the event of the decision was found among the clicks.
     """
@@ -53,12 +56,14 @@ class Moment:
     until: int
     at: int = -1
     outcomes: Mapping[str, float | None] = field(default_factory=dict)
+    stands_for: int = 0
     later: set[str] = field(default_factory=set)
     seen: bool = False
     _drawn: int = 2**32
 
     def offer(self, session_id: str, seq: int, outcomes: Mapping[str, float | None]) -> None:
         """Take this decision if its hash is the smallest so far: the choice does not depend on the order of reading."""
+        self.stands_for += 1
         drawn = crc32(f"{seq}:{session_id}".encode())
         if drawn < self._drawn:
             self._drawn, self.at, self.outcomes = drawn, seq, outcomes
@@ -86,22 +91,24 @@ def find_later(clicks: Iterable[tuple[int, bytes]], sessions: Mapping[str, list[
 
 @dataclass
 class HeadDay:
-    """One head on one day: what was said of each session, and whether it came."""
+    """One head on one day: what was said of each session, whether it came, and how many moments that stands for."""
 
     said: list[float] = field(default_factory=list)
     came: list[bool] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
-        """Sessions, outcomes expected and observed, their ratio, AUC, lift of the top tenth; NaN where none is."""
-        p, y = np.array(self.said, np.float64), np.array(self.came, np.bool_)
-        expected, observed = float(p.sum()), int(y.sum())
+        """Sessions, moments, those with the outcome ahead, AUC, lift of the top tenth; NaN where none is."""
+        p, y, w = np.array(self.said, np.float64), np.array(self.came, np.bool_), np.array(self.weights, np.int64)
+        expected, observed = float(p @ w), int(y @ w)
         return {
             "sessions": p.size,
+            "moments": int(w.sum()),
             "expected": expected,
             "observed": observed,
             "ratio": observed / expected if expected > 0 else float("nan"),
-            "auc": _auc(y, p),
-            "lift_10": _lift(y, p),
+            "auc": _auc(y, p, w),
+            "lift_10": _lift(y, p, w),
         }
 
 
@@ -113,17 +120,19 @@ def judge_moment(moment: Moment, asked: Mapping[str, Asked], day: dict[str, Head
         if said is not None and name in asked:
             head = day.setdefault(name, HeadDay())
             head.said.append(said)
+            head.weights.append(moment.stands_for)
             head.came.append(bool(asked[name].events & moment.later) != asked[name].absent)
     return True
 
 
-def _auc(y: NDArray[np.bool_], p: NDArray[np.float64]) -> float:
+def _auc(y: NDArray[np.bool_], p: NDArray[np.float64], w: NDArray[np.int64]) -> float:
     values, group = np.unique(p, return_inverse=True)
-    ones, zeros = np.bincount(group, y, values.size), np.bincount(group, ~y, values.size)
+    ones, zeros = np.bincount(group, y * w, values.size), np.bincount(group, ~y * w, values.size)
     total = ones.sum() * zeros.sum()
     return float((ones * (np.cumsum(zeros) - zeros / 2)).sum() / total) if total else float("nan")
 
 
-def _lift(y: NDArray[np.bool_], p: NDArray[np.float64]) -> float:
-    top = np.argsort(-p, kind="stable")[: max(1, round(_TOP * y.size))]
-    return float(y[top].mean() / y.mean()) if y.any() else float("nan")
+def _lift(y: NDArray[np.bool_], p: NDArray[np.float64], w: NDArray[np.int64]) -> float:
+    order = np.argsort(-p, kind="stable")
+    top = order[: max(1, int(np.searchsorted(np.cumsum(w[order]), _TOP * w.sum(), side="right")))]
+    return float(np.average(y[top], weights=w[top]) / np.average(y, weights=w)) if y.any() else float("nan")

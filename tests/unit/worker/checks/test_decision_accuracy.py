@@ -174,12 +174,12 @@ def test_probabilities_are_judged_by_what_came_strictly_later() -> None:
     truth = join(decisions, summaries, RULES, lambda: [(0, b"{"), *enumerate(log)], ASKED)
     found = as_json(truth)["days"][0]["outcomes"]
     assert found["order_rest"] == {
-        "sessions": 3, "expected": 1.25, "observed": 1, "ratio": 0.8, "auc": 0.75, "lift_10": 3.0,
+        "sessions": 3, "moments": 3, "expected": 1.25, "observed": 1, "ratio": 0.8, "auc": 0.75, "lift_10": 3.0,
     }  # fmt: skip
     assert (found["exit_next"]["sessions"], found["exit_next"]["observed"]) == (1, 0)
     assert found.keys() == {"order_rest", "exit_next"}
     assert truth.clicks_gone == 1
-    assert "| 1970-01-11 | order_rest | 3 | 1.2 | 1 | 0.80 | 0.750 | 3.0 |" in report(truth)
+    assert "| 1970-01-11 | order_rest | 3 | 3 | 1.2 | 1 | 0.80 | 0.750 | 3.0 |" in report(truth)
 
 
 def test_a_session_counts_once_at_the_same_moment_whatever_the_order() -> None:
@@ -189,6 +189,24 @@ def test_a_session_counts_once_at_the_same_moment_whatever_the_order() -> None:
     said = [way.days[0].heads["order_rest"].said for way in ways]
     assert said[0] == said[1]
     assert len(said[0]) == 1
+
+
+def test_a_head_that_is_right_at_each_moment_is_not_off_where_long_visits_have_the_outcome() -> None:
+    """Every second visit has nine events and orders at the end: of ten moments eight have the order ahead."""
+    decisions: list[bytes] = []
+    summaries: list[bytes] = []
+    log: list[bytes] = []
+    for number in range(1_000):
+        session = f"visit-{number}"
+        last = (number % 2) * 8
+        for at in range(last + 1):
+            decisions.append(decision(session, len(log), EXPLORER, outcomes={"order_rest": 0.8}))
+            log.append(click(session, "purchase" if at == last > 0 else "click"))
+        summaries.append(summary(session, len(log) - 1, PLAIN))
+    truth = join(decisions, summaries, RULES, lambda: enumerate(log), ASKED)
+    figures = [day.heads["order_rest"].figures() for day in truth.days]
+    assert sum(f["moments"] for f in figures) == len(log)
+    assert 0.9 < sum(f["observed"] for f in figures) / sum(f["expected"] for f in figures) < 1.1
 
 
 def test_clicks_are_not_read_for_decisions_without_outcomes() -> None:
