@@ -22,6 +22,7 @@ const OUTCOMES = {
   order_before_cart: "Orders, judged without a basket",
 };
 const KEPT = 400;
+const ASKED = "the policy asks for"; // in the reason of an action that an outcome chose
 
 let clickstage;
 let drawer;
@@ -83,7 +84,7 @@ function add(decision) {
   if (!decision.probabilities) return render();
   const at = decision.event_ts;
   if (points.at(-1)?.seq === decision.seq) return;
-  points = [...points, { at, seq: decision.seq, stage: decision.stage, action: decision.action, probabilities: decision.probabilities, outcomes: decision.outcomes }].slice(-KEPT);
+  points = [...points, { at, seq: decision.seq, stage: decision.stage, action: decision.action, probabilities: decision.probabilities, outcomes: decision.outcomes, asked: decision.reasons?.filter((reason) => reason.includes(ASKED)) }].slice(-KEPT);
   if (decision.reasons?.length) last = { ...last, reasons: decision.reasons, stage: decision.stage };
   try {
     sessionStorage.setItem("nordlund.story." + session, JSON.stringify(points));
@@ -175,11 +176,18 @@ function why(decision) {
   return reasons?.length ? html`<ul>${reasons.map((reason) => html`<li>${reason}</li>`)}</ul>` : html`<p class="none">Reasons come with a change of stage.</p>`;
 }
 
+/** Why the policy chose the action that is shown: said once, by the first decision that showed it. */
+export function chosen(action, story) {
+  const other = story.findLastIndex((point) => point.action !== action);
+  return story.slice(other + 1).findLast((point) => point.asked?.length)?.asked ?? [];
+}
+
 function policy(decision) {
   if (!decision) return html`<p class="none">Nothing decided yet.</p>`;
   const shown = Object.entries(explained.policy?.actions_shown ?? {});
   return html`<div class="chips"><span>${decision.route}</span><span>${decision.action}</span>${Object.entries(decision.parameters ?? {}).filter(([name]) => name !== "expires_at").map(([name, value]) => html`<span>${name.replaceAll("_", " ")} ${value}</span>`)}
     ${(decision.guards ?? []).map((guard) => html`<span class="guard">${guard.replaceAll("_", " ")}</span>`)}
     ${Object.entries(decision.arm ?? {}).map(([name, arm]) => html`<span>${name}: ${arm}</span>`)}</div>
+    ${chosen(decision.action, points).map((reason) => html`<p class="did">${reason}</p>`)}
     ${shown.length ? html`<p class="did">so far: ${shown.map(([name, times]) => `${name} × ${times}`).join(", ")}</p>` : ""}`;
 }

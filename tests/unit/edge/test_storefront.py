@@ -48,3 +48,17 @@ def test_what_a_shopper_types_never_becomes_markup(node: Node) -> None:
           console.log(String(html`<a title="${`"><img>`}">${["<b>", html`<i>`, trusted("<u>"), null, 3]}</a>`)));"""
     ran = node.run("--experimental-default-type=module", "--input-type=module", "--eval", script)
     assert ran.stdout.strip() == '<a title="&quot;&gt;&lt;img&gt;">&lt;b&gt;<i><u>3</a>', ran.stderr
+
+
+def test_the_drawer_says_why_an_action_was_chosen_as_long_as_it_is_shown(node: Node) -> None:
+    """A decision says it once, when the action is new; a reason of another action is not said."""
+    script = """
+        import("../storefront/drawer.js").then(({ chosen }) => {
+          const story = [{ action: "coupon", asked: ["41% likely"] }, { action: "coupon" },
+            { action: "coupon", asked: [] }];
+          const other = { action: "banner", asked: undefined };
+          console.log(JSON.stringify([chosen("coupon", story), chosen("banner", [...story, other]),
+            chosen("coupon", [...story, other, { action: "coupon", asked: ["52% likely"] }]), chosen("coupon", [])]));
+        });"""
+    ran = node.run("--experimental-default-type=module", "--input-type=module", "--eval", script)
+    assert ran.stdout.strip() == '[["41% likely"],[],["52% likely"],[]]', ran.stderr
