@@ -110,7 +110,8 @@ def test_too_few_visits_say_so() -> None:
     [
         (b"", "holds no event"),
         (b"\n\nnonsense\n", "holds no event; line 3: not_json"),
-        (b'{"session_id":"a","type":"click"}\n', "line 1: schema"),
+        (b'{"session_id":"a","type":"click"}\n', "has no column for the time"),
+        (b'{"session_id":"a","type":"click","ts":"x"}\n', "line 1: schema"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where(tmp_path: Path, content: bytes, message: str) -> None:
