@@ -55,9 +55,13 @@ class Batcher(Generic[Question, Answer]):
         self._queue.put((question, answer))
         return await answer
 
-    def close(self) -> None:
-        """End the thread after what waits."""
+    def end(self) -> None:
+        """The thread ends after what waits."""
         self._queue.put(None)
+
+    def close(self) -> None:
+        """End the thread, and wait until it has."""
+        self.end()
         self._thread.join(5.0)
 
     def _run(self) -> None:

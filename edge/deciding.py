@@ -58,7 +58,9 @@ class Deciding:
         self.presenter = presenter
 
     def use(self, decider: Decider) -> None:
-        """Decisions can be made from now on."""
+        """Decisions are made by this one from now on."""
+        if self._questions is not None:
+            self._questions.end()
         self._questions = Batcher("edge-decide", decider.decide, MOST_QUESTIONS, MOST_WAITING, PAUSE_S)
 
     @property

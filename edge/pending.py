@@ -46,6 +46,11 @@ class Pending:
         oldest_ms = self._oldest_ms()
         return [r for r in self._by_session.get(session_id.encode(), ()) if r.at_ms > oldest_ms and not r.failed]
 
+    def clear(self) -> None:
+        """Forget everything: offsets are of another topic by now."""
+        self._count = self._bytes = 0
+        self._by_session.clear()
+
     def partition(self, session_id: str) -> int:
         """Where this session's events are; -1 where Kafka has not said so yet, or none waits."""
         return max((r.partition for r in self._by_session.get(session_id.encode(), ())), default=-1)

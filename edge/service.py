@@ -56,6 +56,8 @@ MOST_READS: Final = 500
 MOST_WAITING: Final = 20_000
 EVERY_S: Final = 1.0
 KAFKA_AGAIN_S: Final = 3.0
+FOLLOW_S: Final = 15.0
+"""Between two looks at whose keys the workers use; each asks Kafka and Redis by connections of its own."""
 CLOSE_S: Final = 5.0
 GC_THRESHOLDS: Final = 200_000, 50, 1_000
 """As the worker's: records that wait for Kafka are no garbage, and there are many."""
@@ -118,7 +120,7 @@ class Service:
             else None
         )
         self._counted = {"spooled": 0, "replayed": 0}
-        self._tasks = [loop.create_task(self._find_topic()), loop.create_task(self._each_second())]
+        self._tasks = [loop.create_task(self._follow_topic()), loop.create_task(self._each_second())]
 
     async def close(self) -> None:
         """Deliver or spool what is under way, and end the threads."""
@@ -156,22 +158,31 @@ class Service:
         client.ping()
         return client
 
-    async def _find_topic(self) -> None:
-        """Ask Kafka for the topic's id until it answers; until then the edge does not decide."""
+    async def _follow_topic(self) -> None:
+        """Ask Kafka and Redis again and again whose keys the workers use; nothing is decided before they have answered.
+
+        A topic made anew, partitions that were added and `clickstage reprocess` change it.
+        """
+        known: tuple[Namespace, int] | None = None
         while True:
             try:
-                namespace, partitions = await asyncio.to_thread(self._namespace)
-                self.store.namespace = namespace
-                self._decider = await asyncio.to_thread(self._make_decider, namespace, partitions)
-                self.deciding.use(self._decider)
-                _settle_down()
-                return
-            except SettingsError as error:
-                log.error("%s; trying again", error)  # noqa: TRY400 - the message is the report
-            except AWAY as error:
-                log.warning("Kafka or Redis is not ready (%s); trying again", refusal(error))
+                found = await asyncio.to_thread(self._namespace)
+                if found != known:
+                    self._decider = await asyncio.to_thread(self._make_decider, *found)
+                    self.store.namespace = found[0]
+                    self.deciding.use(self._decider)
+                    if known is None:
+                        _settle_down()
+                    else:
+                        self.pending.clear()
+                        log.info("the topic of clicks, its partitions or the generation changed; decisions follow")
+                    known = found
+            except (SettingsError, *AWAY) as error:
+                if known is None:
+                    why = str(error) if isinstance(error, SettingsError) else refusal(error)
+                    log.warning("Kafka or Redis is not ready (%s); trying again", why)
             self._kafka_was_asked = True
-            await asyncio.sleep(KAFKA_AGAIN_S)
+            await asyncio.sleep(KAFKA_AGAIN_S if known is None else FOLLOW_S)
 
     def _namespace(self) -> tuple[Namespace, int]:
         settings = self.settings

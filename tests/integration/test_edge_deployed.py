@@ -12,9 +12,10 @@ import pytest
 from tests.integration.edges import EdgeProcess
 from tests.integration.shopfloor import Shopfloor, now_ms
 from tests.run_services import RunServices
-from tests.services import ClusterServers, RedisServer, create_topics
+from tests.services import ClusterServers, RedisServer, create_topics, delete_topics
 from tests.services.kafka_broker import Kafka
 from tests.services.kafka_rights import certificate
+from tests.services.process import wait_for
 
 BUCKETS: Final = "4"
 
@@ -50,6 +51,30 @@ def test_tls_of_its_own(kafka: Kafka, redis_server: RedisServer, unique: str, tm
         with pytest.raises((http.client.HTTPException, OSError)):
             open_connection.getresponse()
         open_connection.close()
+    finally:
+        edge.stop()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("flavour", ["redis"])
+def test_a_topic_that_is_made_anew_is_followed(
+    kafka: Kafka, redis_server: RedisServer, unique: str, tmp_path: Path
+) -> None:
+    """Inline decisions come from the states of the topic that the workers read now, without a restart."""
+    create_topics(kafka.bootstrap, {unique: 1})
+    flags = ["--kafka", kafka.bootstrap, "--redis", redis_server.url, "--topic", unique, "--group", unique]
+    edge = EdgeProcess("edge", tmp_path / "edge", flags).start_waiting()
+
+    def source() -> str:
+        answer = edge.page().send(_event(), query="&decide=1")
+        return str((answer.json.get("decision") or {}).get("source", "")) if answer.status == 202 else ""
+
+    try:
+        first = source()
+        assert first
+        delete_topics(kafka.bootstrap, unique)
+        create_topics(kafka.bootstrap, {unique: 3})
+        assert wait_for(lambda: source() not in {"", first}, 60)
     finally:
         edge.stop()
 
