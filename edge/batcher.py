@@ -1,7 +1,7 @@
 """Questions of many requests, answered together by one thread: each batch costs one round trip and one pass of arrays.
 
 While the thread works, further questions gather: a batch is as large as the load makes it. A pause makes batches
-larger still: a question waits for it only if another batch began just before, so a quiet process answers at once.
+larger still: a question waits for it only if another batch ended just before, so a quiet process answers at once.
 """
 
 import asyncio
@@ -9,10 +9,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
+
+
+MOST_PAUSE_S: Final = 0.005
+"""A batch that took long, for it waited for Redis, is no reason for a longer pause."""
 
 
 class Busy(Exception):
@@ -27,7 +31,7 @@ class Batcher(Generic[Question, Answer]):
         work: answers questions, in order; what it raises, everybody who asked gets. Blocks.
         most: questions in one batch.
         most_waiting: questions that may wait; `Busy` beyond that.
-        pause_s: least time from the beginning of a batch to that of the next one.
+        pauses: how long the thread pauses after a batch, as a multiple of the time that the batch took.
     """
 
     def __init__(
@@ -36,12 +40,12 @@ class Batcher(Generic[Question, Answer]):
         work: Callable[[Sequence[Question]], Sequence[Answer]],
         most: int,
         most_waiting: int,
-        pause_s: float = 0.0,
+        pauses: float = 0.0,
     ) -> None:
         self._work = work
         self._most = most
         self._most_waiting = most_waiting
-        self._pause_s = pause_s
+        self._pauses = pauses
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[tuple[Question, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -65,12 +69,12 @@ class Batcher(Generic[Question, Answer]):
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        began = 0.0
+        rested = 0.0
         while (first := self._queue.get()) is not None:
-            left_s = began + self._pause_s - time.monotonic()
-            if left_s > 0:
-                time.sleep(left_s)
             began = time.monotonic()
+            if began < rested:
+                time.sleep(rested - began)
+                began = time.monotonic()
             asked = [first]
             last = False
             while len(asked) < self._most and not self._queue.empty():
@@ -84,6 +88,8 @@ class Batcher(Generic[Question, Answer]):
                 answers = self._work([question for question, _ in asked])
             except Exception as error:
                 answers = error
+            ended = time.monotonic()
+            rested = ended + min(self._pauses * (ended - began), MOST_PAUSE_S)
             self._loop.call_soon_threadsafe(_tell, [answer for _, answer in asked], answers)
             if last:
                 return

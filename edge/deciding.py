@@ -23,8 +23,9 @@ from featurestore.session.observation import SEQ_STEP
 
 MOST_QUESTIONS = 256
 MOST_WAITING = 4_096
-PAUSE_S = 0.0015
-"""A batch costs as much as twenty questions in it: under load, a millisecond of waiting halves the work."""
+PAUSES = 3.0
+"""A batch costs as much as twenty questions in it. With pauses three times as long, the thread takes a quarter of a
+processor, whatever the processor is."""
 LOOK_AGAIN_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Pauses between looks for a decision that a Cluster writes a moment after its session's state."""
 
@@ -61,7 +62,7 @@ class Deciding:
         """Decisions are made by this one from now on."""
         if self._questions is not None:
             self._questions.end()
-        self._questions = Batcher("edge-decide", decider.decide, MOST_QUESTIONS, MOST_WAITING, PAUSE_S)
+        self._questions = Batcher("edge-decide", decider.decide, MOST_QUESTIONS, MOST_WAITING, PAUSES)
 
     @property
     def ready(self) -> bool:
