@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 
 PATIENCE_S: Final = 90.0
@@ -58,7 +58,11 @@ class Shopper:
 
     def text(self, selector: str) -> str:
         """What the first one says."""
-        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+        while True:
+            try:
+                return self.driver.find_element(By.CSS_SELECTOR, selector).text
+            except StaleElementReferenceException:  # drawn anew between the two steps, as the drawer often is
+                continue
 
     def script(self, code: str, *arguments: Any) -> Any:
         """Run JavaScript; a promise is awaited."""
