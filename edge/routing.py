@@ -1,8 +1,7 @@
 """The ASGI application around endpoints: which one a path leads to, and the life of a process. No framework.
 
 A path is an address, or a pattern whose segments may be parameters: ``/v1/sessions/{session_id}``. Addresses without
-parameters are found in one step. A parameter matches
-any segment that is not empty.
+parameters are found in one step. A parameter matches any segment that is not empty.
 """
 
 import logging

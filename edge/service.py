@@ -168,8 +168,8 @@ class Service:
             try:
                 found = await asyncio.to_thread(self._namespace)
                 if found != known:
-                    self._decider = await asyncio.to_thread(self._make_decider, *found)
                     self.store.namespace = found[0]
+                    self._decider = await asyncio.to_thread(self._make_decider, *found)
                     self.deciding.use(self._decider)
                     if known is None:
                         _settle_down()
@@ -177,10 +177,12 @@ class Service:
                         self.pending.clear()
                         log.info("the topic of clicks, its partitions or the generation changed; decisions follow")
                     known = found
-            except (SettingsError, *AWAY) as error:
+            except SettingsError as error:
                 if known is None:
-                    why = str(error) if isinstance(error, SettingsError) else refusal(error)
-                    log.warning("Kafka or Redis is not ready (%s); trying again", why)
+                    log.error("%s; trying again", error)  # noqa: TRY400 - the message is the report
+            except AWAY as error:
+                if known is None:
+                    log.warning("Kafka or Redis is not ready (%s); trying again", refusal(error))
             self._kafka_was_asked = True
             await asyncio.sleep(KAFKA_AGAIN_S if known is None else FOLLOW_S)
 
