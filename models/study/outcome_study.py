@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # h
 
 from featurestore.session.stages import STAGES
 from featurestore.session.views import WIDE
-from models.heads.calibration import IDENTICAL
+from models.heads.calibration import IDENTICAL, Calibration
 from models.heads.outcomes import Outcome
 from models.study import outcome_figures as measure
 from models.training.outcome_fit import FEWEST_POSITIVE_VISITS, fit_boosting, fit_platt, log_odds, probability
@@ -36,6 +36,15 @@ class Scored(NamedTuple):
     probability: NDArray[np.float64]
     stage: NDArray[np.float64]
     logistic: NDArray[np.float64]
+
+
+class _Fitted(NamedTuple):
+    """A head of one fold: rows to train and to judge on, its Platt pair, and its raw scores of the rows to judge on."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    platt: Calibration
+    scores: NDArray[np.float64]
 
 
 def visits_with(rows: OutcomeRows, part: NDArray[np.bool_], outcome: Outcome) -> int:
@@ -98,30 +107,33 @@ def rank_later(rows: OutcomeRows, outcome: Outcome, seed: int, train: float, dra
 
 def auc_by_folds(rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, seed: int) -> float:
     """AUC over the test rows of all folds together, as `judge_outcome` has it; each fold has its own Platt pair."""
-    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
-    truth, told = [], []
+    y = rows.label(outcome.name)
+    tests, told = [], []
     for parts in folds:
-        train, calibrate = np.flatnonzero(parts.train & asked), np.flatnonzero(parts.calibrate & asked)
-        test = np.flatnonzero(parts.test & asked & ~rows.silent)
-        model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
-        platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
-        told.append(probability(platt, log_odds(model, outcome.read(rows.wide[test]))))
-        truth.append(y[test])
-    return measure.auc(np.concatenate(truth), np.concatenate(told))
+        _, test, platt, z = _fitted(rows, parts, outcome, seed)
+        tests.append(test)
+        told.append(probability(platt, z))
+    return measure.auc(y[np.concatenate(tests)], np.concatenate(told))
 
 
 def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Scored | None:
-    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
-    train, calibrate = (np.flatnonzero(part & asked) for part in (parts.train, parts.calibrate))
-    test = np.flatnonzero(parts.test & asked & ~rows.silent)
-    if y[train].all():
+    y = rows.label(outcome.name)
+    if y[parts.train & outcome.eligible(rows.wide)].all():
         return None
-    model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
-    platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
-    z = log_odds(model, outcome.read(rows.wide[test]))
+    train, test, platt, z = _fitted(rows, parts, outcome, seed)
     stage = stage_rates(rows, y, train)[rows.stages[test]]
     logistic = _logistic(outcome.read(rows.wide), y, train, test, seed)
     return Scored(test, probability(IDENTICAL, z), probability(platt, z), stage, logistic)
+
+
+def _fitted(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> _Fitted:
+    """Train and calibrate on the rows that a head is asked at; judge what is no silence."""
+    y, asked = rows.label(outcome.name), outcome.eligible(rows.wide)
+    train, calibrate = (np.flatnonzero(part & asked) for part in (parts.train, parts.calibrate))
+    test = np.flatnonzero(parts.test & asked & ~rows.silent)
+    model = fit_boosting(outcome.read(rows.wide[train]), y[train], seed)
+    platt = fit_platt(log_odds(model, outcome.read(rows.wide[calibrate])), y[calibrate])
+    return _Fitted(train, test, platt, log_odds(model, outcome.read(rows.wide[test])))
 
 
 def _asked(outcome: Outcome) -> str:
