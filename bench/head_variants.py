@@ -16,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
 from models.heads.outcomes import BUILT_IN
+from models.heads.ranking import auc
 from models.report.options import DATA
 from models.report.outcome_evaluation import SIMULATED
 from models.rules import StageRules
@@ -72,7 +73,7 @@ def table(log: str, rows: OutcomeRows) -> Iterator[str]:
         z = np.concatenate(parts_of)
         more, (low, high) = measure.mean_interval(1.0 * ((z >= 0) == y) - right, visit, SEED)
         told = f"{100 * more:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        yield f"| {name} | {told} | {measure.auc(y, z):.3f} | {measure.average_precision(y, z):.3f} |"
+        yield f"| {name} | {told} | {auc(y, z):.3f} | {measure.average_precision(y, z):.3f} |"
 
 
 def variants(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
-from models.study import outcome_figures as measure
+from models.heads.ranking import auc
 from models.training.outcome_fit import LEAVES, RATE, ROUNDS, ROWS_PER_LEAF, fit_boosting, log_odds
 
 FILE: Final = "eshop_clothing_2008.csv.gz"
@@ -73,9 +73,9 @@ def judge_tasks(clicks: Clicks, seed: int) -> dict[str, Any]:
     for name, y, asked in (("next_dear", following, goes_on), ("rest_dear", rest_dear, every)):
         train, test = (np.flatnonzero(asked & part) for part in (trains, ~trains))
         z = log_odds(fit_boosting(X[train], y[train], seed), X[test])
-        found[name] = {"auc": measure.auc(y[test], z), "base_rate": float(y[test].mean()), "rows": int(test.size)}
+        found[name] = {"auc": auc(y[test], z), "base_rate": float(y[test].mean()), "rows": int(test.size)}
         if name == "next_dear":
-            found[name]["auc_of_transitions"] = measure.auc(y[test], X[test][:, -2])
+            found[name]["auc_of_transitions"] = auc(y[test], X[test][:, -2])
     train, test = np.flatnonzero(trains), np.flatnonzero(~trains)
     found["rest_revenue"] = {"r2": _r2(X, rest_price, train, test, seed), "rows": int(test.size)}
     return found
@@ -96,7 +96,7 @@ def published_way(clicks: Clicks, seed: int) -> dict[str, float]:
     whole = np.stack([_so_far(clicks, np.asarray(column, np.float64)) for column in counted], axis=1)[clicks.last]
     total = np.bincount(clicks.session, price).astype(np.float64)
     r2 = _r2(whole, total, np.flatnonzero(drawn), np.flatnonzero(~drawn), seed)
-    return {"price_2_auc": measure.auc(dear[~train], z), "session_revenue_r2": r2}
+    return {"price_2_auc": auc(dear[~train], z), "session_revenue_r2": r2}
 
 
 def _first_of_session(value: NDArray[np.bool_], clicks: Clicks) -> NDArray[np.bool_]:

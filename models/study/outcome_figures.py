@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.heads.ranking import auc
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -17,17 +19,6 @@ BANDS: Final = ((1, 1), (2, 3), (4, 6), (7, 11), (12, 10**9))
 BINS: Final = 10
 FEWEST_WITH_OUTCOME: Final = 30
 """Visits with the outcome that a lift at one click needs: with fewer, two or three visits make it."""
-
-
-def auc(y: Flags, p: Floats, weight: Floats | None = None) -> float:
-    """Chance that a row with the outcome has the higher score, ties count half; NaN without both kinds of rows."""
-    w = np.ones(y.size) if weight is None else weight
-    values, group = np.unique(p, return_inverse=True)
-    ones = np.bincount(group, w * y, values.size)
-    zeros = np.bincount(group, w * ~y, values.size)
-    below = np.cumsum(zeros) - zeros
-    total = ones.sum() * zeros.sum()
-    return float((ones * (below + zeros / 2)).sum() / total) if total > 0 else float("nan")
 
 
 def average_precision(y: Flags, p: Floats, weight: Floats | None = None) -> float:

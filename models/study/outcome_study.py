@@ -18,6 +18,7 @@ from featurestore.session.stages import STAGES
 from featurestore.session.views import WIDE
 from models.heads.calibration import IDENTICAL, Calibration
 from models.heads.outcomes import Outcome
+from models.heads.ranking import auc
 from models.study import outcome_figures as measure
 from models.training.outcome_fit import FEWEST_POSITIVE_VISITS, fit_boosting, fit_platt, log_odds, probability
 from models.training.outcomes import OutcomeRows, Parts, split_visits_by_time
@@ -102,7 +103,7 @@ def rank_later(rows: OutcomeRows, outcome: Outcome, seed: int, train: float, dra
     early, late = np.flatnonzero(parts.train & asked), np.flatnonzero(parts.test & asked & ~rows.silent)
     z = log_odds(fit_boosting(outcome.read(rows.wide[early]), y[early], seed), outcome.read(rows.wide[late]))
     interval = measure.intervals(y[late], z, rows.visit[late], seed, draws)["auc"]
-    return {"auc": measure.auc(y[late], z), "interval": interval, "visits": int(np.unique(rows.visit[late]).size)}
+    return {"auc": auc(y[late], z), "interval": interval, "visits": int(np.unique(rows.visit[late]).size)}
 
 
 def auc_by_folds(rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, seed: int) -> float:
@@ -113,7 +114,7 @@ def auc_by_folds(rows: OutcomeRows, folds: Sequence[Parts], outcome: Outcome, se
         _, test, platt, z = _fitted(rows, parts, outcome, seed)
         tests.append(test)
         told.append(probability(platt, z))
-    return measure.auc(y[np.concatenate(tests)], np.concatenate(told))
+    return auc(y[np.concatenate(tests)], np.concatenate(told))
 
 
 def _fold(rows: OutcomeRows, parts: Parts, outcome: Outcome, seed: int) -> Scored | None:
@@ -175,7 +176,7 @@ def _logistic(
 def _ranking(y: NDArray[np.bool_], p: NDArray[np.float64]) -> dict[str, float]:
     return {
         "accuracy": float(np.mean((p >= 0.5) == y)),
-        "auc": measure.auc(y, p),
+        "auc": auc(y, p),
         "ap": measure.average_precision(y, p),
         "lift_10": measure.lift(y, p, 0.1),
     }

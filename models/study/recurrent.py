@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featurestore.contract.event import EVENT_TYPES
 from featurestore.errors import SettingsError
 from featurestore.session.views import WIDE
+from models.heads.ranking import auc
 from models.study import outcome_figures as measure
 from models.training.outcomes import OutcomeRows, Parts
 
@@ -79,7 +80,7 @@ def by_recurrent(
         figures = {
             name: {
                 "accuracy": float(np.mean((z[:, i] >= 0) == truth[:, i])),
-                "auc": measure.auc(truth[:, i], z[:, i]),
+                "auc": auc(truth[:, i], z[:, i]),
                 "ap": measure.average_precision(truth[:, i], z[:, i]),
             }
             for i, name in enumerate(names)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
+from models.heads.ranking import auc
 from models.study import outcome_figures as measure
 from models.study.shoppers import CATEGORICAL, FOLDS, NUMERIC, Shoppers
 from models.training.outcome_fit import fit_boosting, log_odds
@@ -48,4 +49,4 @@ def _judged(
 ) -> dict[str, float]:
     z = np.concatenate([log_odds(fit_boosting(X[fit], y[fit], seed), X[held]) for fit, held in splits])
     truth = np.concatenate([y[held] for _, held in splits])
-    return {"auc": measure.auc(truth, z), "ap": measure.average_precision(truth, z), "rows": float(truth.size)}
+    return {"auc": auc(truth, z), "ap": measure.average_precision(truth, z), "rows": float(truth.size)}

@@ -12,6 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
 from featurestore.session.views import WIDE
+from models.heads.ranking import auc
 from models.study import outcome_figures as measure
 from models.training.outcome_fit import fit_boosting, log_odds
 from models.training.outcomes import OutcomeRows, Parts
@@ -60,7 +61,7 @@ def by_window(
             ahead, (low, high) = measure.mean_interval(1.0 * right[name] - ((z >= 0) == truth), whose, seed)
             found[name][size] = {
                 "accuracy": float(np.mean((z >= 0) == truth)),
-                "auc": measure.auc(truth, z),
+                "auc": auc(truth, z),
                 "ap": measure.average_precision(truth, z),
                 "ahead": ahead,
                 "ahead_low": low,

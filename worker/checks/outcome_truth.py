@@ -20,6 +20,7 @@ from featurestore.contract.event import TYPE_CODE
 from featurestore.errors import InvalidEvent
 from featurestore.session.observation import SEQ_STEP
 from models.heads.head import Head
+from models.heads.ranking import auc
 
 _TOP: Final = 0.1
 
@@ -107,7 +108,7 @@ class HeadDay:
             "expected": expected,
             "observed": observed,
             "ratio": observed / expected if expected > 0 else float("nan"),
-            "auc": _auc(y, p, w),
+            "auc": auc(y, p, w),
             "lift_10": _lift(y, p, w),
         }
 
@@ -123,13 +124,6 @@ def judge_moment(moment: Moment, asked: Mapping[str, Asked], day: dict[str, Head
             head.weights.append(moment.stands_for)
             head.came.append(bool(asked[name].events & moment.later) != asked[name].absent)
     return True
-
-
-def _auc(y: NDArray[np.bool_], p: NDArray[np.float64], w: NDArray[np.int64]) -> float:
-    values, group = np.unique(p, return_inverse=True)
-    ones, zeros = np.bincount(group, y * w, values.size), np.bincount(group, ~y * w, values.size)
-    total = ones.sum() * zeros.sum()
-    return float((ones * (np.cumsum(zeros) - zeros / 2)).sum() / total) if total else float("nan")
 
 
 def _lift(y: NDArray[np.bool_], p: NDArray[np.float64], w: NDArray[np.int64]) -> float:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from models.heads.ranking import auc
 from models.study import outcome_figures as measure
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=4, max_size=60)
@@ -17,7 +18,7 @@ def test_auc_and_average_precision_are_scikit_learn_s_ties_too(rows: list[tuple[
     if y.any():
         assert measure.average_precision(y, p) == pytest.approx(average_precision_score(y, p))
     if y.any() and not y.all():
-        assert measure.auc(y, p) == pytest.approx(roc_auc_score(y, p))
+        assert auc(y, p) == pytest.approx(roc_auc_score(y, p))
 
 
 @given(ROWS)
@@ -26,7 +27,7 @@ def test_weights_count_rows_as_often(rows: list[tuple[bool, int]]) -> None:
     weight = np.arange(y.size) % 3
     if y[weight > 0].any() and not y[weight > 0].all():
         twice = np.repeat(np.arange(y.size), weight)
-        assert measure.auc(y, p, weight.astype(np.float64)) == pytest.approx(measure.auc(y[twice], p[twice]))
+        assert auc(y, p, weight.astype(np.float64)) == pytest.approx(auc(y[twice], p[twice]))
 
 
 def test_lift_is_the_rate_at_the_top_over_the_rate_of_all() -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from featurestore.session.observation import END
 from featurestore.session.views import CART_COLUMNS, TOTALS, WIDE
 from models.heads.outcomes import BUILT_IN
+from models.heads.ranking import auc
 from models.rules import StageRules
 from models.simulator.simulator import SimConfig, SimEvent, simulate
-from models.study.outcome_figures import auc
 from models.training.dataset import Observed, observe_log
 from models.training.outcome_fit import fit_boosting, log_odds
 from models.training.outcomes import (
